@@ -1,0 +1,53 @@
+"""One line of writers for small shared state files: no lost updates, whoever dies when.
+
+Turns              PerStoreWriterQueue, Turn, run_exclusive         (per_store_writer_queue.py)
+Load-modify-save   Store, AsyncStore, Transaction                   (store.py)
+Policies           Backoff, and the strategies in storewriter.locks
+Who holds a lock   Owner
+Errors             StoreWriterError and its kinds                   (errors.py)
+"""
+
+from __future__ import annotations
+
+from storewriter._owner import Owner
+from storewriter.backoff import Backoff
+from storewriter.errors import (
+    CommitUncertain,
+    LockLost,
+    LockTimeout,
+    NotARegularFile,
+    QueueFull,
+    ReadOnlyStore,
+    ReentrantTurn,
+    StoreCorrupt,
+    StoreWriterError,
+    StrategyMismatch,
+    UnsupportedLock,
+    VersionConflict,
+)
+from storewriter.per_store_writer_queue import PerStoreWriterQueue, Turn, run_exclusive
+from storewriter.store import AsyncStore, AsyncTransaction, Store, Transaction
+
+__all__ = [
+    "AsyncStore",
+    "AsyncTransaction",
+    "Backoff",
+    "CommitUncertain",
+    "LockLost",
+    "LockTimeout",
+    "NotARegularFile",
+    "Owner",
+    "PerStoreWriterQueue",
+    "QueueFull",
+    "ReadOnlyStore",
+    "ReentrantTurn",
+    "Store",
+    "StoreCorrupt",
+    "StoreWriterError",
+    "StrategyMismatch",
+    "Transaction",
+    "Turn",
+    "UnsupportedLock",
+    "VersionConflict",
+    "run_exclusive",
+]

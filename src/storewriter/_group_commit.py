@@ -1,0 +1,307 @@
+"""What one batch does: load once, apply in order, save once, answer each.
+
+Promise    Every function is applied to the state that those before it left, in the order of the line. One that raises,
+           or leaves a state that cannot be encoded, fails its own caller and leaves no trace in its neighbours' state.
+           Nobody is answered before the one save that holds all of them has returned.
+How        The functions run on one state. When one fails, the state is thrown away, taken anew from the last known
+           good bytes, and those applied since are applied again: hence "a function may run again".
+Does not   lock, wait or know threads and loops: the drivers in `store.py` hold the turn and choose where a step runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from storewriter import events
+from storewriter.codecs import Codec, DecodeError
+from storewriter.errors import StoreCorrupt, VersionConflict
+from storewriter.locks import Hold
+from storewriter.storage import Storage
+
+T = TypeVar("T")
+
+MOST_UPDATES: Final = 1024
+"""Updates in one batch at most."""
+
+APPLY_SECONDS: Final = 0.01
+"""Seconds for which functions are applied before the batch is saved; whoever is left over is in the next one. Other
+processes, and the other tasks of an event loop, wait for this long at most."""
+
+ABSENT: Final = "absent"
+"""Version of a store that has no document yet."""
+
+
+def version_of(data: bytes | None) -> str:
+    """The version of a document: of its content, because inode numbers and clocks repeat."""
+    return ABSENT if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class Request:
+    """One caller's update: its function, and what came of it."""
+
+    __slots__ = ("_context", "_replaces", "error", "expect", "fn", "result")
+
+    def __init__(self, fn: Callable[[Any], Any], *, replaces: bool, expect: str | None) -> None:
+        self.fn = fn
+        self.expect = expect
+        self._replaces = replaces
+        # A function runs in its own caller's context (context variables), whoever leads the batch.
+        self._context = contextvars.copy_context()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, state: Any) -> Any:
+        """Apply the function; returns the new state."""
+        result = self._context.run(self.fn, state)
+        self.result = result
+        return result if self._replaces else state
+
+    def unwrap(self) -> Any:
+        """The result, or the error raised."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # the traceback refers to this frame: break the cycle
+        return self.result
+
+
+@attrs.define(eq=False)
+class Document:
+    """A store's document as this process last saw it: where it lives, how it is written, and what was decoded."""
+
+    path: str
+    storage: Storage
+    codec: Codec[Any]
+    default: Callable[[], Any]
+    _known: tuple[bytes, Any] | None = None
+    """The bytes of the last load or save and their state. Owned by whoever has the turn."""
+
+    def load(self) -> tuple[bytes | None, Any]:
+        """The document's bytes and a state that the caller owns. Only in a turn.
+
+        The remembered state is used if the bytes are the same (bytes cannot be fooled by a reused inode or a coarse
+        clock), and if the state still says what they say: somebody may have kept a reference into it and changed it
+        outside of any update, and that must never be saved.
+        """
+        data = self.storage.load()
+        known, self._known = self._known, None
+        if known is not None and known[0] == data and self._still_says(known[1], known[0]):
+            return data, known[1]
+        return data, self.decode(data)
+
+    def _still_says(self, state: Any, data: bytes) -> bool:
+        try:
+            return self.codec.encode(state) == data
+        except Exception:
+            # Whatever the codec dislikes about a state that it wrote itself: it has been changed since.
+            return False
+
+    def remember(self, data: bytes, state: Any) -> None:
+        """Keep what was saved, so that nothing is decoded while nobody else writes. Only in a turn."""
+        self._known = (data, state)
+
+    def forget(self) -> None:
+        """Drop the remembered state."""
+        self._known = None
+
+    def decode(self, data: bytes | None) -> Any:
+        """Bytes to a state of the caller's own. Raises StoreCorrupt."""
+        if data is None:
+            return self.default()
+        try:
+            return self.codec.decode(data)
+        except ValueError as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: ValueError) -> StoreCorrupt:
+        reason = error.reason if isinstance(error, DecodeError) else str(error)
+        line = getattr(error, "line", None)
+        column = getattr(error, "column", None)
+        where = f" (line {line}, column {column})" if line is not None else ""
+        if events.subscribers:
+            events.emit(events.CorruptStore(path=self.path, reason=reason))
+        events.log.error("%s cannot be read: %s%s", self.path, reason, where)
+        return StoreCorrupt(
+            f"{self.path} cannot be read: {reason}{where}. The file was left as it is, and nothing will be written "
+            f"until it is repaired, restored or moved away (`store.recover()`).",
+            path=self.path,
+            reason=reason,
+            line=line,
+            column=column,
+            position=getattr(error, "position", None),
+        )
+
+
+class Batch:
+    """One load, the functions of those who wait, one save. Steps in order: load, apply, encode, save."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._started = time.monotonic()
+        self._base: bytes | None = None
+        self._good: bytes | None = None
+        """Bytes of a state that is known to be good: the base, or one reached in this batch."""
+        self._since: list[Request] = []
+        """Applied since `_good`, in order."""
+        self.state: Any = None
+        self._applied: list[Request] = []
+        self._failed = 0
+        self._data: bytes | None = None
+        self._written = False
+
+    def load(self) -> None:
+        """Step 1. Raises StoreCorrupt, NotARegularFile, OSError."""
+        self._base, self.state = self.document.load()
+        self._good = self._base
+
+    def apply(self, requests: Sequence[Request]) -> int:
+        """Step 2: apply functions until all are done or the time is up; returns how many were dealt with."""
+        until = time.monotonic() + APPLY_SECONDS
+        done = 0
+        for request in requests:
+            if done and time.monotonic() > until:
+                break
+            self._apply_one(request, is_own=done == 0)
+            done += 1
+        return done
+
+    def _apply_one(self, request: Request, *, is_own: bool) -> None:
+        try:
+            self.check_version(request)
+            self.state = request.run(self.state)
+        except KeyboardInterrupt as error:
+            # Ctrl-C means the thread that runs this, not the caller whose function it happened to run.
+            if not is_own:
+                raise
+            self._fail(request, error)
+        except BaseException as error:
+            self._fail(request, error)
+        else:
+            self._since.append(request)
+            self._applied.append(request)
+
+    def check_version(self, request: Request) -> None:
+        if request.expect is None:
+            return
+        found = version_of(self._base)
+        if found != request.expect:
+            raise VersionConflict(
+                f"{self.document.path} has changed since it was read (version {found}, expected {request.expect}): "
+                f"read it again and decide anew.",
+                path=self.document.path,
+                expected=request.expect,
+                found=found,
+            )
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        request.error = error
+        self._failed += 1
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Get a state without the trace of a function that failed."""
+        while True:
+            self.state = self.document.decode(self._good)
+            culprit = self._replay()
+            if culprit is None:
+                break
+            self._since.remove(culprit)
+            self._applied.remove(culprit)
+            self._failed += 1
+        if self._since:
+            # So that the next failure need not run these again.
+            with contextlib.suppress(Exception):  # `encode` meets it again, and finds out whose it is
+                self._good = self.document.codec.encode(self.state)
+                self._since.clear()
+
+    def _replay(self) -> Request | None:
+        """Apply again what was applied since the last good bytes; returns the first that fails this time."""
+        for request in self._since:
+            try:
+                self.state = request.run(self.state)
+            except Exception as error:
+                request.error = error
+                return request
+        return None
+
+    def encode(self) -> None:
+        """Step 3. A state that cannot be encoded is the fault of one function: it is found, failed and undone."""
+        try:
+            self._data = self.document.codec.encode(self.state)
+        except Exception:
+            self._encode_one_by_one()
+
+    def encode_strictly(self) -> None:
+        """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
+        self._data = self.document.codec.encode(self.state)
+
+    def _encode_one_by_one(self) -> None:
+        codec = self.document.codec
+        suspects, self._since = self._since, []
+        self.state = self.document.decode(self._good)
+        for request in suspects:
+            try:
+                self.state = request.run(self.state)
+                self._good = codec.encode(self.state)
+            except Exception as error:
+                error.add_note(f"the update was not applied to {self.document.path}")
+                request.error = error
+                self._applied.remove(request)
+                self._failed += 1
+                self.state = self.document.decode(self._good)
+        self._data = self._good
+
+    def save(self, hold: Hold) -> None:
+        """Step 4: one durable save, unless nothing changed. Raises OSError, LockLost, CommitUncertain."""
+        data = self._data
+        if data is None or data == self._base or (self._base is None and self._is_default(data)):
+            hold.check()
+        else:
+            with hold.fence():
+                self.document.storage.save(data)
+            self._written = True
+        if data is not None:
+            self.document.remember(data, self.state)
+
+    def _is_default(self, data: bytes) -> bool:
+        """Whether a document that does not exist would only come to hold what its absence says."""
+        return self.document.codec.encode(self.document.default()) == data
+
+    def is_in_place(self) -> bool:
+        """After a save that was interrupted: whether the new document got there."""
+        return self._data is not None and self.document.storage.load() == self._data
+
+    def fail_all(self, error: BaseException) -> None:
+        """The save failed: so did every update that it held. Each caller gets an error of its own."""
+        self.document.forget()
+        for request in self._applied:
+            request.error = _copy_of(error)
+
+    def report(self) -> None:
+        """Tell subscribers."""
+        if events.subscribers:
+            events.emit(
+                events.BatchCommitted(
+                    path=self.document.path,
+                    size=len(self._applied) + self._failed,
+                    failed=self._failed,
+                    written=self._written,
+                    duration=time.monotonic() - self._started,
+                )
+            )
+
+
+def _copy_of(error: BaseException) -> BaseException:
+    """The same error as an object of its own: two callers must not add to one traceback."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__ or error
+    return twin

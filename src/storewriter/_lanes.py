@@ -1,0 +1,461 @@
+"""The in-process FIFO: one lane per key, alive only while someone is in it.
+
+Promise    Tickets of one key come to the head in the order in which they joined, whatever mix of tasks, loops and
+           threads they belong to; each is named head before it is woken, so nobody can slip in between. A ticket that
+           leaves the line never comes up. The lane, its hold and its waiting thread are gone when the last one leaves.
+How        The head asks the lane's door for a hold, once, in its own thread. If the door is shut, one waiting thread
+           for the whole lane waits at it; the wait belongs to the lane, so whoever is head when it ends gets the hold.
+           A head that leaves passes the hold on to the next one, or gives it back first if the door says that
+           somebody outside is waiting.
+Does not   know what a key or a hold is, nor deadlines: those are floor 3's (`per_store_writer_queue.py`).
+
+Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `_waiting`, `opening` and the tickets' `state`.
+           `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
+           No call of a door or a hold is made under the mutex: those may take as long as a disk does.
+           The mutex is re-entrant because a signal handler may ask for a turn while its thread is in here.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from storewriter import _forks, _threads
+from storewriter._waiters import Waiter
+
+
+log = logging.getLogger("storewriter")
+
+
+class Hold(Protocol):
+    """What the door hands out: the right to be the only one inside. A value, used once."""
+
+    def may_pass(self) -> bool:
+        """Whether the hold may go on to the next in this lane; False if somebody outside should come first."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Door(Protocol):
+    """What stands between the head of a lane and its turn."""
+
+    def attempt(self) -> Hold | None:
+        """One try, in the caller's thread. Never waits."""
+        ...
+
+    def wait(self, wanted: Callable[[], bool]) -> Hold | None:
+        """Wait for the hold, in the lane's waiting thread. None once `wanted()` is false."""
+        ...
+
+
+class State(enum.IntEnum):
+    """Where a ticket is in its life."""
+
+    WAITING = 0
+    """In line, or at the head while the waiting thread waits at the door."""
+    CALLED = 1
+    """At the head with nothing in hand: it must ask the door itself."""
+    HOLDING = 2
+    """It has its turn."""
+    FAILED = 3
+    """At the head, and the door broke (`ticket.error`)."""
+    ADMITTED = 4
+    """Taken into the batch of the head: it will be answered, and cannot leave any more."""
+    ANSWERED = 5
+    """Its batch has been committed or has failed."""
+    LEFT = 6
+    """Out of the line."""
+
+
+# As plain names: a look-up of an enum member costs more than the rest of most functions here.
+WAITING, CALLED, HOLDING, FAILED, ADMITTED, ANSWERED, LEFT = State
+
+
+class Ticket:
+    """One place in a line."""
+
+    __slots__ = (
+        "began",
+        "error",
+        "generation",
+        "identity",
+        "is_async",
+        "label",
+        "lane",
+        "mates",
+        "state",
+        "thread",
+        "waiter",
+        "work",
+    )
+
+    def __init__(self, identity: object, thread: int, label: str | None, *, is_async: bool) -> None:
+        self.identity = identity
+        """Who asks: the task, or the thread where there is none."""
+        self.thread = thread
+        self.label = label
+        self.is_async = is_async
+        self.state: State = WAITING
+        self.generation = _forks.generation
+        self.lane: Lane = None  # type: ignore[assignment]  # set when it joins
+        self.waiter: Waiter = None  # type: ignore[assignment]  # set before anybody could wake it
+        self.began = 0.0
+        """When its turn began (seconds since the epoch)."""
+        self.error: BaseException | None = None
+        self.mates: object = None
+        """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
+        self.work: Any = None
+        """What the batch does for it; the lanes only carry it."""
+
+
+class Lane:
+    """One line of writers."""
+
+    __slots__ = ("_left", "_waiting", "door", "generation", "head", "hold", "key", "opening")
+
+    def __init__(self, key: str, door: Door, head: Ticket | None) -> None:
+        self.key = key
+        self.door = door
+        self.head = head
+        self.hold: Hold | None = None
+        self.opening = False
+        """Whether the waiting thread is at the door."""
+        self.generation = _forks.generation
+        self._waiting: deque[Ticket] = deque()
+        self._left = 0
+        """Tickets in `_waiting` that have left: skipped when they come up, swept out when they outnumber the rest."""
+
+    def waiting(self) -> int:
+        """How many wait behind the head."""
+        return len(self._waiting) - self._left
+
+    def in_line(self) -> Iterable[Ticket]:
+        """The head and those behind it, in order."""
+        if self.head is not None:
+            yield self.head
+        yield from (ticket for ticket in self._waiting if ticket.state is not LEFT)
+
+    def push(self, ticket: Ticket) -> None:
+        """Join at the end."""
+        self._waiting.append(ticket)
+
+    def pop(self) -> Ticket | None:
+        """The next who has not left."""
+        waiting = self._waiting
+        while waiting:
+            ticket = waiting.popleft()
+            if ticket.state is not LEFT:
+                return ticket
+            self._left -= 1
+        return None
+
+    def drop(self, ticket: Ticket) -> None:
+        """Mark a waiting ticket as gone; O(1), the sweep is paid for by those that left."""
+        ticket.state = LEFT
+        self._left += 1
+        if self._left > 32 and self._left * 2 > len(self._waiting):
+            self._waiting = deque(other for other in self._waiting if other.state is not LEFT)
+            self._left = 0
+
+
+_mutex = threading.RLock()
+_lanes: dict[str, Lane] = {}
+
+
+def _reset_in_child() -> None:
+    # The parent's threads do not exist here; one of them may have been inside the mutex.
+    global _mutex, _lanes
+    _mutex = threading.RLock()
+    _lanes = {}
+
+
+_forks.in_child(_reset_in_child)
+
+
+class Refused(Exception):
+    """`join` did not let a ticket into the line; `facts` say why."""
+
+
+def join(
+    ticket: Ticket,
+    key: str,
+    door: Door,
+    make_waiter: Callable[[], Waiter],
+    object_to: Callable[[Lane, Ticket, Door], BaseException | None],
+) -> bool:
+    """Stand in line. True: at the head, with the door to be asked; False: somebody is there, sleep until woken.
+
+    `object_to` is asked under the mutex when the lane exists, and may return the error to raise instead of joining.
+    """
+    with _mutex:
+        lane = _lanes.get(key)
+        if lane is None:
+            ticket.lane = _lanes[key] = Lane(key, door, ticket)
+            ticket.state = CALLED
+            return True
+        objection = object_to(lane, ticket, door)
+        if objection is not None:
+            raise objection
+        ticket.waiter = make_waiter()
+        ticket.lane = lane
+        if lane.head is None:
+            # The others gave up, but the waiting thread is still at the door: its hold will be ours.
+            lane.head = ticket
+        else:
+            lane.push(ticket)
+        return False
+
+
+def attempt(ticket: Ticket) -> bool:
+    """The head asks the door, in its own thread. False: it is shut. An error of the door leaves the ticket CALLED."""
+    lane = ticket.lane
+    hold = lane.door.attempt()
+    if hold is None:
+        return False
+    lane.hold = hold
+    ticket.state = HOLDING
+    return True
+
+
+def wait_at_door(ticket: Ticket) -> None:
+    """The head sends the lane's waiting thread to the door; the ticket's waiter is woken with the hold.
+
+    Raises RuntimeError if the system gives no more threads.
+    """
+    lane = ticket.lane
+    with _mutex:
+        ticket.state = WAITING
+        lane.opening = True
+    try:
+        _threads.start(_open, lane)
+    except BaseException:
+        with _mutex:
+            lane.opening = False
+            ticket.state = CALLED
+        raise
+
+
+def leave(ticket: Ticket) -> bool:
+    """Leave the line before the turn: cancelled, too late, or the door broke. False: already admitted or answered.
+
+    A ticket that has been given its turn meanwhile passes it on.
+    """
+    lane = ticket.lane
+    if ticket.generation != _forks.generation:
+        return True
+    with _mutex:
+        state = ticket.state
+        if state is LEFT:
+            return True
+        if state is ADMITTED or state is ANSWERED:
+            return False
+        if lane.head is not ticket:
+            lane.drop(ticket)
+            return True
+        if state is not HOLDING:
+            ticket.state = LEFT
+            following = _call_next(lane)
+    if state is HOLDING:
+        pass_on(ticket)
+    else:
+        _wake(following)
+    return True
+
+
+def pass_on(ticket: Ticket) -> None:
+    """End a turn: name the next head, or give the hold back and close the lane.
+
+    May raise what releasing the hold raises; the line goes on all the same.
+    """
+    if ticket.generation != _forks.generation:
+        return  # a forked child: the turn is its parent's
+    lane = ticket.lane
+    ticket.state = LEFT
+    error: BaseException | None = None
+    while True:
+        hold = lane.hold
+        if hold is not None and not (lane.waiting() and hold.may_pass()):
+            # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
+            # finding the door shut by a hold that is on its way out.
+            lane.hold = None
+            try:
+                hold.release()
+            except BaseException as problem:
+                error = problem
+        with _mutex:
+            following = lane.pop()
+            if following is None and lane.hold is not None:
+                continue  # the last one left while we asked: the hold has nobody to go to
+            lane.head = following
+            if following is None:
+                if _lanes.get(lane.key) is lane:
+                    del _lanes[lane.key]
+            elif lane.hold is not None:
+                following.state = HOLDING
+            else:
+                lane.opening = True
+        break
+    if following is not None:
+        if lane.hold is not None:
+            _wake(following)
+        else:
+            _start_opening(lane)
+    if error is not None:
+        raise error
+
+
+def admit(ticket: Ticket, limit: int) -> list[Ticket]:
+    """Take those who wait right behind the head and may share its batch, in order, at most `limit`."""
+    mates = ticket.mates
+    lane = ticket.lane
+    admitted: list[Ticket] = []
+    if mates is None or not lane.waiting():
+        return admitted
+    with _mutex:
+        waiting = lane._waiting
+        while waiting and len(admitted) < limit:
+            other = waiting[0]
+            if other.state is LEFT:
+                lane._left -= 1
+            elif other.mates == mates:
+                other.state = ADMITTED
+                admitted.append(other)
+            else:
+                break
+            waiting.popleft()
+    return admitted
+
+
+def give_back(ticket: Ticket, admitted: list[Ticket]) -> None:
+    """Put admitted tickets back where they stood: the batch ended without them."""
+    with _mutex:
+        for other in admitted:
+            other.state = WAITING
+        ticket.lane._waiting.extendleft(reversed(admitted))
+
+
+def answer(ticket: Ticket) -> None:
+    """Tell an admitted ticket that its outcome is in its `work`. If its loop is closed, nobody is there to care."""
+    ticket.state = ANSWERED
+    ticket.waiter.wake()
+
+
+def mutex() -> threading.RLock:  # type: ignore[valid-type]
+    """The mutex, for the few who must look and act in one step."""
+    return _mutex
+
+
+def find(key: str) -> Lane | None:
+    """The lane of a key, if anybody is in it."""
+    return _lanes.get(key)
+
+
+def pending(key: str) -> int:
+    """How many wait, without the one that has its turn."""
+    with _mutex:
+        lane = _lanes.get(key)
+        if lane is None or lane.head is None:
+            return 0
+        return lane.waiting() + (lane.head.state is not HOLDING)
+
+
+def ahead_of(ticket: Ticket) -> int:
+    """How many stand before a ticket, the head included."""
+    with _mutex:
+        for place, other in enumerate(ticket.lane.in_line()):
+            if other is ticket:
+                return place
+        return 0
+
+
+def _call_next(lane: Lane) -> Ticket | None:
+    """Under the mutex: the head has left without a turn. Returns whom to wake."""
+    lane.head = following = lane.pop()
+    if lane.opening:
+        return None  # the wait goes on for whoever is head when it ends
+    if following is None:
+        if _lanes.get(lane.key) is lane:
+            del _lanes[lane.key]
+        return None
+    following.state = CALLED
+    return following
+
+
+def _wake(ticket: Ticket | None) -> None:
+    """Wake a named head; one whose loop is closed is passed over, or the line would wait for it for ever."""
+    while ticket is not None and not ticket.waiter.wake():
+        if ticket.state is HOLDING:
+            pass_on(ticket)
+            return
+        with _mutex:
+            ticket.state = LEFT
+            ticket = _call_next(ticket.lane)
+
+
+def _start_opening(lane: Lane) -> None:
+    try:
+        _threads.start(_open, lane)
+    except RuntimeError:
+        # No thread to be had: the head must ask for itself, and will meet the same trouble with an error to raise.
+        with _mutex:
+            lane.opening = False
+            head = lane.head
+            if head is not None:
+                head.state = CALLED
+        _wake(head)
+
+
+def _open(lane: Lane) -> None:
+    """The waiting thread of a lane."""
+    while True:
+        hold: Hold | None = None
+        error: BaseException | None = None
+        try:
+            hold = lane.door.wait(lambda: lane.head is not None)
+        except BaseException as problem:
+            error = problem
+        if lane.generation != _forks.generation:
+            return
+        if _deliver(lane, hold, error):
+            return
+
+
+def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool:
+    """Hand what the wait brought to the head. False: nothing was brought, and somebody has come meanwhile."""
+    while True:
+        with _mutex:
+            head = lane.head
+            if head is not None:
+                if hold is None and error is None:
+                    return False
+                lane.opening = False
+                lane.hold = hold
+                head.error = error
+                head.state = FAILED if hold is None else HOLDING
+                break
+            if hold is None:
+                lane.opening = False
+                if _lanes.get(lane.key) is lane:
+                    del _lanes[lane.key]
+                return True
+        # Before the lane is closed, and outside the mutex: whoever comes meanwhile joins this lane, and finds out
+        # in the next round that the hold has gone.
+        _release_unwanted(lane, hold)
+        hold = None
+    _wake(head)
+    return True
+
+
+def _release_unwanted(lane: Lane, hold: Hold) -> None:
+    try:
+        hold.release()
+    except Exception:
+        # Nobody is left to raise it to.
+        log.exception("could not release the lock of %s, which nobody wanted any more", lane.key)

@@ -1,0 +1,157 @@
+"""Is the owner of a lock provably dead?  ALIVE, GONE or UNKNOWN; only GONE permits a reclaim.
+
+Promise    GONE is proof: same host, same PID namespace, and either no such process, or that pid was given to another
+           one (start time differs), or the machine has been booted since.
+How        Signal 0 (kill(2)), field 22 of /proc/<pid>/stat and /proc/sys/kernel/random/boot_id (proc(5)).
+Does not   say anything about another host, another container, or a record without facts: those are UNKNOWN.
+           "Not permitted to signal" is ALIVE: somebody is there.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+import sys
+import time
+
+import attrs
+
+from storewriter._owner import Owner
+
+
+class Verdict(enum.Enum):
+    """What is known of an owner's process."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen
+class Machine:
+    """What can be observed from here; tests pass another one."""
+
+    host: str
+    boot_id: str | None
+    pid_namespace: int | None
+
+    def is_running(self, pid: int) -> bool:
+        """Whether a process with this pid exists; not permitted to ask means yes. A zombie has stopped running."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except (PermissionError, OverflowError):
+            return True
+        fields = _stat_fields(pid)
+        # A zombie holds nothing any more: its memory and its descriptors are gone, its parent has yet to look.
+        return fields is None or fields[0] not in ("Z", "X")
+
+    def start_ticks(self, pid: int) -> int | None:
+        """When the process started, in clock ticks since boot; None where that cannot be read."""
+        fields = _stat_fields(pid)
+        return int(fields[19]) if fields is not None and len(fields) > 19 else None
+
+
+def judge(owner: Owner, machine: Machine | None = None) -> Verdict:
+    """Judge an owner by its record and by what can be seen from here."""
+    seen = here() if machine is None else machine
+    if owner.pid is None or owner.host is None or owner.host != seen.host:
+        return Verdict.UNKNOWN
+    if owner.pid_namespace != seen.pid_namespace:
+        return Verdict.UNKNOWN
+    if owner.boot_id is not None and seen.boot_id is not None and owner.boot_id != seen.boot_id:
+        return Verdict.GONE
+    if not seen.is_running(owner.pid):
+        return Verdict.GONE
+    now_ticks = seen.start_ticks(owner.pid)
+    if owner.start_ticks is not None and now_ticks is not None and owner.start_ticks != now_ticks:
+        return Verdict.GONE
+    return Verdict.ALIVE
+
+
+_here: Machine | None = None
+
+
+def here() -> Machine:
+    """This host, as every record of this process names it."""
+    global _here
+    if _here is None:
+        _here = Machine(
+            host=socket.gethostname(),
+            boot_id=_read_text("/proc/sys/kernel/random/boot_id"),
+            pid_namespace=_pid_namespace(),
+        )
+    return _here
+
+
+_myself: Owner | None = None
+
+
+def myself() -> Owner:
+    """This process as an owner, without `since`, `label` and `strategy`."""
+    global _myself
+    # The pid is compared because a forked child inherits the value.
+    if _myself is None or _myself.pid != os.getpid():
+        _myself = describe(os.getpid())
+    return _myself
+
+
+def describe(pid: int) -> Owner:
+    """A process of this host, as far as it can be seen from here."""
+    machine = here()
+    ticks = machine.start_ticks(pid)
+    return Owner(
+        pid=pid,
+        host=machine.host,
+        start=_start_time(ticks),
+        command=_command(pid),
+        start_ticks=ticks,
+        boot_id=machine.boot_id,
+        pid_namespace=machine.pid_namespace,
+    )
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from field 3 (state) on; the name before them may hold spaces and brackets."""
+    text = _read_text(f"/proc/{pid}/stat")
+    return text[text.rfind(")") + 1 :].split() if text else None
+
+
+def _start_time(ticks: int | None) -> float | None:
+    if ticks is None:
+        return None
+    uptime = _read_text("/proc/uptime")
+    if uptime is None:
+        return None
+    booted = time.time() - float(uptime.split()[0])
+    return round(booted + ticks / os.sysconf("SC_CLK_TCK"), 2)
+
+
+_COMMAND_LIMIT = 120
+
+
+def _command(pid: int) -> str | None:
+    text = _read_text(f"/proc/{pid}/cmdline")
+    if text is None:
+        return " ".join(sys.argv)[:_COMMAND_LIMIT] if pid == os.getpid() else None
+    words = " ".join(part for part in text.split("\0") if part)
+    # Control characters would let a process write to the terminal of whoever reads an error about it.
+    clean = "".join(char if char.isprintable() else " " for char in words)
+    return clean if len(clean) <= _COMMAND_LIMIT else clean[: _COMMAND_LIMIT - 1] + "…"
+
+
+def _pid_namespace() -> int | None:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def _read_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\n")
+    except OSError:
+        return None

@@ -1,0 +1,105 @@
+"""Who holds a lock, as a value: what a waiter is told, and what a lock's record says.
+
+Promise    An `Owner` says only what is known; an unknown fact is None, never a guess.
+Does not   judge whether the owner is alive: that takes a look at the machine (`_liveness.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import attrs
+
+_RECORD_LIMIT = 4096
+"""Bytes of a record that are ever read: a damaged or foreign file must not cost more than a page."""
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    """The holder of a lock, as far as anybody can tell."""
+
+    pid: int | None = None
+    """Process id in the owner's own PID namespace (`pid_namespace`)."""
+    host: str | None = None
+    """Host name where the process runs."""
+    start: float | None = None
+    """When the process started, in seconds since the epoch."""
+    command: str | None = None
+    """Command line, shortened."""
+    since: float | None = None
+    """When the turn began, in seconds since the epoch, by the owner's clock."""
+    label: str | None = None
+    """What the turn is for, as its caller put it (`queue.turn(..., label=)`)."""
+    strategy: str | None = None
+    """Name of the lock strategy that the owner uses."""
+    start_ticks: int | None = None
+    """Process start in clock ticks since boot: with `boot_id` it tells a reused pid from the real owner."""
+    boot_id: str | None = None
+    """Which boot of the host `start_ticks` counts from."""
+    pid_namespace: int | None = None
+    """Inode of the PID namespace: the same pid in another container is somebody else."""
+
+    def held_for(self, now: float | None = None) -> float | None:
+        """Seconds since the turn began (never negative, whatever the clocks say), or None if unknown."""
+        if self.since is None:
+            return None
+        return max(0.0, (time.time() if now is None else now) - self.since)
+
+    def __str__(self) -> str:
+        """One line for people: `pid 812 on host-a (python daemon.py), for 14.2 s, "nightly digest"`."""
+        parts = [f"pid {self.pid}" if self.pid is not None else "an unknown process"]
+        if self.host is not None:
+            parts.append(f" on {self.host}")
+        if self.command:
+            parts.append(f" ({self.command})")
+        if self.since is not None:
+            began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+            parts.append(f", since {began} ({self.held_for():.1f} s)")
+        if self.label:
+            parts.append(f', "{self.label}"')
+        return "".join(parts)
+
+    def to_record(self) -> bytes:
+        """The owner as one JSON line, as the lock strategies write it beside the store."""
+        return json.dumps(self._fields(), separators=(",", ":")).encode() + b"\n"
+
+    def _fields(self) -> dict[str, Any]:
+        return attrs.asdict(self, filter=lambda _, value: value is not None)
+
+    @staticmethod
+    def from_record(data: bytes) -> Owner | None:
+        """Read a record written by `to_record`; None for anything else (empty, torn, or somebody else's file)."""
+        line = data[:_RECORD_LIMIT].partition(b"\n")[0]
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return _from_fields(fields) if isinstance(fields, dict) else None
+
+
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "pid": (int,),
+    "host": (str,),
+    "start": (int, float),
+    "command": (str,),
+    "since": (int, float),
+    "label": (str,),
+    "strategy": (str,),
+    "start_ticks": (int,),
+    "boot_id": (str,),
+    "pid_namespace": (int,),
+}
+
+
+def _from_fields(fields: dict[str, Any]) -> Owner | None:
+    """An owner from a decoded record; a field of the wrong type is unknown, a record without a pid is none."""
+    known = {
+        name: value
+        for name, value in fields.items()
+        if isinstance(value, _FIELD_TYPES.get(name, ())) and not isinstance(value, bool)
+    }
+    if known.get("pid", 0) <= 0:
+        return None
+    return Owner(**known)

@@ -1,0 +1,165 @@
+"""The system calls that a commit is made of, as one small record that tests can replace.
+
+Promise    Everything that touches a store's files goes through here: a test that fails, counts or reorders calls
+           needs no patching.
+How        Methods look `os` up at call time. `flush` is the strongest flush the platform has.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Final
+
+import attrs
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
+NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
+DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
+_FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
+
+NO_XATTR: Final = frozenset(
+    getattr(errno, name) for name in ("ENOTSUP", "EOPNOTSUPP", "ENODATA", "ENOATTR", "ENOSYS") if hasattr(errno, name)
+)
+"""What a file system without extended attributes, or a file without this one, answers."""
+
+NO_FOLDER_FLUSH: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
+"""What fsync(2) answers where folders cannot be flushed at all (some FUSE and network mounts): nothing is uncertain
+there, the file system simply has no such operation."""
+
+
+@attrs.frozen
+class System:
+    """The real calls. Subclass nothing: pass another object with the same methods (`storewriter.testing`)."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """open(2), close-on-exec always."""
+        return os.open(path, flags | CLOEXEC, mode)
+
+    def close(self, fd: int) -> None:
+        """close(2)."""
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """write(2); may be short."""
+        return os.write(fd, data)
+
+    def read(self, fd: int, size: int) -> bytes:
+        """read(2); may be short."""
+        return os.read(fd, size)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """fstat(2)."""
+        return os.fstat(fd)
+
+    def lstat(self, path: str) -> os.stat_result:
+        """lstat(2)."""
+        return os.lstat(path)
+
+    def flush(self, fd: int) -> None:
+        """Make the file's content and attributes survive a power cut.
+
+        fsync(2); on macOS that only reaches the drive's cache, so fcntl(F_FULLFSYNC) is used, as fsync(2) there
+        says one must.
+        """
+        if _FULLFSYNC is not None:
+            fcntl.fcntl(fd, _FULLFSYNC)
+            return
+        os.fsync(fd)
+
+    def flush_folder(self, fd: int) -> None:
+        """Make the names in a folder survive a power cut."""
+        os.fsync(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        """rename(2): over an existing file, atomically."""
+        os.replace(source, target)
+
+    def exchange(self, source: str, target: str) -> bool:
+        """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
+        return _exchange(source, target)
+
+    def unlink(self, path: str) -> None:
+        """unlink(2)."""
+        os.unlink(path)
+
+    def link(self, source: str, target: str) -> None:
+        """link(2)."""
+        os.link(source, target)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """mkdir(2)."""
+        os.mkdir(path, mode)
+
+    def fchmod(self, fd: int, mode: int) -> None:
+        """fchmod(2)."""
+        os.fchmod(fd, mode)
+
+    def fchown(self, fd: int, uid: int, gid: int) -> None:
+        """fchown(2)."""
+        os.fchown(fd, uid, gid)
+
+    def writable(self, path: str) -> bool:
+        """access(2) with the effective ids: may this process write the file?"""
+        effective = os.access in os.supports_effective_ids
+        return os.access(path, os.W_OK, effective_ids=effective)
+
+    def attributes(self, path: str) -> dict[str, bytes]:
+        """Extended attributes, POSIX ACLs among them (`system.posix_acl_access`), of the file itself."""
+        if not hasattr(os, "listxattr"):
+            return {}
+        try:
+            return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+        except OSError as error:
+            if error.errno in NO_XATTR:
+                return {}
+            raise
+
+    def set_attribute(self, fd: int, name: str, value: bytes) -> None:
+        """fsetxattr(2)."""
+        os.setxattr(fd, name, value)
+
+
+SYSTEM: Final = System()
+
+_RENAME_EXCHANGE: Final = 2
+_AT_FDCWD: Final = -100
+_NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOENT})
+_renameat2: object = None
+
+
+def _exchange(source: str, target: str) -> bool:
+    function = _load_renameat2()
+    if function is None:
+        return False
+    import ctypes
+
+    result = function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE)  # type: ignore[operator]
+    if result == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+def _load_renameat2() -> object:
+    """The C function, loaded at first use: ctypes costs milliseconds that durable stores never need."""
+    global _renameat2
+    if _renameat2 is None:
+        _renameat2 = False
+        if sys.platform == "linux":
+            import ctypes
+
+            function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # absent in old C libraries
+            if function is not None:
+                function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+                _renameat2 = function
+    return _renameat2 or None

@@ -1,0 +1,281 @@
+"""How a caller of each kind sleeps until it is woken: a plain thread, an asyncio task, a trio task.
+
+Promise    `wake()` may be called from any thread, any number of times, before, during or after `sleep()`, and is never
+           lost. It says False if the sleeper's event loop is closed: then nobody will ever wake up there.
+How        A thread sleeps on a lock; a task on a future or event of its own loop, reached through the loop's own
+           thread-safe door when the waker runs elsewhere.
+Does not   know what is waited for.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Generic, Protocol, TypeVar
+
+from storewriter import _threads
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """What the lanes need of a sleeper."""
+
+    def wake(self) -> bool:
+        """Wake the sleeper, now or when it goes to sleep. False: it never will."""
+        ...
+
+
+class AsyncWaiter(Waiter, Protocol):
+    """A sleeper that is a task."""
+
+    async def sleep(self, seconds: float | None) -> bool:
+        """True when woken, False when `seconds` have passed. Cancellation is raised."""
+        ...
+
+    async def sleep_through(self) -> BaseException | None:
+        """Sleep until woken whatever comes; returns the cancellation that came meanwhile, to be raised later."""
+        ...
+
+
+class ThreadWaiter:
+    """A thread."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def wake(self) -> bool:
+        """See `Waiter`."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # already woken, and not yet awake
+            pass
+        return True
+
+    def sleep(self, seconds: float | None) -> bool:
+        """True when woken, False when `seconds` have passed. KeyboardInterrupt is raised in the main thread."""
+        if seconds is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(seconds, _thread.TIMEOUT_MAX)) if seconds > 0 else self._lock.acquire(False)
+
+    def sleep_through(self) -> BaseException | None:
+        """Sleep until woken whatever comes; returns the interrupt that came meanwhile."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self._lock.acquire()
+            except KeyboardInterrupt as error:
+                interrupt = error
+            else:
+                return interrupt
+
+
+class AsyncioWaiter:
+    """A task of an asyncio loop."""
+
+    __slots__ = ("_future", "_loop", "_thread", "_woken")
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._thread = get_ident()
+        self._woken = False
+        self._future: Any = None
+
+    def wake(self) -> bool:
+        """See `Waiter`."""
+        try:
+            if get_ident() == self._thread:
+                self._wake_here()
+                return not self._loop.is_closed()
+            self._loop.call_soon_threadsafe(self._wake_here)
+        except RuntimeError:
+            return False
+        return True
+
+    def _wake_here(self) -> None:
+        self._woken = True
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    async def sleep(self, seconds: float | None) -> bool:
+        """See `AsyncWaiter`."""
+        if not self._woken:
+            future = self._future = self._loop.create_future()
+            timer = None if seconds is None else self._loop.call_later(seconds, _expire, future)
+            try:
+                await future
+            finally:
+                self._future = None
+                if timer is not None:
+                    timer.cancel()
+        woken = self._woken
+        self._woken = False
+        return woken
+
+    async def sleep_through(self) -> BaseException | None:
+        """See `AsyncWaiter`."""
+        from asyncio import CancelledError
+
+        try:
+            await self.sleep(None)
+        except CancelledError as error:
+            cancelled = error
+        else:
+            return None
+        from anyio import CancelScope
+
+        # An anyio scope delivers its cancellation again and again until the task leaves; the shield spares the loop
+        # that. The shield does not stop a bare `task.cancel()`, hence the loop.
+        while True:
+            try:
+                with CancelScope(shield=True):
+                    await self.sleep(None)
+            except CancelledError:
+                continue
+            return cancelled
+
+
+def _expire(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class TrioWaiter:
+    """A task of a trio run."""
+
+    __slots__ = ("_event", "_thread", "_token", "_trio", "_woken")
+
+    def __init__(self, trio: Any) -> None:
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = get_ident()
+        self._woken = False
+        self._event: Any = None
+
+    def wake(self) -> bool:
+        """See `Waiter`."""
+        if get_ident() == self._thread and self._trio.lowlevel.in_trio_run():
+            self._wake_here()
+            return True
+        try:
+            self._token.run_sync_soon(self._wake_here)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+    def _wake_here(self) -> None:
+        self._woken = True
+        if self._event is not None:
+            self._event.set()
+
+    async def sleep(self, seconds: float | None) -> bool:
+        """See `AsyncWaiter`."""
+        if not self._woken:
+            event = self._event = self._trio.Event()
+            try:
+                with self._trio.CancelScope(relative_deadline=float("inf") if seconds is None else max(0, seconds)):
+                    await event.wait()
+            finally:
+                self._event = None
+        woken = self._woken
+        self._woken = False
+        return woken
+
+    async def sleep_through(self) -> BaseException | None:
+        """See `AsyncWaiter`; trio delivers the cancellation by itself at the next checkpoint."""
+        with self._trio.CancelScope(shield=True):
+            while not await self.sleep(None):
+                pass
+        return None
+
+
+def current_task() -> tuple[object | None, Any]:
+    """The task that runs here and now, and its loop (asyncio) or the module `trio`; (None, None) in plain code.
+
+    trio is asked after asyncio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
+    has no current task.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            task = asyncio.current_task(loop)
+            if task is not None:
+                return task, loop
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return trio.lowlevel.current_task(), trio
+    return None, None
+
+
+def runs_an_event_loop() -> bool:
+    """Whether this thread is inside an event loop (also in a callback that belongs to no task)."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
+def async_waiter(loop: Any) -> AsyncioWaiter | TrioWaiter:
+    """A waiter for the current task; `loop` as `current_task` returned it."""
+    if getattr(loop, "__name__", None) == "trio":
+        return TrioWaiter(loop)
+    return AsyncioWaiter(loop)
+
+
+async def pause(loop: Any) -> None:
+    """Let the other tasks of this loop run once; a checkpoint."""
+    if getattr(loop, "__name__", None) == "trio":
+        await loop.lowlevel.checkpoint()
+        return
+    from asyncio import sleep
+
+    await sleep(0)
+
+
+class _Call(Generic[T]):
+    """A blocking call on its way through a thread of its own."""
+
+    __slots__ = ("_call", "_error", "_result", "_waiter")
+
+    def __init__(self, call: Callable[[], T], waiter: Waiter) -> None:
+        self._call = call
+        self._waiter = waiter
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._result = self._call()
+        except BaseException as error:
+            self._error = error
+        self._waiter.wake()
+
+    def answer(self) -> T:
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                # The traceback holds this frame and this frame the call: without this, a cycle keeps both alive.
+                self._error = None
+        return self._result  # type: ignore[return-value]
+
+
+async def off_loop(call: Callable[[], T], loop: Any) -> tuple[T, BaseException | None]:
+    """Run a blocking call in a thread of its own and wait for its end, come what may.
+
+    Returns its result and the cancellation that came meanwhile, which the caller must raise once it has put its
+    affairs in order. If the call failed, its error is raised and the cancellation, if any, is the error's context.
+    """
+    waiter = async_waiter(loop)
+    running = _Call(call, waiter)
+    _threads.start(running.run)
+    cancelled = await waiter.sleep_through()
+    return running.answer(), cancelled

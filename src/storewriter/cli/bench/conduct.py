@@ -1,0 +1,122 @@
+"""Plan a run and conduct it: every measurement in a fresh interpreter, contenders interleaved, rounds repeated."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from storewriter.cli.bench.contender import Contender
+from storewriter.cli.bench.results import Measurement, Outcome, outcome_from
+from storewriter.cli.bench.scenarios import Scenario
+
+PATIENCE = 120.0
+"""Seconds beyond its own time after which a measurement is ended and counts as failed."""
+
+
+@attrs.frozen
+class Step:
+    """One measurement of a plan."""
+
+    scenario: Scenario
+    contender: Contender
+    round: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What all measurements of a run have in common."""
+
+    table: str
+    """Where a fresh interpreter finds the contenders: `package.module:TABLE`."""
+    folder: Path
+    """A folder on the file system that is measured; each measurement gets a new one below it, and removes it."""
+    seed: int = 0
+
+
+def plan(
+    scenarios: Iterable[Scenario],
+    contenders: Iterable[Contender],
+    *,
+    rounds: int,
+    seconds: Callable[[Scenario], float],
+    seed: int = 0,
+) -> list[Step]:
+    """Each scenario with each contender it suits, `rounds` times.
+
+    A round goes through all scenarios, so that a machine that slows down in the middle of a run slows all of them; in
+    each, the contenders come in a new order, so that none is always first.
+    """
+    dice = random.Random(seed)  # noqa: S311 - an order, not a secret
+    scenarios, contenders = list(scenarios), list(contenders)
+    steps: list[Step] = []
+    for number in range(rounds):
+        for scenario in scenarios:
+            suited = [contender for contender in contenders if scenario.suits(contender)]
+            dice.shuffle(suited)
+            steps += [Step(scenario, contender, number, seconds(scenario)) for contender in suited]
+    return steps
+
+
+def conduct(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
+    """Measure step by step; what fails is reported as failed, and the next step runs."""
+    for step in steps:
+        folder = Path(tempfile.mkdtemp(prefix="bench-", dir=setting.folder))
+        try:
+            yield _measured(step, setting, folder)
+        finally:
+            shutil.rmtree(folder)
+
+
+def _measured(step: Step, setting: Setting, folder: Path) -> Measurement:
+    request = {
+        "table": setting.table,
+        "contender": step.contender.name,
+        "scenario": attrs.asdict(step.scenario),
+        "folder": str(folder),
+        "seconds": step.seconds,
+        "seed": setting.seed + step.round,
+    }
+    answer = _answer(request, step.seconds + PATIENCE)
+    outcome, failure = (answer, None) if isinstance(answer, Outcome) else (None, answer)
+    return Measurement(
+        scenario=step.scenario.key, contender=step.contender.name, round=step.round, outcome=outcome, failure=failure
+    )
+
+
+def _answer(request: Mapping[str, object], timeout: float) -> Outcome | str:
+    """The outcome, or why there is none."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "storewriter.cli.bench.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that its members can be ended with it
+    )
+    try:
+        output, complaints = worker.communicate(json.dumps(request), timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return f"did not finish within {timeout:g} s"
+    finally:
+        _end(worker)
+    if worker.returncode:
+        return (complaints.strip().splitlines() or [f"ended with exit code {worker.returncode}"])[-1]
+    return outcome_from(json.loads(output.splitlines()[-1]))
+
+
+def _end(worker: "subprocess.Popen[str]") -> None:
+    """End whatever is left of a measurement: after an error or an interruption, members may still run."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.wait()

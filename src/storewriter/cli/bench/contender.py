@@ -1,0 +1,78 @@
+"""A contender: one way to keep a shared document, in the shape in which it can be measured."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from storewriter.cli.bench import document
+
+
+@attrs.frozen
+class Target:
+    """The store that one measurement works on."""
+
+    path: Path
+    durable: bool
+    """Whether file and folder are flushed before an update is acknowledged."""
+
+
+Update = Callable[[], object]
+AsyncUpdate = Callable[[], Awaitable[object]]
+Turn = Callable[[], AbstractContextManager[object]]
+AsyncTurn = Callable[[], AbstractAsyncContextManager[object]]
+
+Mode = Literal["updates", "timeline", "hold", "wait"]
+
+
+@attrs.frozen
+class Layout:
+    """How a contender keeps the document, so that it can be created before and counted after a measurement."""
+
+    create: Callable[[Path, int], None]
+    """`create(path, size)` writes the document of about `size` bytes."""
+    attempts: Callable[[Path], int]
+    """How often the record has been bumped; any exception means that the document cannot be read any more."""
+
+
+def everywhere() -> str | None:
+    """Say that nothing is missing: the contender runs on every machine."""
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Contender:
+    """One way to keep a shared document.
+
+    Each opener is called once in every process, and what it returns once for every caller (in the caller's own
+    thread): connections and locks that callers share belong to the outer call, their own ones to the inner.
+    A contender is measured in those scenarios whose callers it can serve.
+    """
+
+    name: str
+    about: str
+    """What it is and what it gives up, in one sentence: shown beside its figures."""
+    layout: Layout = Layout(document.create_json, document.json_attempts)
+    durabilities: frozenset[bool] = frozenset({True, False})
+    updates: Callable[[Target], Callable[[], Update]] | None = None
+    async_updates: Callable[[Target], Callable[[], AsyncUpdate]] | None = None
+    turns: Callable[[Path], Turn] | None = None
+    async_turns: Callable[[Path], AsyncTurn] | None = None
+    program: Callable[[Target, Mode, int], list[str]] | None = None
+    """`program(target, mode, tasks)`: the command line of a member written in another language (see `team`)."""
+    across_processes: bool = True
+    """Whether it claims to exclude other processes; only then can one recover from another's death."""
+    one_caller_only: bool = False
+    """It has no lock at all and serves as a physical limit: measured only where there is nobody to exclude."""
+    missing: Callable[[], str | None] = everywhere
+    """Why it cannot run on this machine, or None."""
+
+
+def table(*contenders: Contender) -> Mapping[str, Contender]:
+    """Contenders by name, in the order given."""
+    by_name = {contender.name: contender for contender in contenders}
+    if len(by_name) != len(contenders):
+        raise ValueError("two contenders have the same name")
+    return by_name

@@ -1,0 +1,78 @@
+"""The work that every contender does: one attempt more on one record of a document.
+
+All callers of a measurement bump the same record, so a lost update shows as a count that is too low, whether the
+contender keeps one JSON document or a row per record.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+RECORD_ID = "cm_000000"
+
+State = dict[str, Any]
+
+
+def record(number: int) -> State:
+    """One record of about 200 bytes, shaped like a commitment."""
+    return {
+        "id": f"cm_{number:06d}",
+        "agentId": "main",
+        "status": "pending",
+        "text": f"Ask how appointment {number} went, and whether the report has arrived.",
+        "dueWindow": {"earliestMs": 1770000000000 + number, "latestMs": 1770003600000 + number},
+        "attempts": 0,
+    }
+
+
+def document_of(size: int) -> State:
+    """A document whose JSON has about `size` bytes; never fewer than one record."""
+    each = len(json.dumps(record(0))) + len(f'"{RECORD_ID}": , ')
+    records = (record(number) for number in range(max(1, round(size / each))))
+    return {"version": 1, "records": {each["id"]: each for each in records}}
+
+
+def bump(state: State) -> None:
+    """The update that is measured."""
+    state["records"][RECORD_ID]["attempts"] += 1
+
+
+def create_json(path: Path, size: int) -> None:
+    """Write the document as one JSON file."""
+    path.write_text(json.dumps(document_of(size)))
+
+
+def json_attempts(path: Path) -> int:
+    """Count the bumps that are in the JSON file at `path`."""
+    return int(json.loads(path.read_bytes())["records"][RECORD_ID]["attempts"])
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, data: bytes, *, durable: bool) -> None:
+    """Replace the file at `path` atomically, as careful people write it by hand."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(temporary, path)  # noqa: PTH105 - the file was named by mkstemp, as a string
+    if durable:
+        flush_folder(path.parent)
+
+
+def plain_update(path: Path, *, durable: bool) -> None:
+    """Load, modify, save: no lock, so two of these at once may lose an update."""
+    state = json.loads(path.read_bytes())
+    bump(state)
+    replace(path, json.dumps(state).encode(), durable=durable)

@@ -1,0 +1,343 @@
+"""From a scenario and a contender to figures: one measurement, in the process that calls."""
+
+import asyncio
+import gc
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import attrs
+
+from storewriter.cli.bench import team
+from storewriter.cli.bench.contender import AsyncTurn, Contender, Target, Turn
+from storewriter.cli.bench.results import Outcome
+from storewriter.cli.bench.scenarios import Measure, Scenario
+from storewriter.cli.bench.statistics import histogram, jain, percentile
+
+BATCH = 0.005
+"""Seconds that one batch of turns lasts at least, so that reading the clock costs nothing worth measuring."""
+
+IDLE_LIMIT = 30.0
+"""Seconds after which no further store is touched: what a store leaves behind is known by then."""
+
+KILLS = 5
+"""How often a holder is killed in one measurement."""
+
+RECOVERY_LIMIT = 12.0
+"""Seconds after which a waiter counts as never getting in: longer than proper-lockfile's 10 s of staleness."""
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """One measurement."""
+
+    contender: Contender
+    scenario: Scenario
+    folder: Path
+    """An empty folder on the file system that is measured."""
+    seconds: float
+    seed: int
+
+    @property
+    def target(self) -> Target:
+        """The store."""
+        return Target(self.folder / "state", self.scenario.durable)
+
+
+def measure(task: Task) -> Outcome:
+    """Run one measurement."""
+    return MEASURES[task.scenario.measure](task)
+
+
+# Updates
+
+
+def _updates(task: Task) -> Outcome:
+    scenario, target, contender = task.scenario, task.target, task.contender
+    contender.layout.create(target.path, scenario.size)
+    job = team.Job(contender=contender, target=target, threads=scenario.threads, tasks=scenario.tasks)
+    mode = "timeline" if scenario.measure == "timeline" else "updates"
+    began = time.monotonic_ns()
+    sightings = team.measure_together(job, mode, scenario.processes, task.seconds, scenario.limit)
+    lasted = min(task.seconds, (time.monotonic_ns() - began) / 1e9)
+    outcome = _summary(sightings, lasted)
+    return _verified(outcome, sightings, contender, target.path)
+
+
+def _summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
+    callers = list(chain.from_iterable(sighting.callers for sighting in sightings))
+    waits = sorted(chain.from_iterable(caller.waits for caller in callers))
+    shares = [caller.in_window for caller in callers]
+    per_process = [sum(caller.in_window for caller in sighting.callers) for sighting in sightings]
+    metrics = {
+        "per_second": sum(shares) / seconds,
+        "acknowledged": sum(caller.acknowledged for caller in callers),
+        "errors": sum(caller.errors for caller in callers),
+        "jain": jain(shares),
+        "jain_processes": jain(per_process),
+        "least": min(shares),
+        "most": max(shares),
+        **_wait_metrics(waits),
+        **_stalls(sightings),
+    }
+    if waits:
+        metrics["cpu_per_update"] = sum(sighting.cpu for sighting in sightings) / len(waits) / 1e9
+    remarks = [caller.first_error for caller in callers if caller.first_error]
+    return Outcome(
+        metrics=metrics,
+        histogram=histogram(waits),
+        per_process=per_process,
+        holds=_holds(sightings),
+        remark=next(iter(remarks), None),
+    )
+
+
+def _wait_metrics(ordered: Sequence[int]) -> dict[str, float]:
+    if not ordered:
+        return {}
+    percents = {"p50": 50.0, "p99": 99.0, "max": 100.0}
+    return {name: percentile(ordered, percent) / 1e9 for name, percent in percents.items()}
+
+
+def _stalls(sightings: Sequence[team.Sighting]) -> dict[str, float]:
+    loops = [(each.first_stall, each.loop_stall) for each in sightings]
+    first = [stall for stall, _ in loops if stall is not None]
+    later = [stall for _, stall in loops if stall is not None]
+    if not later:
+        return {}
+    return {"first_stall": max(first, default=0) / 1e9, "loop_stall": max(later) / 1e9}
+
+
+def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]]:
+    starts = [sighting.holds[0][0] for sighting in sightings if sighting.holds]
+    origin = min(starts, default=0)
+    return [
+        [(round((entered - origin) / 1e9, 6), round((left - origin) / 1e9, 6)) for entered, left in sighting.holds]
+        for sighting in sightings
+    ]
+
+
+def _verified(
+    outcome: Outcome, sightings: Sequence[team.Sighting], contender: Contender, path: Path
+) -> Outcome:
+    """Count again what is in the document."""
+    acknowledged = round(outcome.metrics["acknowledged"])
+    try:
+        stored = contender.layout.attempts(path)
+    except Exception as error:  # noqa: BLE001 - a document that cannot be read has lost everything
+        remark = f"unreadable at the end: {type(error).__name__}: {error}"
+        return attrs.evolve(outcome, metrics={**outcome.metrics, "lost": acknowledged}, remark=remark)
+    unacknowledged = max(0, stored - acknowledged)
+    metrics = {**outcome.metrics, "lost": max(0, acknowledged - stored), "unacknowledged": unacknowledged}
+    return attrs.evolve(outcome, metrics=metrics)
+
+
+# Turns without anything in them
+
+
+def _turns(task: Task) -> Outcome:
+    assert task.contender.turns is not None
+    turn = task.contender.turns(task.target.path)
+
+    def batch(turns: int) -> int:
+        return _timed_turns(turn, turns)
+
+    return _turn_outcome(_batches(batch, task.seconds), [batch(1) for _ in range(_singles(task.seconds))])
+
+
+def _timed_turns(turn: Turn, turns: int) -> int:
+    repeated = range(turns)
+    began = time.perf_counter_ns()
+    for _ in repeated:
+        with turn():
+            pass
+    return time.perf_counter_ns() - began
+
+
+@attrs.frozen
+class _Batches:
+    per_turn: list[float]
+    """Nanoseconds of one turn, by batch."""
+    cpu_per_turn: float
+
+
+def _batches(batch: Callable[[int], int], seconds: float) -> _Batches:
+    turns = 1
+    while batch(turns) < BATCH * 1e9:  # the last of these is the warm-up
+        turns *= 2
+    stop, cpu, per_turn = time.monotonic() + seconds, time.process_time_ns(), list[float]()
+    while time.monotonic() < stop or not per_turn:
+        per_turn.append(batch(turns) / turns)
+    return _Batches(per_turn, (time.process_time_ns() - cpu) / turns / len(per_turn))
+
+
+def _singles(seconds: float) -> int:
+    return max(100, round(seconds * 2_000))
+
+
+def _turn_outcome(batches: _Batches, singles: Sequence[int]) -> Outcome:
+    ordered = sorted(batches.per_turn)
+    typical = percentile(ordered, 50)
+    metrics = {
+        "per_second": 1e9 / typical,
+        "mean": typical / 1e9,
+        "fastest": ordered[0] / 1e9,
+        "cpu_per_update": batches.cpu_per_turn / 1e9,
+        **_wait_metrics(sorted(singles)),
+    }
+    return Outcome(metrics=metrics, histogram=histogram(singles))
+
+
+def _async_turns(task: Task) -> Outcome:
+    return asyncio.run(_measure_async_turns(task))
+
+
+async def _measure_async_turns(task: Task) -> Outcome:
+    assert task.contender.async_turns is not None
+    turn = task.contender.async_turns(task.target.path)
+
+    async def batch(turns: int) -> int:
+        return await _timed_async_turns(turn, turns)
+
+    batches = await _async_batches(batch, task.seconds)
+    return _turn_outcome(batches, [await batch(1) for _ in range(_singles(task.seconds))])
+
+
+async def _timed_async_turns(turn: AsyncTurn, turns: int) -> int:
+    repeated = range(turns)
+    began = time.perf_counter_ns()
+    for _ in repeated:
+        async with turn():
+            pass
+    return time.perf_counter_ns() - began
+
+
+async def _async_batches(batch: Callable[[int], Awaitable[int]], seconds: float) -> _Batches:
+    turns = 1
+    while await batch(turns) < BATCH * 1e9:
+        turns *= 2
+    stop, cpu, per_turn = time.monotonic() + seconds, time.process_time_ns(), list[float]()
+    while time.monotonic() < stop or not per_turn:
+        per_turn.append(await batch(turns) / turns)
+    return _Batches(per_turn, (time.process_time_ns() - cpu) / turns / len(per_turn))
+
+
+# Recovery
+
+
+@attrs.frozen
+class _Kill:
+    recovery: float | None
+    """Seconds from the kill until the waiter was in; None if it never was."""
+    gave_up: int
+
+
+def _recovery(task: Task) -> Outcome:
+    dice = random.Random(task.seed)  # noqa: S311 - delays, not secrets
+    kills: list[_Kill] = []
+    for number in range(KILLS):
+        folder = task.folder / str(number)
+        folder.mkdir()
+        kills.append(_kill_one(task, Target(folder / "state", task.scenario.durable), dice))
+        if kills[-1].recovery is None:
+            break  # it will not get in the next time either, and each costs RECOVERY_LIMIT
+    return _recovery_outcome(kills)
+
+
+def _kill_one(task: Task, target: Target, dice: random.Random) -> _Kill:
+    task.contender.layout.create(target.path, task.scenario.size)
+    job = team.Job(contender=task.contender, target=target)
+    holder = team.start(job, "hold")
+    holder.wait_until_ready()
+    waiter = team.start(job, "wait")
+    waiter.wait_until_ready()
+    time.sleep(dice.uniform(0.1, 0.3))  # pollers are to be caught anywhere between two polls
+    killed = holder.kill()
+    sighting = waiter.sighting(RECOVERY_LIMIT)
+    if sighting is None or sighting.entered is None:
+        waiter.kill()
+        return _Kill(None, 0)
+    return _Kill((sighting.entered - killed) / 1e9, sighting.gave_up)
+
+
+def _recovery_outcome(kills: Sequence[_Kill]) -> Outcome:
+    recovered = sorted(kill.recovery for kill in kills if kill.recovery is not None)
+    metrics: dict[str, float] = {
+        "never_in": sum(kill.recovery is None for kill in kills),
+        "gave_up": sum(kill.gave_up for kill in kills),
+    }
+    if recovered:
+        metrics |= {"recovery": percentile(recovered, 50), "max": recovered[-1]}
+    return Outcome(metrics=metrics, remark=None if recovered else f"not in after {RECOVERY_LIMIT:g} s")
+
+
+# Idle stores
+
+
+@attrs.frozen
+class _Footprint:
+    resident: int
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def now(cls) -> "_Footprint":
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return cls(pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count())
+
+
+def _idle(task: Task) -> Outcome:
+    template = task.folder / "template"
+    template.mkdir()
+    task.contender.layout.create(template / "state", task.scenario.size)
+    warm_up = max(1, task.scenario.stores // 20)
+    _touch_all(task, template, range(warm_up))
+    before = _Footprint.now()
+    waits = _touch_all(task, template, range(warm_up, warm_up + task.scenario.stores))
+    after = _Footprint.now()
+    stores = len(waits)
+    metrics = {
+        "stores": stores,
+        "resident": after.resident - before.resident,
+        "resident_per_store": (after.resident - before.resident) / stores,
+        "descriptors": after.descriptors - before.descriptors,
+        "threads": after.threads - before.threads,
+        "files_per_store": len(os.listdir(_store_folder(task, warm_up))),
+        **_wait_metrics(sorted(waits)),
+    }
+    return Outcome(metrics=metrics, histogram=histogram(waits))
+
+
+def _store_folder(task: Task, number: int) -> Path:
+    return task.folder / f"{number // 1000:03}" / f"{number:06}"
+
+
+def _touch_all(task: Task, template: Path, numbers: Sequence[int]) -> list[int]:
+    assert task.contender.updates is not None
+    waits, stop = list[int](), time.monotonic() + IDLE_LIMIT
+    for number in numbers:
+        if time.monotonic() > stop:
+            break
+        folder = _store_folder(task, number)
+        shutil.copytree(template, folder)
+        began = time.monotonic_ns()
+        task.contender.updates(Target(folder / "state", durable=False))()()
+        waits.append(time.monotonic_ns() - began)
+    return waits
+
+
+MEASURES: dict[Measure, Callable[[Task], Outcome]] = {
+    "turns": _turns,
+    "async turns": _async_turns,
+    "updates": _updates,
+    "timeline": _updates,
+    "recovery": _recovery,
+    "idle": _idle,
+}
+

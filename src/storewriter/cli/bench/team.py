@@ -1,0 +1,308 @@
+"""The processes of one measurement: started one by one, let go together, heard one by one.
+
+A member is a forked copy of this process, or a program in another language that speaks the same three lines:
+
+    member:  ready                      it has opened the store and warmed up, or holds the turn, or begins to wait
+    team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock
+    member:  {"callers": [...], ...}    what it saw: the fields of `Sighting`
+"""
+
+import asyncio
+import json
+import multiprocessing
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from typing import Protocol
+
+import attrs
+
+from storewriter.cli.bench import document
+from storewriter.cli.bench.callers import CallerRecord, Window, run_tasks, run_threads
+from storewriter.cli.bench.contender import Contender, Mode, Target, Update
+
+HEAD_START = 0.03
+"""Seconds between letting a team go and the start of its window, so that nobody is late."""
+
+
+class MemberFailed(Exception):
+    """A process of the team ended before it had said what it saw."""
+
+
+@attrs.frozen(kw_only=True)
+class Sighting:
+    """What one process of a team saw. Times are in nanoseconds."""
+
+    callers: list[CallerRecord] = attrs.Factory(list[CallerRecord])
+    cpu: int = 0
+    """Processor time of the window, of all threads, in the program and in the kernel."""
+    first_stall: int | None = None
+    loop_stall: int | None = None
+    holds: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
+    """From when until when this process was in a turn (only where a timeline is recorded)."""
+    entered: int | None = None
+    """When a waiter got in."""
+    gave_up: int = 0
+    """How often it was refused before it got in."""
+
+
+def sighting_from(line: str) -> Sighting:
+    """Read what a program wrote."""
+    fields = json.loads(line)
+    callers = [CallerRecord(**each) for each in fields.pop("callers", [])]
+    return Sighting(callers=callers, **fields)
+
+
+class Member(Protocol):
+    """A process of a team, seen from the team."""
+
+    def wait_until_ready(self) -> None:
+        """Block until it is ready; raise `MemberFailed` if it never will be."""
+        ...
+
+    def go(self, window: Window) -> None:
+        """Tell it when to call."""
+        ...
+
+    def sighting(self, timeout: float | None = None) -> Sighting | None:
+        """Block until it says what it saw; None if it has not within `timeout` seconds."""
+        ...
+
+    def kill(self) -> int:
+        """End it with SIGKILL, see to it that nothing of it is left, and say when it was sent."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What the members of a team are to do."""
+
+    contender: Contender
+    target: Target
+    threads: int = 1
+    tasks: int = 0
+    """Callers on one event loop; 0 for callers in threads."""
+
+
+def start(job: Job, mode: Mode) -> Member:
+    """Start one process of a team."""
+    if job.contender.program is not None:
+        return ProgramMember.start(job.contender.program(job.target, mode, max(job.tasks, job.threads)))
+    return ForkedMember.start(job, mode)
+
+
+def measure_together(job: Job, mode: Mode, processes: int, seconds: float, limit: int | None) -> list[Sighting]:
+    """Let `processes` members call in the same window, and gather what they saw."""
+    members = [start(job, mode) for _ in range(processes)]
+    for member in members:
+        member.wait_until_ready()
+    begin = time.monotonic_ns() + round(HEAD_START * 1e9)
+    window = Window(begin, begin + round(seconds * 1e9), limit)
+    for member in members:
+        member.go(window)
+    return [_reported(member) for member in members]
+
+
+def _reported(member: Member) -> Sighting:
+    sighting = member.sighting()
+    if sighting is None:
+        raise MemberFailed("a member said nothing")
+    return sighting
+
+
+@attrs.frozen
+class ForkedMember:
+    """A member that runs the contender's Python code in a forked process."""
+
+    process: ForkProcess
+    connection: Connection
+
+    @classmethod
+    def start(cls, job: Job, mode: Mode) -> "ForkedMember":
+        """Fork it."""
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(MODES[mode], job, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that its death ends our reading
+        return cls(process, ours)
+
+    def wait_until_ready(self) -> None:
+        """See `Member`."""
+        self._receive()
+
+    def go(self, window: Window) -> None:
+        """See `Member`."""
+        self.connection.send(window)
+
+    def sighting(self, timeout: float | None = None) -> Sighting | None:
+        """See `Member`."""
+        if not self.connection.poll(timeout):
+            return None
+        sighting = self._receive()
+        self.process.join()
+        return sighting
+
+    def kill(self) -> int:
+        """See `Member`."""
+        sent = time.monotonic_ns()
+        self.process.kill()
+        self.process.join()  # a zombie still counts as alive for those who look for its pid
+        return sent
+
+    def _receive(self) -> Sighting | None:
+        try:
+            said = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            raise MemberFailed(f"a member ended with exit code {self.process.exitcode}") from None
+        if isinstance(said, MemberFailed):
+            raise said
+        return said
+
+
+@attrs.frozen
+class ProgramMember:
+    """A member that is a program of its own."""
+
+    process: "subprocess.Popen[str]"
+
+    @classmethod
+    def start(cls, command: Sequence[str]) -> "ProgramMember":
+        """Start it."""
+        pipe = subprocess.PIPE
+        return cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1))
+
+    def wait_until_ready(self) -> None:
+        """See `Member`."""
+        line = self._line()
+        if line != "ready\n":
+            raise MemberFailed(f"a member said {line!r} instead of being ready")
+
+    def go(self, window: Window) -> None:
+        """See `Member`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(attrs.asdict(window)) + "\n")
+
+    def sighting(self, timeout: float | None = None) -> Sighting | None:
+        """See `Member`."""
+        assert self.process.stdout is not None
+        if timeout is not None and not _readable(self.process.stdout.fileno(), timeout):
+            return None
+        line = self._line()
+        self.process.wait()
+        return sighting_from(line)
+
+    def kill(self) -> int:
+        """See `Member`."""
+        sent = time.monotonic_ns()
+        self.process.kill()
+        self.process.wait()
+        return sent
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise MemberFailed(f"a member ended with exit code {self.process.wait()}")
+        return line
+
+
+def _readable(descriptor: int, timeout: float) -> bool:
+    return bool(multiprocessing.connection.wait([descriptor], timeout))
+
+
+# What a forked member does.
+
+
+def _serve(mode: Callable[[Job, Connection], Sighting], job: Job, connection: Connection) -> None:
+    try:
+        connection.send(mode(job, connection))
+    except Exception as error:
+        connection.send(MemberFailed(f"{type(error).__name__}: {error}"))
+        raise
+
+
+@attrs.define
+class _Gate:
+    """Where a forked member waits for its window; the processor time is counted from there."""
+
+    connection: Connection
+    cpu_before: int = 0
+
+    def __call__(self) -> Window:
+        self.connection.send(None)
+        window = self.connection.recv()
+        self.cpu_before = time.process_time_ns()
+        return window
+
+    @property
+    def cpu(self) -> int:
+        return time.process_time_ns() - self.cpu_before
+
+
+def _updates(job: Job, connection: Connection) -> Sighting:
+    gate = _Gate(connection)
+    if not job.tasks:
+        assert job.contender.updates is not None
+        records = run_threads(job.contender.updates(job.target), job.threads, gate)
+        return Sighting(callers=records, cpu=gate.cpu)
+    found = asyncio.run(_async_updates(job, gate))
+    return attrs.evolve(found, cpu=gate.cpu)
+
+
+async def _async_updates(job: Job, gate: _Gate) -> Sighting:
+    assert job.contender.async_updates is not None
+    found = await run_tasks(job.contender.async_updates(job.target), job.tasks, gate)
+    return Sighting(callers=found.callers, first_stall=found.first_stall, loop_stall=found.loop_stall)
+
+
+def _timeline(job: Job, connection: Connection) -> Sighting:
+    assert job.contender.turns is not None
+    turn = job.contender.turns(job.target.path)
+    holds: list[tuple[int, int]] = []
+
+    def opened() -> Update:
+        return update
+
+    def update() -> None:
+        with turn():
+            entered = time.monotonic_ns()
+            document.plain_update(job.target.path, durable=job.target.durable)
+            holds.append((entered, time.monotonic_ns()))
+
+    gate = _Gate(connection)
+    records = run_threads(opened, 1, gate)
+    return Sighting(callers=records, cpu=gate.cpu, holds=holds)
+
+
+def _hold(job: Job, connection: Connection) -> Sighting:
+    assert job.contender.turns is not None
+    with job.contender.turns(job.target.path)():
+        connection.send(None)
+        while True:
+            signal.pause()
+
+
+def _wait(job: Job, connection: Connection) -> Sighting:
+    assert job.contender.turns is not None
+    turn = job.contender.turns(job.target.path)
+    connection.send(None)
+    gave_up = 0
+    while True:
+        try:
+            with turn():
+                return Sighting(entered=time.monotonic_ns(), gave_up=gave_up)
+        except Exception:  # noqa: BLE001 - whatever a contender raises means that it has given up
+            gave_up += 1
+
+
+MODES: dict[Mode, Callable[[Job, Connection], Sighting]] = {
+    "updates": _updates,
+    "timeline": _timeline,
+    "hold": _hold,
+    "wait": _wait,
+}

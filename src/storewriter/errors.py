@@ -1,0 +1,179 @@
+"""Every error that storewriter raises on its own account, each saying when it is this one and not its neighbour.
+
+Disk errors stay `OSError` of the matching kind (`PermissionError`, `FileNotFoundError`, ...); their text names the
+store. Cancellation is never turned into one of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storewriter._owner import Owner
+
+__all__ = [
+    "CommitUncertain",
+    "LockLost",
+    "LockTimeout",
+    "NotARegularFile",
+    "QueueFull",
+    "ReadOnlyStore",
+    "ReentrantTurn",
+    "StoreCorrupt",
+    "StoreWriterError",
+    "StrategyMismatch",
+    "UnsupportedLock",
+    "VersionConflict",
+]
+
+
+class StoreWriterError(Exception):
+    """Base of all errors of this package.
+
+    Facts are attributes, `str()` is the message for people, and every error survives pickling with both.
+    """
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(facts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class LockTimeout(StoreWriterError, TimeoutError):
+    """The turn did not come within `timeout` seconds. Nothing ran and nothing was written.
+
+    Not `LockLost` (we never had the turn), and never raised for a cancellation, which stays a cancellation.
+    """
+
+    path: str
+    """The store."""
+    sidecar: str | None
+    """The lock file beside it, if the strategy has one."""
+    owner: Owner | None
+    """Who holds the lock, as far as anybody can tell."""
+    alive: str
+    """`alive`, `gone` or `unknown`: what is known of the owner's process."""
+    waited: float
+    """Seconds that were waited."""
+    timeout: float
+    """Seconds that were allowed."""
+    ahead: int
+    """How many were before us in this process's line when we gave up, the holder included."""
+
+
+class LockLost(StoreWriterError):
+    """The turn was lost before its commit: somebody else may already be writing. The commit was refused.
+
+    Raised for a lease that was not refreshed in time, and in a forked child that inherited its parent's turn.
+    """
+
+    path: str
+    """The store."""
+    owner: Owner | None
+    """The successor, if known."""
+
+
+class ReentrantTurn(StoreWriterError, RuntimeError):
+    """The caller asked for a store whose turn it already holds; waiting would wait for itself for ever."""
+
+    path: str
+    """The store."""
+
+
+class QueueFull(StoreWriterError):
+    """`max_pending` callers already wait for this store; backpressure, raised at once."""
+
+    path: str
+    """The store."""
+    pending: int
+    """How many wait."""
+    max_pending: int
+    """How many may."""
+
+
+class StrategyMismatch(StoreWriterError):
+    """Another contender guards this store with a different lock strategy; the two would not exclude each other."""
+
+    path: str
+    """The store."""
+    ours: str
+    """The strategy that was asked for."""
+    theirs: str
+    """The strategy that is in use."""
+    owner: Owner | None
+    """Who uses it, as far as anybody can tell."""
+
+
+class UnsupportedLock(StoreWriterError, OSError):
+    """This strategy cannot exclude anybody on this file system or platform. There is no silent fallback."""
+
+    path: str
+    """The store."""
+    strategy: str
+    """The strategy that cannot work here."""
+    filesystem: str | None
+    """Type of the file system, if known."""
+
+
+class StoreCorrupt(StoreWriterError):
+    """The document cannot be understood: truncated, not the codec's format, or of the wrong shape.
+
+    The file is left as it is, byte for byte, and no update of this store can replace it.
+    """
+
+    path: str
+    """The store."""
+    reason: str
+    """What is wrong, in words."""
+    line: int | None
+    """Line of the first bad character, from 1, if known."""
+    column: int | None
+    """Column of it, from 1, if known."""
+    position: int | None
+    """Offset of the first bad byte or character, from 0, if known."""
+
+
+class VersionConflict(StoreWriterError):
+    """`update(..., expect=version)` found another version: somebody committed in between. Nothing was written."""
+
+    path: str
+    """The store."""
+    expected: str
+    """The version the caller had read."""
+    found: str
+    """The version that is there now."""
+
+
+class CommitUncertain(StoreWriterError):
+    """The new document is in place, but it could not be made sure that it survives a power cut.
+
+    Readers see the update now. Whether it is there after a crash of the machine is unknown: check before repeating
+    anything that must not happen twice.
+    """
+
+    path: str
+    """The store."""
+
+
+class ReadOnlyStore(StoreWriterError, PermissionError):
+    """The document is read-only. Its folder would allow replacing it, but who made it read-only meant it."""
+
+    path: str
+    """The store."""
+
+
+class NotARegularFile(StoreWriterError, OSError):
+    """What is at the store's path is a folder, a FIFO, a device or a socket: refused at once, never waited for."""
+
+    path: str
+    """The store."""
+    kind: str
+    """What it is."""

@@ -1,0 +1,142 @@
+"""What happened, as typed values for subscribers; the same facts go to `logging.getLogger("storewriter")`.
+
+Subscribers run at once, in the thread where the thing happened, possibly inside a turn: they must be quick and must
+not ask for turns. One that raises is reported to the log and harms nobody. Without subscribers an event costs one
+look at an empty tuple: the value is not even built.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import attrs
+
+from storewriter._owner import Owner
+
+__all__ = [
+    "BatchCommitted",
+    "CorruptStore",
+    "Event",
+    "LeaseLost",
+    "LockReclaimed",
+    "TurnReleased",
+    "TurnTaken",
+    "TurnTimedOut",
+    "TurnWaited",
+    "subscribe",
+]
+
+log = logging.getLogger("storewriter")
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something happened to one store."""
+
+    path: str
+    """The store."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnTaken(Event):
+    """A turn began."""
+
+    waited: float
+    """Seconds from asking to the turn."""
+    label: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TurnReleased(Event):
+    """A turn ended."""
+
+    held: float
+    """Seconds that it took."""
+    label: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TurnWaited(Event):
+    """Somebody has waited for `warn_after` seconds; sent once a wait."""
+
+    waited: float
+    ahead: int
+    owner: Owner | None
+    label: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TurnTimedOut(Event):
+    """Somebody gave up waiting: `LockTimeout` was raised."""
+
+    waited: float
+    owner: Owner | None
+    label: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LockReclaimed(Event):
+    """The lock of an owner that is provably gone, or of a lease that ran out, was taken over."""
+
+    owner: Owner | None
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class LeaseLost(Event):
+    """A lease was not refreshed in time; the holder's commit will be refused."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class BatchCommitted(Event):
+    """One load and at most one save answered `size` updates."""
+
+    size: int
+    """Updates that were applied together."""
+    failed: int
+    """How many of them raised and left no trace."""
+    written: bool
+    """False if the document was already equal, byte for byte."""
+    duration: float
+    """Seconds from load to answer."""
+
+
+@attrs.frozen(kw_only=True)
+class CorruptStore(Event):
+    """The document could not be understood and was left as it is."""
+
+    reason: str
+
+
+Subscriber = Callable[[Event], None]
+
+subscribers: tuple[Subscriber, ...] = ()
+"""Replaced as a whole on every change, so that emitting needs no lock."""
+
+
+def subscribe(subscriber: Subscriber) -> Callable[[], None]:
+    """Call `subscriber` with every event of this process from now on. Returns a function that ends it."""
+    global subscribers
+    subscribers = (*subscribers, subscriber)
+
+    def unsubscribe() -> None:
+        global subscribers
+        # By identity: the same callable subscribed twice is two subscriptions, and one call ends one of them.
+        for index, known in enumerate(subscribers):
+            if known is subscriber:
+                subscribers = subscribers[:index] + subscribers[index + 1 :]
+                return
+
+    return unsubscribe
+
+
+def emit(event: Event) -> None:
+    """Hand an event to every subscriber."""
+    for subscriber in subscribers:
+        try:
+            subscriber(event)
+        except Exception:
+            log.exception("a subscriber failed on %r", event)

@@ -1,0 +1,29 @@
+"""How processes exclude each other: the strategies that `lock=` takes, and the protocol for your own."""
+
+from __future__ import annotations
+
+from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
+from storewriter.locks.flock import Flock
+from storewriter.locks.in_process import InProcess
+
+__all__ = ["Flock", "Hold", "InProcess", "Strategy", "WaitingStrategy", "named"]
+
+
+def named(lock: str | Strategy) -> Strategy:
+    """The strategy for a `lock=` argument.
+
+    Raises ValueError for a name that does not exist, TypeError for an object that does not keep the protocol.
+    """
+    if isinstance(lock, str):
+        try:
+            return _BY_NAME[lock]()
+        except KeyError:
+            msg = f"lock={lock!r} is not a strategy; choose one of {', '.join(map(repr, _BY_NAME))}, or pass an object"
+            raise ValueError(msg) from None
+    if not isinstance(lock, Strategy):
+        msg = f"lock={lock!r} does not keep the Strategy protocol (name, is_quick, attempt, owner)"
+        raise TypeError(msg)
+    return lock
+
+
+_BY_NAME: dict[str, type[Strategy]] = {"flock": Flock, "none": InProcess}

@@ -1,0 +1,58 @@
+"""`none`: the in-process lane alone. For stores that only one process ever writes, and for measuring the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import ClassVar
+
+import attrs
+
+from storewriter import _forks
+from storewriter._owner import Owner
+from storewriter.errors import LockLost
+
+__all__ = ["InProcess"]
+
+
+@attrs.frozen
+class InProcess:
+    """No lock between processes."""
+
+    name: ClassVar[str] = "none"
+    is_quick: ClassVar[bool] = True
+
+    def attempt(self, path: str, label: str | None) -> _InProcessHold:
+        """See `Strategy`: the lane has already excluded everybody it can exclude."""
+        return _InProcessHold(path)
+
+    def owner(self, path: str) -> Owner | None:
+        """See `Strategy`: the queue knows its own holder."""
+        return None
+
+
+class _InProcessHold:
+    __slots__ = ("_generation", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._generation = _forks.generation
+
+    def may_pass(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        if self._generation != _forks.generation:
+            msg = f"the turn on {self._path} belongs to the parent process; this forked child holds nothing"
+            raise LockLost(msg, path=self._path, owner=None)
+
+    @contextlib.contextmanager
+    def fence(self) -> Iterator[None]:
+        self.check()
+        yield
+
+    def describe(self, label: str | None) -> None:
+        pass
+
+    def release(self) -> None:
+        pass

@@ -1,0 +1,676 @@
+"""Exclusive turns: lane + lock = a turn.
+
+Promise    At most one turn per store at any instant, over all tasks, threads, event loops and processes; inside a
+           process in the order of asking. A turn that fails, is cancelled or comes too late harms nobody else's.
+How        A ticket in the lane of the store's key (`_lanes.py`); at the head, a hold from the strategy (`locks/`).
+           Waiting, deadlines, warnings and the pace of polling are decided here, once: `_approach` says how long to
+           sleep next and why, and the two drivers differ in how they sleep.
+Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedLock, OSError. Cancellation stays what
+           it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from threading import Event, get_ident
+from types import TracebackType
+from typing import Any, TypeVar, cast, overload
+
+import attrs
+
+from storewriter import _forks, _lanes, events
+from storewriter._keys import canonical, sidecar
+from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, Lane, Ticket
+from storewriter._liveness import judge, myself
+from storewriter._owner import Owner
+from storewriter._waiters import (
+    AsyncWaiter,
+    ThreadWaiter,
+    Waiter,
+    async_waiter,
+    current_task,
+    off_loop,
+    pause,
+    runs_an_event_loop,
+)
+from storewriter.backoff import Backoff
+from storewriter.errors import LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch
+from storewriter.locks import Hold, Strategy, WaitingStrategy, named
+
+__all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
+
+T = TypeVar("T")
+PathLike = str | os.PathLike[str]
+
+log = logging.getLogger("storewriter")
+
+
+class _Unset:
+    """`timeout` was not given."""
+
+
+UNSET = _Unset()
+
+
+@attrs.frozen
+class _Door:
+    """The strategy at one store's path, as the lane sees it."""
+
+    strategy: Strategy
+    path: str
+    label: str | None
+    backoff: Backoff
+
+    def attempt(self) -> Hold | None:
+        return self.strategy.attempt(self.path, self.label)
+
+    def wait(self, wanted: Callable[[], bool]) -> Hold | None:
+        strategy = self.strategy
+        if isinstance(strategy, WaitingStrategy) and strategy.waits:
+            return strategy.wait(self.path, self.label)
+        return self._poll(wanted)
+
+    def _poll(self, wanted: Callable[[], bool]) -> Hold | None:
+        """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""
+        sleeping = Event()
+        for delay in attrs.evolve(self.backoff, retries=None).delays():
+            hold = self.attempt()
+            if hold is not None or not wanted():
+                return hold
+            sleeping.wait(delay)
+        return None
+
+
+class Turn:
+    """The exclusive right to write one or several stores, until the `with` block ends."""
+
+    __slots__ = ("_tickets", "label", "paths")
+
+    def __init__(self, paths: tuple[str, ...], tickets: Sequence[Ticket], label: str | None) -> None:
+        self.paths = paths
+        """Canonical paths of the stores, in the order in which they were taken."""
+        self.label = label
+        """What the turn is for, as its caller put it."""
+        self._tickets = tickets
+
+    @property
+    def path(self) -> str:
+        """The store; of several, the first."""
+        return self.paths[0]
+
+    def check(self) -> None:
+        """Raise `LockLost` if somebody else may have the turn by now: a lease ran out, or this is a forked child.
+
+        Long bodies ask before they do what cannot be undone. A kernel lock cannot be lost while it is held.
+        """
+        for ticket in self._tickets:
+            hold_of(ticket).check()
+
+    def __repr__(self) -> str:
+        return f"<Turn on {', '.join(self.paths)}>"
+
+
+def hold_of(ticket: Ticket) -> Hold:
+    """The hold of a ticket that has its turn."""
+    hold = ticket.lane.hold
+    if ticket.state is not HOLDING or hold is None:
+        msg = f"this turn on {ticket.lane.key} has ended"
+        raise RuntimeError(msg)
+    return cast("Hold", hold)
+
+
+@attrs.define(eq=False)
+class PerStoreWriterQueue:
+    """One line of writers per store.
+
+    Queues are cheap and keep no state of their own: two queues on one file share its lane. All methods may be called
+    from any thread; turns work in plain threads, asyncio and trio.
+    """
+
+    lock: Strategy = attrs.field(default="flock", converter=named)
+    """Lock strategy: `flock`, `marker`, `lease`, `none`, or an object from `storewriter.locks`."""
+    backoff: Backoff = attrs.field(default=Backoff(), kw_only=True)
+    """Pace of the strategies that must poll."""
+    timeout: float | None = attrs.field(default=30.0, kw_only=True)
+    """Seconds for the whole wait, lane and lock; None waits for ever; 0 takes a free store or none."""
+    max_pending: int | None = attrs.field(default=None, kw_only=True)
+    """How many may wait for one store, without the holder; None: no limit."""
+    warn_after: float | None = attrs.field(default=1.0, kw_only=True)
+    """Seconds of waiting after which one log record says on whom; None: never."""
+
+    @timeout.validator
+    @warn_after.validator
+    def _check_seconds(self, attribute: attrs.Attribute[Any], value: float | None) -> None:
+        require_seconds(attribute.name, value)
+
+    @max_pending.validator
+    def _check_max_pending(self, attribute: attrs.Attribute[Any], value: int | None) -> None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            msg = f"max_pending must be None or a whole number from 0, got {value!r}"
+            raise ValueError(msg)
+
+    def turn(
+        self, *paths: PathLike, label: str | None = None, timeout: float | None | _Unset = UNSET
+    ) -> TurnRequest:
+        """Ask for the turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
+
+        Several stores are taken in one global order (of their canonical paths), so two such turns cannot deadlock;
+        the same store named twice counts once. The line is joined when the block is entered.
+
+        `timeout` (seconds) replaces the queue's. `label` says what for, to whoever waits.
+
+        Entering raises `LockTimeout`, `QueueFull`, `ReentrantTurn`, `StrategyMismatch`, `UnsupportedLock` or OSError,
+        and then nothing is held. Cancelled while waiting, the caller leaves the line and never runs.
+        """
+        if not paths:
+            msg = "turn() needs the path of at least one store"
+            raise TypeError(msg)
+        seconds = self.timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
+        return TurnRequest(self, paths, label, seconds)
+
+    @overload
+    async def run_exclusive(
+        self,
+        path: PathLike,
+        fn: Callable[[], Awaitable[T]],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+    ) -> T: ...
+
+    @overload
+    async def run_exclusive(
+        self,
+        path: PathLike,
+        fn: Callable[[], T],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+    ) -> T: ...
+
+    async def run_exclusive(
+        self,
+        path: PathLike,
+        fn: Callable[[], Any],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+    ) -> Any:
+        """Run `fn`, async or plain, in a turn of its own, in the caller's task; returns what it returns."""
+        async with self.turn(path, label=label, timeout=timeout):
+            result = fn()
+            return await result if inspect.isawaitable(result) else result
+
+    def pending(self, path: PathLike) -> int:
+        """How many wait for a store in this process now, without the holder."""
+        return _lanes.pending(canonical(path))
+
+    def owner(self, path: PathLike) -> Owner | None:
+        """Who holds a store now, in this process or another; None if nobody does or nothing is known."""
+        key = canonical(path)
+        return _local_owner(_lanes.find(key)) or self.lock.owner(key)
+
+
+def require_seconds(name: str, value: float | None) -> float | None:
+    """A number of seconds from 0, or None."""
+    # `not >= 0` refuses NaN too.
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
+        msg = f"{name} must be None or a number of seconds from 0, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+class TurnRequest:
+    """What `queue.turn()` returns: enter it with `with` or `async with`. One object serves one turn at a time."""
+
+    __slots__ = ("_label", "_loop", "_paths", "_queue", "_tickets", "_timeout")
+
+    def __init__(
+        self, queue: PerStoreWriterQueue, paths: tuple[PathLike, ...], label: str | None, timeout: float | None
+    ) -> None:
+        self._queue = queue
+        self._paths = paths
+        self._label = label
+        self._timeout = timeout
+        self._tickets: list[Ticket] = []
+        self._loop: Any = None
+
+    def __enter__(self) -> Turn:
+        keys = self._keys()
+        request = Approach(self._queue, self._label, self._timeout)
+        tickets = self._tickets
+        try:
+            for key in keys:
+                tickets.append(request.enter(key))
+        except BaseException:
+            self._leave()
+            raise
+        return Turn(keys, tickets, self._label)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    async def __aenter__(self) -> Turn:
+        keys = self._keys()
+        request = Approach(self._queue, self._label, self._timeout)
+        tickets = self._tickets
+        try:
+            for key in keys:
+                tickets.append(await request.aenter(key))
+        except BaseException:
+            await self._aleave(request.loop)
+            raise
+        self._loop = request.loop
+        return Turn(keys, tickets, self._label)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._aleave(self._loop)
+
+    def _keys(self) -> tuple[str, ...]:
+        if self._tickets:
+            msg = "this turn is already in use; ask queue.turn() for another one"
+            raise RuntimeError(msg)
+        paths = self._paths
+        if len(paths) == 1:
+            return (canonical(paths[0]),)
+        return tuple(sorted({canonical(path) for path in paths}))
+
+    def _leave(self) -> None:
+        tickets = self._tickets
+        while tickets:
+            # Last in, first out, and every one of them even if one release fails.
+            try:
+                leave_turn(tickets.pop())
+            except BaseException:
+                self._leave()
+                raise
+
+    async def _aleave(self, loop: Any) -> None:
+        if self._queue.lock.is_quick:
+            self._leave()
+            return
+        _, cancelled = await off_loop(self._leave, loop)
+        if cancelled is not None:
+            raise cancelled
+
+
+class Approach:
+    """One caller on its way to a turn: who asks, for what, and until when."""
+
+    __slots__ = ("asked", "deadline", "identity", "label", "loop", "mates", "queue", "timeout", "work")
+
+    def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
+        self.queue = queue
+        self.label = label
+        self.timeout = timeout
+        self.asked = time.monotonic()
+        self.deadline = None if timeout is None else self.asked + timeout
+        task, self.loop = current_task()
+        self.identity = get_ident() if task is None else task
+        self.mates: object = None
+        self.work: Any = None
+
+    def enter(self, key: str) -> Ticket:
+        """Wait for the turn in this thread. A ticket that comes back ANSWERED was served by another's batch."""
+        ticket = Ticket(self.identity, get_ident(), self.label, is_async=False)
+        if self._steps_in(ticket, key, ThreadWaiter, is_async=False):
+            return ticket
+        steps = _approach(self, ticket)
+        waiter = cast("ThreadWaiter", ticket.waiter)
+        try:
+            seconds = next(steps)
+            while True:
+                try:
+                    woken = waiter.sleep_through() is None if seconds is _THROUGH else waiter.sleep(seconds)
+                except BaseException as error:
+                    seconds = steps.throw(error)
+                else:
+                    seconds = steps.send(woken)
+        except StopIteration:
+            return ticket
+
+    async def aenter(self, key: str) -> Ticket:
+        """The same in a task: the loop runs on meanwhile."""
+        ticket = Ticket(self.identity, get_ident(), self.label, is_async=True)
+        if self.loop is None:
+            msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
+            raise RuntimeError(msg)
+        await _give_way(self.loop, self.asked)
+        if self._steps_in(ticket, key, self._async_waiter, is_async=not self.queue.lock.is_quick):
+            return ticket
+        steps = _approach(self, ticket)
+        waiter = cast("AsyncWaiter", ticket.waiter)
+        try:
+            seconds = next(steps)
+            while True:
+                try:
+                    if seconds is _THROUGH:
+                        await waiter.sleep_through()
+                        woken = True
+                    else:
+                        woken = await waiter.sleep(seconds)
+                except GeneratorExit:
+                    # The loop is being torn down: nothing can be awaited any more.
+                    steps.close()
+                    raise
+                except BaseException as error:
+                    seconds = steps.throw(error)
+                else:
+                    seconds = steps.send(woken)
+        except StopIteration:
+            return ticket
+        except LockTimeout:
+            # If an outer scope was cancelled at the same moment, the cancellation is the truth.
+            await pause(self.loop)
+            raise
+
+    def _async_waiter(self) -> Waiter:
+        return async_waiter(self.loop)
+
+    def _steps_in(self, ticket: Ticket, key: str, make_waiter: Callable[[], Waiter], *, is_async: bool) -> bool:
+        """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting."""
+        ticket.mates = self.mates
+        ticket.work = self.work
+        _forks.install()
+        queue = self.queue
+        door = _Door(queue.lock, key, self.label, queue.backoff)
+        if not _lanes.join(ticket, key, door, make_waiter, self._object_to):
+            return False
+        ticket.waiter = make_waiter()
+        if is_async:
+            return False  # an attempt may take as long as a disk: the waiting thread makes it
+        return self._attempt(ticket)
+
+    def _attempt(self, ticket: Ticket) -> bool:
+        try:
+            if not _lanes.attempt(ticket):
+                return False
+        except BaseException:
+            _lanes.leave(ticket)
+            raise
+        self.begin(ticket)
+        return True
+
+    def begin(self, ticket: Ticket) -> None:
+        """The turn begins."""
+        ticket.began = time.time()
+        if events.subscribers:
+            events.emit(
+                events.TurnTaken(
+                    path=ticket.lane.key, waited=time.monotonic() - self.asked, label=self.label
+                )
+            )
+
+    def _object_to(self, lane: Lane, ticket: Ticket, door: _lanes.Door) -> BaseException | None:
+        """Under the lanes' mutex: what speaks against standing in this line."""
+        return (
+            _strategy_objection(lane, cast("_Door", door))
+            or _reentrance_objection(lane, ticket)
+            or self._fullness_objection(lane)
+        )
+
+    def _fullness_objection(self, lane: Lane) -> QueueFull | None:
+        limit = self.queue.max_pending
+        if limit is None:
+            return None
+        waiting = lane.waiting() + (lane.head is not None and lane.head.state is not HOLDING)
+        return None if waiting < limit else self.queue_full(lane.key, waiting)
+
+    def queue_full(self, path: str, waiting: int) -> QueueFull:
+        """The error for one waiter too many."""
+        limit = self.queue.max_pending
+        return QueueFull(
+            f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
+            path=path,
+            pending=waiting,
+            max_pending=limit,
+        )
+
+
+def leave_turn(ticket: Ticket) -> None:
+    """End a turn: pass it on to the next in line, or give the lock back."""
+    if events.subscribers and ticket.state is HOLDING:
+        held = max(0.0, time.time() - ticket.began)
+        events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
+    _lanes.pass_on(ticket)
+
+
+_THROUGH: Any = object()
+"""Instead of seconds: sleep until woken, whatever comes, and then go on with what came."""
+
+_GIVE_WAY = 0.004
+"""Seconds for which turns that need no waiting may follow each other on one loop before the other tasks run."""
+
+_gave_way: dict[int, float] = {}
+
+
+async def _give_way(loop: Any, now: float) -> None:
+    """Let a loop breathe: a free lock is taken without a checkpoint, but not for ever in a row."""
+    thread = get_ident()
+    last = _gave_way.get(thread)
+    if last is None or now - last > 1.0:
+        if len(_gave_way) > 64:
+            _gave_way.clear()
+        _gave_way[thread] = now
+    elif now - last > _GIVE_WAY:
+        await pause(loop)
+        _gave_way[thread] = time.monotonic()
+
+
+def _approach(caller: Approach, ticket: Ticket) -> Generator[Any, bool, None]:
+    """How a ticket gets from the line to its turn: yields how long to sleep, is told whether it was woken.
+
+    Ends when the turn is there (HOLDING) or the work is done (ANSWERED); raises when it is not to be.
+    """
+    warn_at = None if caller.queue.warn_after is None else caller.asked + caller.queue.warn_after
+    try:
+        while True:
+            state = ticket.state
+            if state is HOLDING:
+                _take_over(caller, ticket)
+                return
+            if state is ANSWERED:
+                return
+            if state is FAILED:
+                assert ticket.error is not None
+                raise ticket.error
+            now = time.monotonic()
+            late = caller.deadline is not None and now >= caller.deadline
+            if state is CALLED and (ticket.is_async and not caller.queue.lock.is_quick):
+                _go_to_door(caller, ticket, late)
+            elif state is CALLED:
+                if _lanes.attempt(ticket):
+                    caller.begin(ticket)
+                    return
+                _go_to_door(caller, ticket, late)
+            if late and ticket.state is not ADMITTED:
+                _give_up(caller, ticket)
+                if ticket.state is HOLDING or ticket.state is ADMITTED or ticket.state is ANSWERED:
+                    continue
+            if warn_at is not None and now >= warn_at:
+                warn_at = None
+                _warn(caller, ticket, now - caller.asked)
+            yield _next_pause(caller, ticket, warn_at, now)
+    except BaseException:
+        if not _lanes.leave(ticket):
+            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
+            while ticket.state is ADMITTED:
+                yield _THROUGH
+            if ticket.state is not ANSWERED:
+                _lanes.leave(ticket)
+        raise
+
+
+def _go_to_door(caller: Approach, ticket: Ticket, late: bool) -> None:
+    if late:
+        return  # no thread for a wait that has already ended
+    if caller.queue.max_pending == 0:
+        raise caller.queue_full(ticket.lane.key, 0)
+    _lanes.wait_at_door(ticket)
+
+
+def _next_pause(caller: Approach, ticket: Ticket, warn_at: float | None, now: float) -> float | None:
+    if ticket.state is ADMITTED:
+        # The answer is on its way. If the batch breaks, the ticket is put back in line, and its deadline counts again.
+        return caller.timeout
+    moments = [moment - now for moment in (warn_at, caller.deadline) if moment is not None]
+    return max(0.0, min(moments)) if moments else None
+
+
+def _take_over(caller: Approach, ticket: Ticket) -> None:
+    """The hold came from somebody else in this lane, or from the waiting thread: make it known as ours."""
+    hold = cast("Hold", ticket.lane.hold)
+    hold.describe(caller.label)
+    caller.begin(ticket)
+
+
+def _strategy_objection(lane: Lane, door: _Door) -> StrategyMismatch | None:
+    theirs = cast("_Door", lane.door).strategy
+    if theirs is door.strategy or theirs == door.strategy:
+        return None
+    return StrategyMismatch(
+        f"{lane.key} is in use in this process with lock={theirs.name!r} ({theirs!r}), and lock={door.strategy.name!r} "
+        f"({door.strategy!r}) was asked for: the two would not exclude each other. Use one strategy per store.",
+        path=lane.key,
+        ours=door.strategy.name,
+        theirs=theirs.name,
+        owner=myself(),
+    )
+
+
+def _reentrance_objection(lane: Lane, ticket: Ticket) -> ReentrantTurn | None:
+    head = lane.head
+    if head is not None and _is_caller_itself(head, ticket):
+        return ReentrantTurn(
+            f"{lane.key} was asked for inside its own turn{_labelled(head)}: waiting would wait for itself for ever. "
+            f"Use the turn (or the transaction's state) that is already held.",
+            path=lane.key,
+        )
+    if not ticket.is_async and runs_an_event_loop():
+        thread = get_ident()
+        for other in lane.in_line():
+            if other.is_async and other.thread == thread:
+                return ReentrantTurn(
+                    f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
+                    f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
+                    path=lane.key,
+                )
+    return None
+
+
+def _is_caller_itself(head: Ticket, ticket: Ticket) -> bool:
+    """Whether the head is the asking task or thread, or plain code beneath it on the same thread's stack."""
+    if head.identity is ticket.identity or head.identity == ticket.identity:
+        return True
+    return head.thread == ticket.thread and head.identity == head.thread
+
+
+def _labelled(ticket: Ticket) -> str:
+    return f' ("{ticket.label}")' if ticket.label else ""
+
+
+def _local_owner(lane: Lane | None) -> Owner | None:
+    """The holder, if it is in this process."""
+    head = None if lane is None else lane.head
+    if head is None or head.state is not HOLDING:
+        return None
+    return attrs.evolve(myself(), since=head.began or None, label=head.label)
+
+
+def _holder(caller: Approach, ticket: Ticket) -> Owner | None:
+    return _local_owner(ticket.lane) or caller.queue.lock.owner(ticket.lane.key)
+
+
+def _warn(caller: Approach, ticket: Ticket, waited: float) -> None:
+    owner = _holder(caller, ticket)
+    ahead = _lanes.ahead_of(ticket)
+    log.warning(
+        "waiting for %s since %.1f s%s: held by %s; %d ahead in this process",
+        ticket.lane.key,
+        waited,
+        f' for "{caller.label}"' if caller.label else "",
+        owner or "an unknown process",
+        ahead,
+    )
+    if events.subscribers:
+        events.emit(
+            events.TurnWaited(
+                path=ticket.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label
+            )
+        )
+
+
+def _give_up(caller: Approach, ticket: Ticket) -> None:
+    """The deadline has passed: leave, and say on whom it waited. Does nothing if the turn came at the last moment."""
+    owner = _holder(caller, ticket)
+    ahead = _lanes.ahead_of(ticket)
+    with _lanes.mutex():
+        if ticket.state in (HOLDING, ADMITTED, ANSWERED):
+            return
+        _lanes.leave(ticket)
+    waited = time.monotonic() - caller.asked
+    if events.subscribers:
+        events.emit(
+            events.TurnTimedOut(path=ticket.lane.key, waited=waited, owner=owner, label=caller.label)
+        )
+    raise _timeout_error(caller, ticket.lane.key, owner, ahead, waited)
+
+
+def _timeout_error(
+    caller: Approach, path: str, owner: Owner | None, ahead: int, waited: float
+) -> LockTimeout:
+    verdict = "unknown" if owner is None else judge(owner).value
+    held_by = "nobody that can be named" if owner is None else str(owner)
+    line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
+    return LockTimeout(
+        f"could not get the turn on {path} within {caller.timeout:g} s: held by {held_by}, {_ALIVE[verdict]}; {line}; "
+        f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
+        path=path,
+        sidecar=sidecar(path),
+        owner=owner,
+        alive=verdict,
+        waited=waited,
+        timeout=caller.timeout,
+        ahead=ahead,
+    )
+
+
+_ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "of which no more is known"}
+
+
+def _advice(owner: Owner | None, verdict: str) -> str:
+    if owner is not None and owner.pid == os.getpid() and verdict == "alive":
+        return "The holder is in this very process: look for a turn that does slow work or never ends."
+    if verdict == "alive" and owner is not None:
+        return f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; its lock ends with it."
+    if verdict == "gone":
+        return "Its lock is being reclaimed: try again."
+    return "`storewriter status` on the store tells more; never delete the lock file while programs use it."
+
+
+default_queue = PerStoreWriterQueue()
+"""The queue of `run_exclusive` and of stores that are given none."""
+
+
+@overload
+async def run_exclusive(path: PathLike, fn: Callable[[], Awaitable[T]]) -> T: ...
+
+
+@overload
+async def run_exclusive(path: PathLike, fn: Callable[[], T]) -> T: ...
+
+
+async def run_exclusive(path: PathLike, fn: Callable[[], Any]) -> Any:
+    """Run `fn`, async or plain, in a turn on a store, on the process-wide default queue; returns what it returns.
+
+    Raises what `fn` raises, and what `PerStoreWriterQueue.turn` raises.
+    """
+    return await default_queue.run_exclusive(path, fn)

@@ -1,0 +1,650 @@
+"""Load-modify-save: `Store`, `AsyncStore`, `Transaction`.
+
+Promise    The update is the unit. What `update`, `transform` or a transaction has acknowledged is in every later state,
+           whoever dies when; what raised, or was cancelled while it waited, is in none.
+How        An update stands in the lane of its store. At the head it leads: it loads, applies its own function and
+           those of everybody right behind it, saves once, and answers them all (`_group_commit.py`).
+           `Store` and `AsyncStore` drive the same steps; the async one runs what may wait for a disk off the loop.
+Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt, VersionConflict, LockLost,
+           CommitUncertain, ReadOnlyStore, NotARegularFile, OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+from storewriter import _keys, _lanes
+from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request, version_of
+from storewriter._lanes import ANSWERED, Ticket
+from storewriter._replace import Durability
+from storewriter._waiters import off_loop, pause
+from storewriter.codecs import Codec, JsonCodec
+from storewriter.errors import CommitUncertain, LockLost
+from storewriter.per_store_writer_queue import (
+    UNSET,
+    Approach,
+    PathLike,
+    PerStoreWriterQueue,
+    _Unset,
+    default_queue,
+    hold_of,
+    leave_turn,
+    require_seconds,
+)
+from storewriter.storage import FileStorage
+
+__all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_SMALL = 1 << 16
+"""Bytes up to which a document is read on the event loop: it is in the page cache, and a thread costs more."""
+
+_DURABILITIES = ("power", "process")
+
+
+class _StoreBase(Generic[S]):
+    """What the two faces share: the settings, and the document they lead to."""
+
+    def __init__(
+        self,
+        path: PathLike,
+        default: Callable[[], S] = dict,  # type: ignore[assignment]
+        codec: Codec[S] | None = None,
+        durability: Durability = "power",
+        mode: int = 0o600,
+        backups: int = 0,
+        queue: PerStoreWriterQueue | None = None,
+        *,
+        timeout: float | None | _Unset = UNSET,
+    ) -> None:
+        if durability not in _DURABILITIES:
+            msg = f"durability must be one of {_DURABILITIES}, got {durability!r}"
+            raise ValueError(msg)
+        if not callable(default):
+            msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
+            raise TypeError(msg)
+        # Absolute now: the working folder may change under a long-lived store.
+        self._given = os.path.join(os.getcwd(), os.fsdecode(path)) if path else _keys.canonical(path)
+        self._queue = queue or default_queue
+        self._timeout = self._queue.timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
+        self._default = default
+        self._codec = codec if codec is not None else _codec_for(default)
+        self._durability = durability
+        self._mode = mode
+        self._document = self._document_at(_keys.canonical(self._given))
+
+    def _document_at(self, key: str) -> Document:
+        storage = FileStorage(key, self._durability, self._mode)
+        return Document(key, storage, self._codec, self._default)
+
+    def _current_document(self) -> Document:
+        """The document, wherever the given path leads now."""
+        key = _keys.canonical(self._given)
+        if key != self._document.path:
+            self._document = self._document_at(key)
+        return self._document
+
+    @property
+    def path(self) -> str:
+        """The store's canonical path: links resolved."""
+        return _keys.canonical(self._given)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+    def _approach(
+        self, label: str | None, timeout: float | None | _Unset, mates: object, work: object
+    ) -> Approach:
+        seconds = self._timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
+        caller = Approach(self._queue, label, seconds)
+        caller.mates = mates
+        caller.work = work
+        return caller
+
+    def _mates(self, document: Document, domain: object, request: Request) -> object:
+        """Who may share a batch: updates of one document, written the same way, that may run in one place.
+
+        Functions of tasks run on their own loop, those of plain threads on any plain thread. One that expects a
+        version is judged by what is on disk, so it goes alone.
+        """
+        if request.expect is not None:
+            return None
+        return (document.storage, document.codec, document.default, domain)
+
+    def _read(self) -> tuple[bytes | None, S]:
+        document = self._current_document()
+        data = _follow_link(document.storage.load)
+        return data, document.decode(data)
+
+
+def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
+    """JSON of the default's shape: a store whose default is a dict holds a JSON object."""
+    sample = default()
+    if type(sample) in (dict, list):
+        return JsonCodec(shape=type(sample))
+    return JsonCodec()
+
+
+def _follow_link(load: Callable[[], T]) -> T:
+    """A document that has become a link since its path was resolved: resolve it anew at the next try."""
+    try:
+        return load()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _keys.forget()
+        raise
+
+
+_TRIES = 8
+"""How often an update begins anew because its path has become a link, or its lease was lost, before it gives up."""
+
+
+class Store(_StoreBase[S]):
+    """One document, for plain code: threads, scripts, command lines. Every method may be called from any thread.
+
+    `default` makes the state of a store that does not exist yet. `durability="power"` flushes file and folder before
+    anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode` is for a new
+    document; an existing one keeps its own. `queue` decides the lock strategy and the timeout.
+    """
+
+    def read(self) -> S:
+        """The last committed state, as an object of the caller's own. Takes no lock and never waits for a writer.
+
+        Raises StoreCorrupt, NotARegularFile, OSError.
+        """
+        return self._read()[1]
+
+    def read_versioned(self) -> tuple[S, str]:
+        """The last committed state and its version, for `update(..., expect=version)`."""
+        data, state = self._read()
+        return state, version_of(data)
+
+    def update(
+        self,
+        fn: Callable[[S], T],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> T:
+        """Change the state in place: `fn(state)`; what it returns comes back once the change is committed.
+
+        `fn` is a transaction function: it may run again on a fresh state, may run in another thread that waits for
+        the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
+        is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
+        """
+        return self._change(Request(fn, replaces=False, expect=expect), label, timeout)
+
+    def transform(
+        self,
+        fn: Callable[[S], S],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> S:
+        """Replace the state: `fn(state)` returns the new one, which comes back once it is committed. See `update`."""
+        return self._change(Request(fn, replaces=True, expect=expect), label, timeout)
+
+    def _change(self, request: Request, label: str | None, timeout: float | None | _Unset) -> Any:
+        caller: Approach | None = None
+        for attempt in range(_TRIES):
+            document = self._current_document()
+            mates = self._mates(document, "threads", request)
+            caller = caller or self._approach(label, timeout, mates, request)
+            ticket = caller.enter(document.path)
+            if ticket.state is ANSWERED:
+                break
+            try:
+                _lead(document, ticket, request)
+                break
+            except (LockLost, OSError) as error:
+                if attempt + 1 == _TRIES or not _may_begin_anew(error):
+                    raise
+            finally:
+                leave_turn(ticket)
+        return request.unwrap()
+
+    def transaction(
+        self, *, label: str | None = None, timeout: float | None | _Unset = UNSET
+    ) -> Transaction[S]:
+        """A turn with the state in hand, for code that has effects: `with store.transaction() as tx: tx.state ...`.
+
+        Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
+        """
+        return Transaction(self, label, timeout)
+
+
+def _may_begin_anew(error: BaseException) -> bool:
+    """A lost lease: the function runs again on fresh state. A path that became a link: it is resolved anew."""
+    return isinstance(error, LockLost) or (isinstance(error, OSError) and error.errno == errno.ELOOP)
+
+
+def _lead(document: Document, ticket: Ticket, request: Request) -> None:
+    """Lead one batch, in a turn, in plain code."""
+    batch = Batch(document)
+    _follow_link(batch.load)
+    with _Admission(ticket, batch, request) as admission:
+        admission.apply()
+        batch.encode()
+        batch.save(hold_of(ticket))
+
+
+class _Admission:
+    """Those who were taken into a batch: each is answered, or put back in line if the batch never happened."""
+
+    __slots__ = ("_batch", "_request", "_ticket", "_tickets")
+
+    def __init__(self, ticket: Ticket, batch: Batch, request: Request) -> None:
+        self._batch = batch
+        self._request = request
+        self._ticket = ticket
+        self._tickets = _lanes.admit(ticket, MOST_UPDATES)
+
+    def apply(self) -> None:
+        """Apply the leader's function and the others', as far as the time goes."""
+        requests = [self._request, *(ticket.work for ticket in self._tickets)]
+        done = self._batch.apply(requests)
+        late = self._tickets[done - 1 :]
+        if late:
+            del self._tickets[done - 1 :]
+            _lanes.give_back(self._ticket, late)
+
+    def __enter__(self) -> _Admission:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None and not self._settles(error):
+            _lanes.give_back(self._ticket, self._tickets)
+            return False
+        self._batch.report()
+        for ticket in self._tickets:
+            _lanes.answer(ticket)
+        return error is not None
+
+    def _settles(self, error: BaseException) -> bool:
+        """Whether an error of the save is the answer to everybody; otherwise the others go back in line."""
+        batch = self._batch
+        if isinstance(error, LockLost):
+            batch.document.forget()
+            return False
+        if isinstance(error, Exception):
+            batch.fail_all(error)
+            return True
+        # Interrupted in the middle: the truth is on disk.
+        batch.document.forget()
+        if not batch.is_in_place():
+            return False
+        path = batch.document.path
+        msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
+        batch.fail_all(CommitUncertain(msg, path=path))
+        for ticket in self._tickets:
+            _lanes.answer(ticket)
+        self._tickets = []
+        return False
+
+
+class Transaction(Generic[S]):
+    """A turn with the state in hand (see `Store.transaction`)."""
+
+    def __init__(self, store: Store[S], label: str | None, timeout: float | None | _Unset) -> None:
+        self._store = store
+        self._label = label
+        self._timeout = timeout
+        self._work = _Work[S]()
+
+    @property
+    def state(self) -> S:
+        """The state, to read, mutate or assign, inside the block."""
+        return self._work.batch().state  # type: ignore[no-any-return]
+
+    @state.setter
+    def state(self, state: S) -> None:
+        self._work.batch().state = state
+
+    def discard(self) -> None:
+        """Leave the store as it is, whatever was done to the state."""
+        self._work.discarded = True
+
+    def check(self) -> None:
+        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        hold_of(self._work.held()).check()
+
+    def __enter__(self) -> Transaction[S]:
+        store = self._store
+        document = store._current_document()
+        ticket = store._approach(self._label, self._timeout, None, None).enter(document.path)
+        try:
+            self._work.begin(ticket, document)
+            _follow_link(self._work.batch().load)
+        except BaseException:
+            self._work.end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and not self._work.discarded:
+                self._work.commit()
+        finally:
+            self._work.end()
+
+
+class _Work(Generic[S]):
+    """What a transaction has in hand."""
+
+    __slots__ = ("_batch", "_ticket", "discarded")
+
+    def __init__(self) -> None:
+        self._batch: Batch | None = None
+        self._ticket: Ticket | None = None
+        self.discarded = False
+
+    def begin(self, ticket: Ticket, document: Document) -> None:
+        self._ticket = ticket
+        self._batch = Batch(document)
+        self.discarded = False
+
+    def batch(self) -> Batch:
+        if self._batch is None:
+            msg = "the transaction is not open: use its state inside the `with` block"
+            raise RuntimeError(msg)
+        return self._batch
+
+    def held(self) -> Ticket:
+        if self._ticket is None:
+            msg = "the transaction is not open"
+            raise RuntimeError(msg)
+        return self._ticket
+
+    def commit(self) -> None:
+        batch = self.batch()
+        hold = hold_of(self.held())
+        hold.check()
+        try:
+            batch.encode_strictly()
+            batch.save(hold)
+        except BaseException:
+            batch.document.forget()
+            raise
+        batch.report()
+
+    def end(self) -> None:
+        ticket, self._ticket, self._batch = self._ticket, None, None
+        if ticket is not None:
+            leave_turn(ticket)
+
+
+class AsyncStore(_StoreBase[S]):
+    """One document, for tasks of asyncio and trio: the names of `Store`, awaited.
+
+    The loop is never blocked by a flush or by waiting for a lock, and no shared thread pool is used. Cancelled while
+    waiting in line, an update is never applied; cancelled once it is being committed, the commit completes first and
+    then the cancellation is delivered.
+    """
+
+    async def read(self) -> S:
+        """See `Store.read`."""
+        return (await self._aread())[1]
+
+    async def read_versioned(self) -> tuple[S, str]:
+        """See `Store.read_versioned`."""
+        data, state = await self._aread()
+        return state, version_of(data)
+
+    async def _aread(self) -> tuple[bytes | None, S]:
+        caller = self._approach(None, None, None, None)
+        answer, cancelled = await off_loop(self._read, caller.loop)
+        if cancelled is not None:
+            raise cancelled
+        return answer
+
+    @overload
+    async def update(
+        self,
+        fn: Callable[[S], Awaitable[T]],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> T: ...
+
+    @overload
+    async def update(
+        self,
+        fn: Callable[[S], T],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> T: ...
+
+    async def update(
+        self,
+        fn: Callable[[S], Any],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> Any:
+        """See `Store.update`. A plain `fn` runs on the caller's loop; an async one in the caller's task, in a turn of
+        its own, and is cancelled with it.
+        """
+        return await self._change(fn, False, label, timeout, expect)
+
+    @overload
+    async def transform(
+        self,
+        fn: Callable[[S], Awaitable[S]],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> S: ...
+
+    @overload
+    async def transform(
+        self,
+        fn: Callable[[S], S],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> S: ...
+
+    async def transform(
+        self,
+        fn: Callable[[S], Any],
+        *,
+        label: str | None = None,
+        timeout: float | None | _Unset = UNSET,
+        expect: str | None = None,
+    ) -> Any:
+        """See `Store.transform` and `update`."""
+        return await self._change(fn, True, label, timeout, expect)
+
+    async def _change(
+        self,
+        fn: Callable[[S], Any],
+        replaces: bool,
+        label: str | None,
+        timeout: float | None | _Unset,
+        expect: str | None,
+    ) -> Any:
+        request = Request(fn, replaces=replaces, expect=expect)
+        if _is_async(fn):
+            return await self._change_alone(request, label, timeout, replaces)
+        caller: Approach | None = None
+        for attempt in range(_TRIES):
+            document = self._current_document()
+            caller = caller or self._approach(label, timeout, None, request)
+            caller.mates = self._mates(document, caller.loop, request)
+            ticket = await caller.aenter(document.path)
+            if ticket.state is ANSWERED:
+                break
+            leading = _Leading(caller, document, ticket, request)
+            try:
+                await leading.run()
+                break
+            except (LockLost, OSError) as error:
+                if attempt + 1 == _TRIES or not _may_begin_anew(error):
+                    raise
+            finally:
+                await leading.leave()
+        return request.unwrap()
+
+    async def _change_alone(
+        self, request: Request, label: str | None, timeout: float | None | _Unset, replaces: bool
+    ) -> Any:
+        """An async function: no neighbours, so that its awaits hold up nobody's answer but those who wait anyway."""
+        for attempt in range(_TRIES):
+            try:
+                async with self.transaction(label=label, timeout=timeout) as tx:
+                    tx.expect(request)
+                    result = await request.fn(tx.state)
+                    if replaces:
+                        tx.state = result
+            except LockLost:
+                if attempt + 1 == _TRIES:
+                    raise
+            else:
+                return result
+        raise AssertionError  # pragma: no cover
+
+    def transaction(
+        self, *, label: str | None = None, timeout: float | None | _Unset = UNSET
+    ) -> AsyncTransaction[S]:
+        """See `Store.transaction`; entered with `async with`."""
+        return AsyncTransaction(self, label, timeout)
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+
+
+class _Leading:
+    """Lead one batch, in a turn, in a task: the steps of `_lead`, those that may wait for a disk off the loop."""
+
+    __slots__ = ("_cancelled", "_document", "_loop", "_quick", "_request", "_ticket")
+
+    def __init__(self, caller: Approach, document: Document, ticket: Ticket, request: Request) -> None:
+        self._loop = caller.loop
+        self._quick = caller.queue.lock.is_quick
+        self._document = document
+        self._ticket = ticket
+        self._request = request
+        self._cancelled: BaseException | None = None
+
+    async def run(self) -> None:
+        batch = Batch(self._document)
+        # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
+        await pause(self._loop)
+        if self._document.storage.size() <= _SMALL:
+            _follow_link(batch.load)
+        else:
+            await self._step(lambda: _follow_link(batch.load))
+            self._raise_cancelled()
+        hold = hold_of(self._ticket)
+        with _Admission(self._ticket, batch, self._request) as admission:
+            admission.apply()
+            await self._step(lambda: _encode_and_save(batch, hold))
+
+    async def _step(self, call: Callable[[], None]) -> None:
+        _, cancelled = await off_loop(call, self._loop)
+        self._cancelled = self._cancelled or cancelled
+
+    async def leave(self) -> None:
+        if self._quick:
+            leave_turn(self._ticket)
+        else:
+            await self._step(lambda: leave_turn(self._ticket))
+        self._raise_cancelled()
+
+    def _raise_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            raise cancelled
+
+
+def _encode_and_save(batch: Batch, hold: Any) -> None:
+    batch.encode()
+    batch.save(hold)
+
+
+class AsyncTransaction(Generic[S]):
+    """A turn with the state in hand, in a task (see `Store.transaction`)."""
+
+    def __init__(self, store: AsyncStore[S], label: str | None, timeout: float | None | _Unset) -> None:
+        self._store = store
+        self._label = label
+        self._timeout = timeout
+        self._work = _Work[S]()
+        self._loop: Any = None
+
+    @property
+    def state(self) -> S:
+        """The state, to read, mutate or assign, inside the block."""
+        return self._work.batch().state  # type: ignore[no-any-return]
+
+    @state.setter
+    def state(self, state: S) -> None:
+        self._work.batch().state = state
+
+    def discard(self) -> None:
+        """Leave the store as it is, whatever was done to the state."""
+        self._work.discarded = True
+
+    def check(self) -> None:
+        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        hold_of(self._work.held()).check()
+
+    def expect(self, request: Request) -> None:
+        """Raise VersionConflict unless the request's expectation holds."""
+        self._work.batch().check_version(request)
+
+    async def __aenter__(self) -> AsyncTransaction[S]:
+        store = self._store
+        document = store._current_document()
+        caller = store._approach(self._label, self._timeout, None, None)
+        ticket = await caller.aenter(document.path)
+        self._loop = caller.loop
+        try:
+            self._work.begin(ticket, document)
+            await self._off_loop(lambda: _follow_link(self._work.batch().load))
+        except BaseException:
+            self._work.end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._work.discarded:
+            await self._off_loop(self._commit_and_end)
+        elif self._store._queue.lock.is_quick:
+            self._work.end()
+        else:
+            await self._off_loop(self._work.end)
+
+    def _commit_and_end(self) -> None:
+        try:
+            self._work.commit()
+        finally:
+            self._work.end()
+
+    async def _off_loop(self, call: Callable[[], None]) -> None:
+        _, cancelled = await off_loop(call, self._loop)
+        if cancelled is not None:
+            raise cancelled
+
