@@ -13,7 +13,7 @@ generation = 0
 taken under; in a child it no longer matches, and the turn is its parent's."""
 
 _resets: list[Callable[[], None]] = []
-_installed = False
+installed = False
 
 
 def in_child(reset: Callable[[], None]) -> None:
@@ -23,9 +23,9 @@ def in_child(reset: Callable[[], None]) -> None:
 
 def install() -> None:
     """Install the hook; cheap to call again."""
-    global _installed
-    if not _installed and hasattr(os, "register_at_fork"):
-        _installed = True
+    global installed
+    if not installed and hasattr(os, "register_at_fork"):
+        installed = True
         os.register_at_fork(after_in_child=_after_fork)
 
 

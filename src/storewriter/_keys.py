@@ -20,6 +20,7 @@ _REMEMBERED = 512
 """Paths whose resolution is kept at most; the table is emptied when full, which costs one resolution each."""
 
 _resolved: dict[str, tuple[str, float]] = {}
+_sidecars: dict[str, str] = {}
 
 
 def canonical(path: str | os.PathLike[str]) -> str:
@@ -48,8 +49,14 @@ def canonical(path: str | os.PathLike[str]) -> str:
 
 def sidecar(key: str) -> str:
     """Path of the lock file beside the store with this key: `.<name>.lock` in the same folder."""
+    known = _sidecars.get(key)
+    if known is not None:
+        return known
+    if len(_sidecars) >= _REMEMBERED:
+        _sidecars.clear()
     folder, name = key.rsplit(os.sep, 1)
-    return f"{folder}{os.sep}.{name}.lock"
+    path = _sidecars[key] = f"{folder}{os.sep}.{name}.lock"
+    return path
 
 
 def _text(path: object) -> str:

@@ -44,13 +44,13 @@ class Hold(Protocol):
 
 
 class Door(Protocol):
-    """What stands between the head of a lane and its turn."""
+    """What stands between the heads of lanes and their turns."""
 
-    def attempt(self) -> Hold | None:
+    def attempt(self, key: str, label: str | None) -> Hold | None:
         """One try, in the caller's thread. Never waits."""
         ...
 
-    def wait(self, wanted: Callable[[], bool]) -> Hold | None:
+    def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         """Wait for the hold, in the lane's waiting thread. None once `wanted()` is false."""
         ...
 
@@ -81,56 +81,43 @@ WAITING, CALLED, HOLDING, FAILED, ADMITTED, ANSWERED, LEFT = State
 class Ticket:
     """One place in a line."""
 
-    __slots__ = (
-        "began",
-        "error",
-        "generation",
-        "identity",
-        "is_async",
-        "label",
-        "lane",
-        "mates",
-        "state",
-        "thread",
-        "waiter",
-        "work",
-    )
+    # Defaults stand in the class: most turns never need most of these, and a turn is counted in microseconds.
+    state: State = WAITING
+    waiter: Waiter
+    """Set before anybody could wake it."""
+    is_async = False
+    began = 0.0
+    """When its turn began (seconds since the epoch)."""
+    error: BaseException | None = None
+    mates: object = None
+    """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
+    work: Any = None
+    """What the batch does for it; the lanes only carry it."""
+    lane: Lane
+    """Set when it joins."""
 
-    def __init__(self, identity: object, thread: int, label: str | None, *, is_async: bool) -> None:
+    def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
         """Who asks: the task, or the thread where there is none."""
         self.thread = thread
         self.label = label
-        self.is_async = is_async
-        self.state: State = WAITING
         self.generation = _forks.generation
-        self.lane: Lane = None  # type: ignore[assignment]  # set when it joins
-        self.waiter: Waiter = None  # type: ignore[assignment]  # set before anybody could wake it
-        self.began = 0.0
-        """When its turn began (seconds since the epoch)."""
-        self.error: BaseException | None = None
-        self.mates: object = None
-        """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
-        self.work: Any = None
-        """What the batch does for it; the lanes only carry it."""
 
 
 class Lane:
     """One line of writers."""
 
-    __slots__ = ("_left", "_waiting", "door", "generation", "head", "hold", "key", "opening")
+    hold: Hold | None = None
+    opening = False
+    """Whether the waiting thread is at the door."""
+    _waiting: deque[Ticket] | tuple[()] = ()
+    _left = 0
+    """Tickets in `_waiting` that have left: skipped when they come up, swept out when they outnumber the rest."""
 
-    def __init__(self, key: str, door: Door, head: Ticket | None) -> None:
+    def __init__(self, key: str, door: Door, head: Ticket) -> None:
         self.key = key
         self.door = door
-        self.head = head
-        self.hold: Hold | None = None
-        self.opening = False
-        """Whether the waiting thread is at the door."""
-        self.generation = _forks.generation
-        self._waiting: deque[Ticket] = deque()
-        self._left = 0
-        """Tickets in `_waiting` that have left: skipped when they come up, swept out when they outnumber the rest."""
+        self.head: Ticket | None = head
 
     def waiting(self) -> int:
         """How many wait behind the head."""
@@ -144,12 +131,18 @@ class Lane:
 
     def push(self, ticket: Ticket) -> None:
         """Join at the end."""
+        if not isinstance(self._waiting, deque):
+            self._waiting = deque()
         self._waiting.append(ticket)
+
+    def put_back(self, tickets: list[Ticket]) -> None:
+        """Join at the front, in the given order."""
+        self._waiting = deque([*tickets, *self._waiting])
 
     def pop(self) -> Ticket | None:
         """The next who has not left."""
         waiting = self._waiting
-        while waiting:
+        while isinstance(waiting, deque) and waiting:
             ticket = waiting.popleft()
             if ticket.state is not LEFT:
                 return ticket
@@ -177,10 +170,6 @@ def _reset_in_child() -> None:
 
 
 _forks.in_child(_reset_in_child)
-
-
-class Refused(Exception):
-    """`join` did not let a ticket into the line; `facts` say why."""
 
 
 def join(
@@ -216,7 +205,7 @@ def join(
 def attempt(ticket: Ticket) -> bool:
     """The head asks the door, in its own thread. False: it is shut. An error of the door leaves the ticket CALLED."""
     lane = ticket.lane
-    hold = lane.door.attempt()
+    hold = lane.door.attempt(lane.key, ticket.label)
     if hold is None:
         return False
     lane.hold = hold
@@ -234,7 +223,7 @@ def wait_at_door(ticket: Ticket) -> None:
         ticket.state = WAITING
         lane.opening = True
     try:
-        _threads.start(_open, lane)
+        _threads.start(_open, lane, _forks.generation)
     except BaseException:
         with _mutex:
             lane.opening = False
@@ -281,7 +270,7 @@ def pass_on(ticket: Ticket) -> None:
     error: BaseException | None = None
     while True:
         hold = lane.hold
-        if hold is not None and not (lane.waiting() and hold.may_pass()):
+        if hold is not None and not (lane._waiting and lane.waiting() and hold.may_pass()):
             # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
             lane.hold = None
@@ -290,23 +279,24 @@ def pass_on(ticket: Ticket) -> None:
             except BaseException as problem:
                 error = problem
         with _mutex:
-            following = lane.pop()
-            if following is None and lane.hold is not None:
-                continue  # the last one left while we asked: the hold has nobody to go to
-            lane.head = following
+            following = lane.pop() if lane._waiting else None
             if following is None:
+                if lane.hold is not None:
+                    continue  # the last one left while we asked: the hold has nobody to go to
+                lane.head = None
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
-            elif lane.hold is not None:
+                break
+            lane.head = following
+            if lane.hold is not None:
                 following.state = HOLDING
             else:
                 lane.opening = True
-        break
-    if following is not None:
-        if lane.hold is not None:
+        if following.state is HOLDING:
             _wake(following)
         else:
             _start_opening(lane)
+        break
     if error is not None:
         raise error
 
@@ -320,7 +310,7 @@ def admit(ticket: Ticket, limit: int) -> list[Ticket]:
         return admitted
     with _mutex:
         waiting = lane._waiting
-        while waiting and len(admitted) < limit:
+        while isinstance(waiting, deque) and waiting and len(admitted) < limit:
             other = waiting[0]
             if other.state is LEFT:
                 lane._left -= 1
@@ -338,7 +328,7 @@ def give_back(ticket: Ticket, admitted: list[Ticket]) -> None:
     with _mutex:
         for other in admitted:
             other.state = WAITING
-        ticket.lane._waiting.extendleft(reversed(admitted))
+        ticket.lane.put_back(admitted)
 
 
 def answer(ticket: Ticket) -> None:
@@ -401,7 +391,7 @@ def _wake(ticket: Ticket | None) -> None:
 
 def _start_opening(lane: Lane) -> None:
     try:
-        _threads.start(_open, lane)
+        _threads.start(_open, lane, _forks.generation)
     except RuntimeError:
         # No thread to be had: the head must ask for itself, and will meet the same trouble with an error to raise.
         with _mutex:
@@ -412,18 +402,17 @@ def _start_opening(lane: Lane) -> None:
         _wake(head)
 
 
-def _open(lane: Lane) -> None:
+def _open(lane: Lane, generation: int) -> None:
     """The waiting thread of a lane."""
     while True:
         hold: Hold | None = None
         error: BaseException | None = None
+        head = lane.head
         try:
-            hold = lane.door.wait(lambda: lane.head is not None)
+            hold = lane.door.wait(lane.key, head.label if head is not None else None, lambda: lane.head is not None)
         except BaseException as problem:
             error = problem
-        if lane.generation != _forks.generation:
-            return
-        if _deliver(lane, hold, error):
+        if generation != _forks.generation or _deliver(lane, hold, error):
             return
 
 

@@ -56,29 +56,27 @@ class _Unset:
 UNSET = _Unset()
 
 
-@attrs.frozen
 class _Door:
-    """The strategy at one store's path, as the lane sees it."""
+    """A queue's strategy, as the lanes see it."""
 
-    strategy: Strategy
-    path: str
-    label: str | None
-    backoff: Backoff
+    __slots__ = ("_backoff", "attempt", "strategy")
 
-    def attempt(self) -> Hold | None:
-        return self.strategy.attempt(self.path, self.label)
+    def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
+        self.strategy = strategy
+        self.attempt: Callable[[str, str | None], Hold | None] = strategy.attempt
+        self._backoff = backoff
 
-    def wait(self, wanted: Callable[[], bool]) -> Hold | None:
+    def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         strategy = self.strategy
         if isinstance(strategy, WaitingStrategy) and strategy.waits:
-            return strategy.wait(self.path, self.label)
-        return self._poll(wanted)
+            return strategy.wait(key, label)
+        return self._poll(key, label, wanted)
 
-    def _poll(self, wanted: Callable[[], bool]) -> Hold | None:
+    def _poll(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""
         sleeping = Event()
-        for delay in attrs.evolve(self.backoff, retries=None).delays():
-            hold = self.attempt()
+        for delay in attrs.evolve(self._backoff, retries=None).delays():
+            hold = self.attempt(key, label)
             if hold is not None or not wanted():
                 return hold
             sleeping.wait(delay)
@@ -141,6 +139,13 @@ class PerStoreWriterQueue:
     """How many may wait for one store, without the holder; None: no limit."""
     warn_after: float | None = attrs.field(default=1.0, kw_only=True)
     """Seconds of waiting after which one log record says on whom; None: never."""
+
+    _door: _Door = attrs.field(init=False)
+    _is_quick: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._door = _Door(self.lock, self.backoff)
+        self._is_quick = self.lock.is_quick
 
     @timeout.validator
     @warn_after.validator
@@ -240,9 +245,9 @@ class TurnRequest:
         self._loop: Any = None
 
     def __enter__(self) -> Turn:
+        tickets = self._tickets
         keys = self._keys()
         request = Approach(self._queue, self._label, self._timeout)
-        tickets = self._tickets
         try:
             for key in keys:
                 tickets.append(request.enter(key))
@@ -294,7 +299,7 @@ class TurnRequest:
                 raise
 
     async def _aleave(self, loop: Any) -> None:
-        if self._queue.lock.is_quick:
+        if self._queue._is_quick:
             self._leave()
             return
         _, cancelled = await off_loop(self._leave, loop)
@@ -311,8 +316,10 @@ class Approach:
         self.queue = queue
         self.label = label
         self.timeout = timeout
-        self.asked = time.monotonic()
-        self.deadline = None if timeout is None else self.asked + timeout
+        self.asked = asked = time.monotonic()
+        self.deadline = None if timeout is None else asked + timeout
+        if not _forks.installed:
+            _forks.install()
         task, self.loop = current_task()
         self.identity = get_ident() if task is None else task
         self.mates: object = None
@@ -320,8 +327,8 @@ class Approach:
 
     def enter(self, key: str) -> Ticket:
         """Wait for the turn in this thread. A ticket that comes back ANSWERED was served by another's batch."""
-        ticket = Ticket(self.identity, get_ident(), self.label, is_async=False)
-        if self._steps_in(ticket, key, ThreadWaiter, is_async=False):
+        ticket = Ticket(self.identity, get_ident(), self.label)
+        if self._steps_in(ticket, key, ThreadWaiter, by_thread=False):
             return ticket
         steps = _approach(self, ticket)
         waiter = cast("ThreadWaiter", ticket.waiter)
@@ -339,12 +346,14 @@ class Approach:
 
     async def aenter(self, key: str) -> Ticket:
         """The same in a task: the loop runs on meanwhile."""
-        ticket = Ticket(self.identity, get_ident(), self.label, is_async=True)
+        ticket = Ticket(self.identity, get_ident(), self.label)
+        ticket.is_async = True
         if self.loop is None:
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
-        await _give_way(self.loop, self.asked)
-        if self._steps_in(ticket, key, self._async_waiter, is_async=not self.queue.lock.is_quick):
+        if _must_give_way(self.asked):
+            await pause(self.loop)
+        if self._steps_in(ticket, key, self._async_waiter, by_thread=not self.queue._is_quick):
             return ticket
         steps = _approach(self, ticket)
         waiter = cast("AsyncWaiter", ticket.waiter)
@@ -375,29 +384,26 @@ class Approach:
     def _async_waiter(self) -> Waiter:
         return async_waiter(self.loop)
 
-    def _steps_in(self, ticket: Ticket, key: str, make_waiter: Callable[[], Waiter], *, is_async: bool) -> bool:
-        """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting."""
-        ticket.mates = self.mates
-        ticket.work = self.work
-        _forks.install()
-        queue = self.queue
-        door = _Door(queue.lock, key, self.label, queue.backoff)
-        if not _lanes.join(ticket, key, door, make_waiter, self._object_to):
-            return False
-        ticket.waiter = make_waiter()
-        if is_async:
-            return False  # an attempt may take as long as a disk: the waiting thread makes it
-        return self._attempt(ticket)
+    def _steps_in(self, ticket: Ticket, key: str, make_waiter: Callable[[], Waiter], *, by_thread: bool) -> bool:
+        """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
 
-    def _attempt(self, ticket: Ticket) -> bool:
-        try:
-            if not _lanes.attempt(ticket):
-                return False
-        except BaseException:
-            _lanes.leave(ticket)
-            raise
-        self.begin(ticket)
-        return True
+        `by_thread`: an attempt may take as long as a disk, so the waiting thread makes it.
+        """
+        if self.mates is not None:
+            ticket.mates = self.mates
+            ticket.work = self.work
+        if not _lanes.join(ticket, key, self.queue._door, make_waiter, self._object_to):
+            return False
+        if not by_thread:
+            try:
+                if _lanes.attempt(ticket):
+                    self.begin(ticket)
+                    return True
+            except BaseException:
+                _lanes.leave(ticket)
+                raise
+        ticket.waiter = make_waiter()
+        return False
 
     def begin(self, ticket: Ticket) -> None:
         """The turn begins."""
@@ -450,19 +456,19 @@ _GIVE_WAY = 0.004
 """Seconds for which turns that need no waiting may follow each other on one loop before the other tasks run."""
 
 _gave_way: dict[int, float] = {}
+"""By thread: when its loop last got to breathe."""
 
 
-async def _give_way(loop: Any, now: float) -> None:
-    """Let a loop breathe: a free lock is taken without a checkpoint, but not for ever in a row."""
+def _must_give_way(now: float) -> bool:
+    """Whether a loop should breathe first: a free lock is taken without a checkpoint, but not for ever in a row."""
     thread = get_ident()
-    last = _gave_way.get(thread)
-    if last is None or now - last > 1.0:
-        if len(_gave_way) > 64:
-            _gave_way.clear()
-        _gave_way[thread] = now
-    elif now - last > _GIVE_WAY:
-        await pause(loop)
-        _gave_way[thread] = time.monotonic()
+    last = _gave_way.get(thread, 0.0)
+    if now - last < _GIVE_WAY:
+        return False
+    if len(_gave_way) > 64:
+        _gave_way.clear()
+    _gave_way[thread] = now
+    return now - last < 1.0
 
 
 def _approach(caller: Approach, ticket: Ticket) -> Generator[Any, bool, None]:
@@ -484,7 +490,7 @@ def _approach(caller: Approach, ticket: Ticket) -> Generator[Any, bool, None]:
                 raise ticket.error
             now = time.monotonic()
             late = caller.deadline is not None and now >= caller.deadline
-            if state is CALLED and (ticket.is_async and not caller.queue.lock.is_quick):
+            if state is CALLED and (ticket.is_async and not caller.queue._is_quick):
                 _go_to_door(caller, ticket, late)
             elif state is CALLED:
                 if _lanes.attempt(ticket):

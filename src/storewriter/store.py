@@ -529,7 +529,13 @@ class AsyncStore(_StoreBase[S]):
         return AsyncTransaction(self, label, timeout)
 
 
+_COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
+
+
 def _is_async(fn: Callable[..., Any]) -> bool:
+    code = getattr(fn, "__code__", None)
+    if code is not None:  # a plain function, by far the most common
+        return bool(code.co_flags & _COROUTINE)
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
 

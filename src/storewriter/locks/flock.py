@@ -102,16 +102,19 @@ class Flock:
         """See `Strategy`. Does not get in while another process stands at the gate."""
         while True:
             fd = _open(path)
-            hold: _FlockHold | None = None
             try:
                 if _gate_is_taken(fd) or not _try_lock(fd, path):
-                    return None
-                if _is_current(fd, path):
-                    hold = _FlockHold(fd, path, label)
-                    return hold
-            finally:
-                if hold is None:
                     _close(fd)
+                    return None
+                found = os.fstat(fd)
+                if found.st_nlink and stat.S_ISREG(found.st_mode):
+                    _announce(fd, path, label, found)
+                    return _FlockHold(fd, path)
+                _require_regular(found, path)
+            except BaseException:
+                _close(fd)
+                raise
+            _close(fd)
 
     def wait(self, path: str, label: str | None) -> _FlockHold:
         """See `WaitingStrategy`."""
@@ -122,7 +125,8 @@ class Flock:
                 _require_same_strategy(fd, path)
                 _pass_the_gate(fd)
                 if _is_current(fd, path):
-                    hold = _FlockHold(fd, path, label)
+                    _write_record(fd, label)
+                    hold = _FlockHold(fd, path)
                     return hold
             finally:
                 if hold is None:
@@ -145,12 +149,11 @@ class _FlockHold:
 
     __slots__ = ("_fd", "_generation", "_path", "_taken")
 
-    def __init__(self, fd: int, path: str, label: str | None) -> None:
+    def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
         self._path = path
         self._generation = _forks.generation
         self._taken = time.monotonic()
-        _write_record(fd, label)
 
     def may_pass(self) -> bool:
         return time.monotonic() - self._taken < _KEEP and not _gate_is_taken(self._fd)
@@ -265,16 +268,24 @@ def _pass_the_gate(fd: int) -> None:
         fcntl.fcntl(fd, _OFD_SETLK, _LEAVE_GATE)
 
 
+def _require_regular(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        name = sidecar(path)
+        raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
+
+
 def _is_current(fd: int, path: str) -> bool:
     """Whether the locked file still is the sidecar at that path.
 
     1. A opens the sidecar.  2. Somebody deletes it, or its folder.  3. B creates a new one and locks it.  4. A locks
     the old one. Both would be in; A sees here that its file has no name any more, or another one, and starts over.
+
+    Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only looks whether
+    the file has a name at all: a rename in that instant is no different from one an instant later, which no look can
+    see.
     """
     found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
-        name = sidecar(path)
-        raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
+    _require_regular(found, path)
     try:
         named = os.stat(sidecar(path))
     except OSError:
@@ -294,6 +305,30 @@ def _record(label: str | None) -> bytes:
         _prefix_pid = os.getpid()
     what_for = b"" if label is None else b',"label":' + json.dumps(label).encode()
     return b'%b,"since":%.3f%b}\n' % (_prefix, time.time(), what_for)
+
+
+_REWRITE: Final = 0.1
+"""Seconds for which an unlabelled record of ours is good enough for our next turn: a write costs as much as all the
+rest of a turn. `since` may be early by as much."""
+
+_announced: dict[str, tuple[float, int]] = {}
+"""By store: when this process last wrote its record there, and the file's time of change after that."""
+
+
+def _announce(fd: int, path: str, label: str | None, found: os.stat_result) -> None:
+    """Make sure that the record names this process; spare the write if it provably still does."""
+    if label is None:
+        known = _announced.get(path)
+        now = time.monotonic()
+        if known is not None and known[1] == found.st_mtime_ns and now - known[0] < _REWRITE:
+            return
+        if len(_announced) >= 256:
+            _announced.clear()
+        _write_record(fd, None)
+        _announced[path] = (now, os.fstat(fd).st_mtime_ns)
+        return
+    _announced.pop(path, None)
+    _write_record(fd, label)
 
 
 def _write_record(fd: int, label: str | None) -> None:

@@ -16,7 +16,7 @@ HEARTBEAT = 0.002
 
 @attrs.frozen
 class Window:
-    """When callers call: from `start` to `stop`, both in nanoseconds of the monotonic clock, which all processes share."""
+    """When callers call: from `start` to `stop`, in nanoseconds of the clock that all processes share."""
 
     start: int
     stop: int
@@ -69,7 +69,7 @@ class CallerRecord:
 
 
 def run_threads(opened: Callable[[], Update], threads: int, gate: Gate) -> list[CallerRecord]:
-    """Let `threads` callers call at the same time; a single one calls from the thread that is there anyway."""
+    """Let `threads` callers call at the same time; a single one calls from the main thread."""
     windows: list[Window] = []
     barrier = threading.Barrier(threads, action=lambda: windows.append(gate()))
 

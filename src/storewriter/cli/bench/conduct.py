@@ -1,4 +1,4 @@
-"""Plan a run and conduct it: every measurement in a fresh interpreter, contenders interleaved, rounds repeated."""
+"""Plan a run and conduct it: each measurement in a fresh interpreter, interleaved, and repeated."""
 
 import json
 import os
@@ -10,11 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from storewriter.cli.bench.contender import Contender
-from storewriter.cli.bench.results import Measurement, Outcome, outcome_from
+from storewriter.cli.bench.results import Measurement, outcome_from
 from storewriter.cli.bench.scenarios import Scenario
 
 PATIENCE = 120.0
@@ -38,7 +39,7 @@ class Setting:
     table: str
     """Where a fresh interpreter finds the contenders: `package.module:TABLE`."""
     folder: Path
-    """A folder on the file system that is measured; each measurement gets a new one below it, and removes it."""
+    """A folder on the file system that is measured; each measurement gets a new one below it."""
     seed: int = 0
 
 
@@ -52,10 +53,10 @@ def plan(
 ) -> list[Step]:
     """Each scenario with each contender it suits, `rounds` times.
 
-    A round goes through all scenarios, so that a machine that slows down in the middle of a run slows all of them; in
-    each, the contenders come in a new order, so that none is always first.
+    A round goes through all scenarios, so that a machine that slows down during a run slows them all.
+    In each, the contenders come in a new order, so that none is always first.
     """
-    dice = random.Random(seed)  # noqa: S311 - an order, not a secret
+    dice = random.Random(seed)
     scenarios, contenders = list(scenarios), list(contenders)
     steps: list[Step] = []
     for number in range(rounds):
@@ -85,15 +86,21 @@ def _measured(step: Step, setting: Setting, folder: Path) -> Measurement:
         "seconds": step.seconds,
         "seed": setting.seed + step.round,
     }
-    answer = _answer(request, step.seconds + PATIENCE)
-    outcome, failure = (answer, None) if isinstance(answer, Outcome) else (None, answer)
+    answer = _without_path(_answer(request, step.seconds + PATIENCE), folder)
+    outcome = outcome_from(answer["outcome"]) if "outcome" in answer else None
+    if outcome is not None and step.round:
+        outcome = attrs.evolve(outcome, holds=[])  # one timeline is enough to look at
     return Measurement(
-        scenario=step.scenario.key, contender=step.contender.name, round=step.round, outcome=outcome, failure=failure
+        scenario=step.scenario.key,
+        contender=step.contender.name,
+        round=step.round,
+        outcome=outcome,
+        failure=answer.get("failure"),
     )
 
 
-def _answer(request: Mapping[str, object], timeout: float) -> Outcome | str:
-    """The outcome, or why there is none."""
+def _answer(request: Mapping[str, object], timeout: float) -> str:
+    """Return what the worker answers, as JSON: an outcome, or why there is none."""
     worker = subprocess.Popen(
         [sys.executable, "-m", "storewriter.cli.bench.worker"],
         stdin=subprocess.PIPE,
@@ -105,12 +112,19 @@ def _answer(request: Mapping[str, object], timeout: float) -> Outcome | str:
     try:
         output, complaints = worker.communicate(json.dumps(request), timeout=timeout)
     except subprocess.TimeoutExpired:
-        return f"did not finish within {timeout:g} s"
+        return json.dumps({"failure": f"did not finish within {timeout:g} s"})
     finally:
         _end(worker)
     if worker.returncode:
-        return (complaints.strip().splitlines() or [f"ended with exit code {worker.returncode}"])[-1]
-    return outcome_from(json.loads(output.splitlines()[-1]))
+        complaint = (complaints.strip().splitlines() or [""])[-1]
+        return json.dumps({"failure": f"ended with exit code {worker.returncode}: {complaint}"})
+    return output.splitlines()[-1]
+
+
+def _without_path(answer: str, folder: Path) -> dict[str, Any]:
+    """Take the folder out of what errors say: a result must not name a folder of this machine."""
+    content: dict[str, Any] = json.loads(answer.replace(str(folder), "<folder>"))
+    return content
 
 
 def _end(worker: "subprocess.Popen[str]") -> None:

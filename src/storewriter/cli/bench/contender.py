@@ -21,20 +21,23 @@ class Target:
 
 Update = Callable[[], object]
 AsyncUpdate = Callable[[], Awaitable[object]]
-Turn = Callable[[], AbstractContextManager[object]]
-AsyncTurn = Callable[[], AbstractAsyncContextManager[object]]
+TakeTurn = Callable[[], AbstractContextManager[object]]
+TakeAsyncTurn = Callable[[], AbstractAsyncContextManager[object]]
 
 Mode = Literal["updates", "timeline", "hold", "wait"]
 
 
 @attrs.frozen
 class Layout:
-    """How a contender keeps the document, so that it can be created before and counted after a measurement."""
+    """How a contender keeps the document: to create it before a measurement and to count it afterwards."""
 
     create: Callable[[Path, int], None]
     """`create(path, size)` writes the document of about `size` bytes."""
     attempts: Callable[[Path], int]
     """How often the record has been bumped; any exception means that the document cannot be read any more."""
+
+
+JSON_FILE = Layout(document.create_json, document.json_attempts)
 
 
 def everywhere() -> str | None:
@@ -46,28 +49,33 @@ def everywhere() -> str | None:
 class Contender:
     """One way to keep a shared document.
 
-    Each opener is called once in every process, and what it returns once for every caller (in the caller's own
-    thread): connections and locks that callers share belong to the outer call, their own ones to the inner.
+    Each opener is called once in every process, and what it returns once for every caller, in that caller's
+    own thread: what callers share belongs to the outer call, a caller's own lock or connection to the inner.
     A contender is measured in those scenarios whose callers it can serve.
     """
 
     name: str
     about: str
     """What it is and what it gives up, in one sentence: shown beside its figures."""
-    layout: Layout = Layout(document.create_json, document.json_attempts)
+    layout: Layout = JSON_FILE
     durabilities: frozenset[bool] = frozenset({True, False})
     updates: Callable[[Target], Callable[[], Update]] | None = None
     async_updates: Callable[[Target], Callable[[], AsyncUpdate]] | None = None
-    turns: Callable[[Path], Turn] | None = None
-    async_turns: Callable[[Path], AsyncTurn] | None = None
+    turns: Callable[[Path], TakeTurn] | None = None
+    async_turns: Callable[[Path], TakeAsyncTurn] | None = None
     program: Callable[[Target, Mode, int], list[str]] | None = None
-    """`program(target, mode, tasks)`: the command line of a member written in another language (see `team`)."""
+    """`program(target, mode, tasks)`: the command line of a member in another language (see `team`)."""
     across_processes: bool = True
     """Whether it claims to exclude other processes; only then can one recover from another's death."""
-    one_caller_only: bool = False
-    """It has no lock at all and serves as a physical limit: measured only where there is nobody to exclude."""
+    only: frozenset[str] = frozenset()
+    """The scenario families it was written for, such as S1; empty: all that its openers suit."""
     missing: Callable[[], str | None] = everywhere
     """Why it cannot run on this machine, or None."""
+
+    @property
+    def keeps_json(self) -> bool:
+        """Whether its document is a JSON file that anybody can save in a turn of it."""
+        return self.layout == JSON_FILE
 
 
 def table(*contenders: Contender) -> Mapping[str, Contender]:

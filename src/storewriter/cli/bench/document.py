@@ -1,7 +1,7 @@
 """The work that every contender does: one attempt more on one record of a document.
 
-All callers of a measurement bump the same record, so a lost update shows as a count that is too low, whether the
-contender keeps one JSON document or a row per record.
+All callers of a measurement bump the same record, so a lost update shows as a count that is too low, whether
+the contender keeps one JSON document or a row per record.
 """
 
 import json
@@ -16,7 +16,7 @@ State = dict[str, Any]
 
 
 def record(number: int) -> State:
-    """One record of about 200 bytes, shaped like a commitment."""
+    """Return a record of about 200 bytes, shaped like a commitment."""
     return {
         "id": f"cm_{number:06d}",
         "agentId": "main",
@@ -28,14 +28,14 @@ def record(number: int) -> State:
 
 
 def document_of(size: int) -> State:
-    """A document whose JSON has about `size` bytes; never fewer than one record."""
+    """Return a document whose JSON has about `size` bytes; never fewer than one record."""
     each = len(json.dumps(record(0))) + len(f'"{RECORD_ID}": , ')
     records = (record(number) for number in range(max(1, round(size / each))))
     return {"version": 1, "records": {each["id"]: each for each in records}}
 
 
 def bump(state: State) -> None:
-    """The update that is measured."""
+    """Make the update that is measured."""
     state["records"][RECORD_ID]["attempts"] += 1
 
 
@@ -66,7 +66,7 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    os.replace(temporary, path)  # noqa: PTH105 - the file was named by mkstemp, as a string
+    os.replace(temporary, path)
     if durable:
         flush_folder(path.parent)
 

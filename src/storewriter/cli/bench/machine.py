@@ -1,4 +1,4 @@
-"""On what a run was measured: processor, kernel, file system and versions, and nothing that names the machine."""
+"""On what a run was measured: processor, kernel, file system, versions; nothing that names the machine."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def describe(folder: Path, packages: Iterable[str]) -> dict[str, Any]:
-    """Describe this machine, the file system below `folder`, and the versions of those `packages` that are there."""
+    """Describe this machine, the file system below `folder`, and what is installed of `packages`."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -33,7 +33,7 @@ def _processor() -> str:
 
 
 def file_system(folder: Path) -> str:
-    """Type and options of the file system that `folder` is on, such as `ext4 (rw,relatime)`."""
+    """Return type and options of the file system that `folder` is on, such as `ext4 (rw,relatime)`."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:

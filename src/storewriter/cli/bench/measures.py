@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from storewriter.cli.bench import team
-from storewriter.cli.bench.contender import AsyncTurn, Contender, Target, Turn
+from storewriter.cli.bench.contender import Contender, Mode, TakeAsyncTurn, TakeTurn, Target
 from storewriter.cli.bench.results import Outcome
 from storewriter.cli.bench.scenarios import Measure, Scenario
 from storewriter.cli.bench.statistics import histogram, jain, percentile
@@ -29,7 +29,13 @@ KILLS = 5
 """How often a holder is killed in one measurement."""
 
 RECOVERY_LIMIT = 12.0
-"""Seconds after which a waiter counts as never getting in: longer than proper-lockfile's 10 s of staleness."""
+"""Seconds after which a waiter counts as never getting in; above the 10 s of proper-lockfile's staleness."""
+
+SLOW_RECOVERY = 5.0
+"""Seconds above which one kill tells enough."""
+
+TIMELINE = 1.0
+"""Seconds of a timeline that are kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +67,7 @@ def _updates(task: Task) -> Outcome:
     scenario, target, contender = task.scenario, task.target, task.contender
     contender.layout.create(target.path, scenario.size)
     job = team.Job(contender=contender, target=target, threads=scenario.threads, tasks=scenario.tasks)
-    mode = "timeline" if scenario.measure == "timeline" else "updates"
+    mode: Mode = "timeline" if scenario.measure == "timeline" else "updates"
     began = time.monotonic_ns()
     sightings = team.measure_together(job, mode, scenario.processes, task.seconds, scenario.limit)
     lasted = min(task.seconds, (time.monotonic_ns() - began) / 1e9)
@@ -114,11 +120,15 @@ def _stalls(sightings: Sequence[team.Sighting]) -> dict[str, float]:
 
 
 def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]]:
-    starts = [sighting.holds[0][0] for sighting in sightings if sighting.holds]
-    origin = min(starts, default=0)
+    origin = min((sighting.holds[0][0] for sighting in sightings if sighting.holds), default=0)
+
+    def since(moment: int) -> float:
+        return round((moment - origin) / 1e9, 6)
+
     return [
-        [(round((entered - origin) / 1e9, 6), round((left - origin) / 1e9, 6)) for entered, left in sighting.holds]
+        [(since(entered), since(left)) for entered, left in sighting.holds if since(left) < TIMELINE]
         for sighting in sightings
+        if sighting.holds
     ]
 
 
@@ -150,7 +160,7 @@ def _turns(task: Task) -> Outcome:
     return _turn_outcome(_batches(batch, task.seconds), [batch(1) for _ in range(_singles(task.seconds))])
 
 
-def _timed_turns(turn: Turn, turns: int) -> int:
+def _timed_turns(turn: TakeTurn, turns: int) -> int:
     repeated = range(turns)
     began = time.perf_counter_ns()
     for _ in repeated:
@@ -208,7 +218,7 @@ async def _measure_async_turns(task: Task) -> Outcome:
     return _turn_outcome(batches, [await batch(1) for _ in range(_singles(task.seconds))])
 
 
-async def _timed_async_turns(turn: AsyncTurn, turns: int) -> int:
+async def _timed_async_turns(turn: TakeAsyncTurn, turns: int) -> int:
     repeated = range(turns)
     began = time.perf_counter_ns()
     for _ in repeated:
@@ -238,14 +248,14 @@ class _Kill:
 
 
 def _recovery(task: Task) -> Outcome:
-    dice = random.Random(task.seed)  # noqa: S311 - delays, not secrets
+    dice = random.Random(task.seed)
     kills: list[_Kill] = []
     for number in range(KILLS):
         folder = task.folder / str(number)
         folder.mkdir()
         kills.append(_kill_one(task, Target(folder / "state", task.scenario.durable), dice))
-        if kills[-1].recovery is None:
-            break  # it will not get in the next time either, and each costs RECOVERY_LIMIT
+        if (kills[-1].recovery or RECOVERY_LIMIT) > SLOW_RECOVERY:
+            break  # the next ones would not be faster
     return _recovery_outcome(kills)
 
 
@@ -289,7 +299,9 @@ class _Footprint:
     def now(cls) -> "_Footprint":
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return cls(pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count())
+        return cls(
+            pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count()
+        )
 
 
 def _idle(task: Task) -> Outcome:
@@ -340,4 +352,3 @@ MEASURES: dict[Measure, Callable[[Task], Outcome]] = {
     "recovery": _recovery,
     "idle": _idle,
 }
-

@@ -4,7 +4,7 @@ import json
 import statistics as stdlib_statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import attrs
 
@@ -60,7 +60,7 @@ class Run:
     """Instructions per operation, where they were counted."""
 
     def outcomes(self, scenario: str, contender: str) -> list[Outcome]:
-        """The outcomes of all rounds that did not fail."""
+        """Return the outcomes of all rounds that did not fail."""
         return [
             each.outcome
             for each in self.measurements
@@ -73,25 +73,25 @@ class Run:
         return [outcome.metrics[metric] for outcome in outcomes if metric in outcome.metrics]
 
     def median(self, scenario: str, contender: str, metric: str) -> float | None:
-        """The median over the rounds, or None if there is no value."""
+        """Return the median over the rounds, or None if there is no value."""
         values = self.values(scenario, contender, metric)
         return stdlib_statistics.median(values) if values else None
 
     def worst(self, scenario: str, contender: str, metric: str) -> float | None:
-        """The largest value of any round, or None if there is no value."""
+        """Return the largest value of any round, or None if there is no value."""
         return max(self.values(scenario, contender, metric), default=None)
 
     def scenarios(self) -> list[str]:
-        """The scenarios measured, in the order of the run."""
+        """Return the scenarios measured, in the order of the run."""
         return list(dict.fromkeys(each.scenario for each in self.measurements))
 
     def contenders(self, scenario: str) -> list[str]:
-        """The contenders measured in a scenario, in the order in which the table has them."""
+        """Return the contenders measured in a scenario, in the order of their table."""
         measured = {each.contender for each in self.measurements if each.scenario == scenario}
         return [name for name in self.settings["contenders"] if name in measured]
 
     def failures(self, scenario: str) -> Iterator[Measurement]:
-        """The measurements of a scenario that failed."""
+        """Return the measurements of a scenario that failed."""
         return (each for each in self.measurements if each.scenario == scenario and each.failure)
 
 
@@ -103,8 +103,8 @@ def save(run: Run, path: Path) -> None:
 
 def load(path: Path) -> Run:
     """Read a run; ValueError if `path` holds something else."""
-    content = json.loads(path.read_text())
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+    content: Any = json.loads(path.read_text())
+    if not _is_run(content):
         raise ValueError(f"{path} is not a run of the benchmarks ({FORMAT})")
     return Run(
         machine=content["machine"],
@@ -115,19 +115,25 @@ def load(path: Path) -> Run:
     )
 
 
+def _is_run(content: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(content, dict) and cast("dict[str, Any]", content).get("format") == FORMAT
+
+
 def outcome_from(fields: Mapping[str, Any]) -> Outcome:
     """Read an outcome; JSON has turned the bins of its histogram into text."""
-    histogram = {int(index): count for index, count in fields["histogram"].items()}
-    return Outcome(**{**fields, "histogram": histogram})
+    histogram = {int(index): int(count) for index, count in fields["histogram"].items()}
+    return attrs.evolve(Outcome(**fields), histogram=histogram)
 
 
 def _measurement(fields: Mapping[str, Any]) -> Measurement:
-    outcome = fields["outcome"]
-    return Measurement(**{**fields, "outcome": None if outcome is None else outcome_from(outcome)})
+    measurement = Measurement(**fields)
+    if fields["outcome"] is None:
+        return measurement
+    return attrs.evolve(measurement, outcome=outcome_from(fields["outcome"]))
 
 
 def merged_histogram(outcomes: Sequence[Outcome]) -> dict[int, int]:
-    """The waits of several rounds in one histogram."""
+    """Add up the waits of several rounds."""
     merged: dict[int, int] = {}
     for outcome in outcomes:
         for index, count in outcome.histogram.items():

@@ -10,7 +10,15 @@ from storewriter.cli.bench.contender import Contender
 
 Measure = Literal["turns", "async turns", "updates", "timeline", "recovery", "idle"]
 
-SIZES = {"1K": 1_000, "10K": 10_000, "50K": 50_000, "100K": 100_000, "500K": 500_000, "1M": 1_000_000, "5M": 5_000_000}
+SIZES = {
+    "1K": 1_000,
+    "10K": 10_000,
+    "50K": 50_000,
+    "100K": 100_000,
+    "500K": 500_000,
+    "1M": 1_000_000,
+    "5M": 5_000_000,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +55,7 @@ class Scenario:
 
     def suits(self, contender: Contender) -> bool:
         """Whether `contender` offers what this scenario measures."""
-        if contender.one_caller_only and self.callers > 1:
+        if contender.only and self.family not in contender.only:
             return False
         if self.measure != "idle" and self.durable not in contender.durabilities:
             return False
@@ -59,13 +67,13 @@ class Scenario:
             case "turns":
                 return contender.turns is not None
             case "timeline":
-                return contender.turns is not None and contender.across_processes
+                return contender.turns is not None and contender.across_processes and contender.keeps_json
             case "recovery":
                 return contender.across_processes and (contender.turns is not None or by_program)
             case "async turns":
                 return contender.async_turns is not None
             case "idle":
-                return contender.updates is not None and not contender.one_caller_only
+                return contender.updates is not None
             case "updates":
                 opener = contender.async_updates if self.tasks else contender.updates
                 return opener is not None or by_program
@@ -86,47 +94,45 @@ FAMILIES: Mapping[str, str] = {
 }
 
 
-def _flushed(durable: bool) -> str:
-    return "durable" if durable else "not durable"
+def _updates(
+    family: str, size: str, *, who: str = "", durable: bool = True, seconds: float = 1.0, quick: bool = False
+) -> Scenario:
+    """Describe updates by one caller; `attrs.evolve` adds the others."""
+    flushed = "durable" if durable else "not durable"
+    return Scenario(
+        family=family,
+        variant=f"{who or size} {flushed}",
+        measure="updates",
+        size=SIZES[size],
+        durable=durable,
+        seconds=seconds,
+        quick=quick,
+    )
 
 
 def _rows() -> Iterator[Scenario]:
     yield Scenario(family="S1", variant="sync", measure="turns", quick=True)
     yield Scenario(family="S1", variant="async", measure="async turns", quick=True)
     for size, durable in product(("1K", "50K", "500K"), (True, False)):
-        variant = f"{size} {_flushed(durable)}"
-        yield Scenario(
-            family="S2", variant=variant, measure="updates", size=SIZES[size], durable=durable, quick=size == "1K"
-        )
+        yield _updates("S2", size, durable=durable, quick=size == "1K")
     for size in ("1K", "50K"):
-        yield Scenario(
-            family="S3", variant=f"{size} durable", measure="updates", tasks=64, size=SIZES[size], durable=True, quick=True
-        )
+        yield attrs.evolve(_updates("S3", size, quick=True), tasks=64)
     for size in ("1K", "50K"):
-        yield Scenario(
-            family="S4", variant=f"{size} durable", measure="updates", threads=8, size=SIZES[size], durable=True,
-            seconds=1.5, quick=size == "1K",
-        )  # fmt: skip
+        yield attrs.evolve(_updates("S4", size, seconds=1.5, quick=size == "1K"), threads=8)
     for processes, durable in product((2, 8, 32), (False, True)):
-        yield Scenario(
-            family="S5", variant=f"{processes} processes {_flushed(durable)}", measure="updates", processes=processes,
-            durable=durable, seconds=2.0, quick=not durable and processes > 2,
-        )  # fmt: skip
+        quick = processes > 2 and not durable
+        row = _updates("S5", "1K", who=f"{processes} processes", durable=durable, seconds=2.0, quick=quick)
+        yield attrs.evolve(row, processes=processes)
     for size in ("1K", "50K"):
-        yield Scenario(
-            family="S6", variant=f"{size} durable", measure="updates", processes=4, tasks=16, size=SIZES[size],
-            durable=True, seconds=1.5, quick=size == "1K",
-        )  # fmt: skip
+        row = _updates("S6", size, seconds=1.5, quick=size == "1K")
+        yield attrs.evolve(row, processes=4, tasks=16)
     yield Scenario(family="S7", variant="SIGKILL", measure="recovery", quick=True)
     yield Scenario(family="S8", variant="idle", measure="idle", stores=20_000, quick=True)
     for size in ("1K", "10K", "100K", "1M", "5M"):
-        yield Scenario(
-            family="S9", variant=size, measure="updates", size=SIZES[size], durable=True, quick=size in ("1K", "100K", "1M")
-        )
-    yield Scenario(family="S10", variant="8 processes", measure="timeline", processes=8, seconds=2.0, quick=True)
-    yield Scenario(
-        family="S11", variant="5M durable", measure="updates", tasks=4, size=SIZES["5M"], durable=True, quick=True
-    )
+        yield _updates("S9", size, quick=size in ("1K", "100K", "1M"))
+    timeline = Scenario(family="S10", variant="8 processes", measure="timeline", seconds=2.0, quick=True)
+    yield attrs.evolve(timeline, processes=8)
+    yield attrs.evolve(_updates("S11", "5M", quick=True), tasks=4)
 
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.key: scenario for scenario in _rows()}

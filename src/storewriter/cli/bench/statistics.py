@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 BINS_PER_DECADE = 20
-"""A bin of a histogram is 12 % wide: finer than what a run can tell apart, and a handful of numbers to keep."""
+"""A bin of a histogram is 12 % wide: finer than what a run can tell apart, and few numbers to keep."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value with at least `percent` of the `ordered` values at or below it."""
+    """Return the smallest value with at least `percent` of the `ordered` values at or below it."""
     if not ordered:
         raise ValueError("no values")
     rank = math.ceil(percent / 100 * len(ordered))
@@ -17,7 +17,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index: 1 where everybody got the same, 1/n where one of n got everything.
+    """Return Jain's fairness index: 1 where everybody got the same, 1/n where one of n got everything.
 
     Nobody having got anything is even, too: 1.
     """
@@ -28,11 +28,11 @@ def jain(shares: Sequence[float]) -> float:
 
 
 def histogram(nanoseconds: Sequence[int]) -> dict[int, int]:
-    """How many of the times fall into each logarithmic bin; `bin_start` says where a bin begins."""
+    """Count how many of the times fall into each logarithmic bin; `bin_start` says where a bin begins."""
     bins = Counter(math.floor(BINS_PER_DECADE * math.log10(max(1, each))) for each in nanoseconds)
     return dict(sorted(bins.items()))
 
 
 def bin_start(index: int) -> float:
-    """The lower edge of a histogram's bin, in seconds."""
+    """Return the lower edge of a histogram's bin, in seconds."""
     return float(10.0 ** (index / BINS_PER_DECADE)) / 1e9

@@ -2,7 +2,7 @@
 
 A member is a forked copy of this process, or a program in another language that speaks the same three lines:
 
-    member:  ready                      it has opened the store and warmed up, or holds the turn, or begins to wait
+    member:  ready                      it has opened the store and warmed up, or holds the turn, or waits
     team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock
     member:  {"callers": [...], ...}    what it saw: the fields of `Sighting`
 """
@@ -10,6 +10,7 @@ A member is a forked copy of this process, or a program in another language that
 import asyncio
 import json
 import multiprocessing
+import select
 import signal
 import subprocess
 import time
@@ -94,7 +95,9 @@ def start(job: Job, mode: Mode) -> Member:
     return ForkedMember.start(job, mode)
 
 
-def measure_together(job: Job, mode: Mode, processes: int, seconds: float, limit: int | None) -> list[Sighting]:
+def measure_together(
+    job: Job, mode: Mode, processes: int, seconds: float, limit: int | None
+) -> list[Sighting]:
     """Let `processes` members call in the same window, and gather what they saw."""
     members = [start(job, mode) for _ in range(processes)]
     for member in members:
@@ -161,7 +164,7 @@ class ForkedMember:
             raise MemberFailed(f"a member ended with exit code {self.process.exitcode}") from None
         if isinstance(said, MemberFailed):
             raise said
-        return said
+        return said if isinstance(said, Sighting) else None
 
 
 @attrs.frozen
@@ -212,7 +215,7 @@ class ProgramMember:
 
 
 def _readable(descriptor: int, timeout: float) -> bool:
-    return bool(multiprocessing.connection.wait([descriptor], timeout))
+    return bool(select.select([descriptor], [], [], timeout)[0])
 
 
 # What a forked member does.
@@ -235,7 +238,7 @@ class _Gate:
 
     def __call__(self) -> Window:
         self.connection.send(None)
-        window = self.connection.recv()
+        window: Window = self.connection.recv()
         self.cpu_before = time.process_time_ns()
         return window
 

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -25,13 +26,18 @@ def main() -> None:
         seconds=request["seconds"],
         seed=request["seed"],
     )
-    print(json.dumps(attrs.asdict(measure(task))))
+    answer: dict[str, object]
+    try:
+        answer = {"outcome": attrs.asdict(measure(task))}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on without this measurement
+        answer = {"failure": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer))
 
 
 def _contender(table: str, name: str) -> Contender:
     """Take the contender from a table named like `package.module:TABLE`."""
     module, attribute = table.split(":")
-    contenders = getattr(import_module(module), attribute)
+    contenders: Mapping[str, Contender] = getattr(import_module(module), attribute)
     return contenders[name]
 
 
