@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from storewriter import _forks, _threads
-from storewriter._waiters import Waiter
+from storewriter._waiters import ThreadWaiter, Waiter
 
 
 log = logging.getLogger("storewriter")
@@ -103,6 +103,10 @@ class Ticket:
         self.label = label
         self.generation = _forks.generation
 
+    def new_waiter(self) -> Waiter:
+        """How its owner sleeps."""
+        return ThreadWaiter()
+
 
 class Lane:
     """One line of writers."""
@@ -172,13 +176,7 @@ def _reset_in_child() -> None:
 _forks.in_child(_reset_in_child)
 
 
-def join(
-    ticket: Ticket,
-    key: str,
-    door: Door,
-    make_waiter: Callable[[], Waiter],
-    object_to: Callable[[Lane, Ticket, Door], BaseException | None],
-) -> bool:
+def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, Any], BaseException | None]) -> bool:
     """Stand in line. True: at the head, with the door to be asked; False: somebody is there, sleep until woken.
 
     `object_to` is asked under the mutex when the lane exists, and may return the error to raise instead of joining.
@@ -192,7 +190,7 @@ def join(
         objection = object_to(lane, ticket, door)
         if objection is not None:
             raise objection
-        ticket.waiter = make_waiter()
+        ticket.waiter = ticket.new_waiter()
         ticket.lane = lane
         if lane.head is None:
             # The others gave up, but the waiting thread is still at the door: its hold will be ours.

@@ -3,8 +3,8 @@
 Promise    At most one turn per store at any instant, over all tasks, threads, event loops and processes; inside a
            process in the order of asking. A turn that fails, is cancelled or comes too late harms nobody else's.
 How        A ticket in the lane of the store's key (`_lanes.py`); at the head, a hold from the strategy (`locks/`).
-           Waiting, deadlines, warnings and the pace of polling are decided here, once: `_approach` says how long to
-           sleep next and why, and the two drivers differ in how they sleep.
+           Waiting, deadlines, warnings and the pace of polling are decided here, once: `Caller._proceed` says how
+           long to sleep next and why, and the two drivers differ in how they sleep.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedLock, OSError. Cancellation stays what
            it is.
 """
@@ -15,7 +15,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from threading import Event, get_ident
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
@@ -24,7 +24,7 @@ import attrs
 
 from storewriter import _forks, _lanes, events
 from storewriter._keys import canonical, sidecar
-from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, Lane, Ticket
+from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Lane, Ticket
 from storewriter._liveness import judge, myself
 from storewriter._owner import Owner
 from storewriter._waiters import (
@@ -241,16 +241,19 @@ class TurnRequest:
         self._paths = paths
         self._label = label
         self._timeout = timeout
-        self._tickets: list[Ticket] = []
+        self._tickets: list[Caller] = []
         self._loop: Any = None
 
     def __enter__(self) -> Turn:
         tickets = self._tickets
         keys = self._keys()
-        request = Approach(self._queue, self._label, self._timeout)
+        caller = Caller(self._queue, self._label, self._timeout)
         try:
             for key in keys:
-                tickets.append(request.enter(key))
+                if tickets:
+                    caller = caller.again()
+                caller.enter(key)
+                tickets.append(caller)
         except BaseException:
             self._leave()
             raise
@@ -262,16 +265,19 @@ class TurnRequest:
         self._leave()
 
     async def __aenter__(self) -> Turn:
-        keys = self._keys()
-        request = Approach(self._queue, self._label, self._timeout)
         tickets = self._tickets
+        keys = self._keys()
+        caller = Caller(self._queue, self._label, self._timeout)
+        self._loop = caller.loop
         try:
             for key in keys:
-                tickets.append(await request.aenter(key))
+                if tickets:
+                    caller = caller.again()
+                await caller.aenter(key)
+                tickets.append(caller)
         except BaseException:
-            await self._aleave(request.loop)
+            await self._aleave(caller.loop)
             raise
-        self._loop = request.loop
         return Turn(keys, tickets, self._label)
 
     async def __aexit__(
@@ -307,138 +313,165 @@ class TurnRequest:
             raise cancelled
 
 
-class Approach:
-    """One caller on its way to a turn: who asks, for what, and until when."""
+class Caller(Ticket):
+    """A ticket with somebody behind it: who asks, until when, and how it sleeps."""
 
-    __slots__ = ("asked", "deadline", "identity", "label", "loop", "mates", "queue", "timeout", "work")
+    _warned = False
+    _late = False
 
     def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
         self.queue = queue
-        self.label = label
         self.timeout = timeout
-        self.asked = asked = time.monotonic()
-        self.deadline = None if timeout is None else asked + timeout
-        if not _forks.installed:
-            _forks.install()
+        self.asked = time.monotonic()
+        self.label = label
+        self.generation = _forks.generation
+        self.thread = thread = get_ident()
         task, self.loop = current_task()
-        self.identity = get_ident() if task is None else task
-        self.mates: object = None
-        self.work: Any = None
+        self.identity = thread if task is None else task
 
-    def enter(self, key: str) -> Ticket:
-        """Wait for the turn in this thread. A ticket that comes back ANSWERED was served by another's batch."""
-        ticket = Ticket(self.identity, get_ident(), self.label)
-        if self._steps_in(ticket, key, ThreadWaiter, by_thread=False):
-            return ticket
-        steps = _approach(self, ticket)
-        waiter = cast("ThreadWaiter", ticket.waiter)
-        try:
-            seconds = next(steps)
-            while True:
-                try:
-                    woken = waiter.sleep_through() is None if seconds is _THROUGH else waiter.sleep(seconds)
-                except BaseException as error:
-                    seconds = steps.throw(error)
-                else:
-                    seconds = steps.send(woken)
-        except StopIteration:
-            return ticket
+    def again(self) -> Caller:
+        """The same caller on its way to another store, with the same deadline."""
+        other = Caller(self.queue, self.label, self.timeout)
+        other.asked = self.asked
+        return other
 
-    async def aenter(self, key: str) -> Ticket:
+    def new_waiter(self) -> Waiter:
+        return async_waiter(self.loop) if self.is_async else ThreadWaiter()
+
+    def enter(self, key: str) -> None:
+        """Wait in this thread for the turn (HOLDING), or until somebody's batch has done the work (ANSWERED)."""
+        if self._step_in(key, by_thread=False):
+            return
+        while (seconds := self._proceed()) is not _THERE:
+            waiter = cast("ThreadWaiter", self.waiter)
+            try:
+                waiter.sleep(seconds)
+            except BaseException:
+                while not _lanes.leave(self) and self.state is ADMITTED:
+                    waiter.sleep_through()
+                raise
+
+    async def aenter(self, key: str) -> None:
         """The same in a task: the loop runs on meanwhile."""
-        ticket = Ticket(self.identity, get_ident(), self.label)
-        ticket.is_async = True
         if self.loop is None:
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
-        if _must_give_way(self.asked):
+        self.is_async = True
+        if _must_give_way(self.thread, self.asked):
             await pause(self.loop)
-        if self._steps_in(ticket, key, self._async_waiter, by_thread=not self.queue._is_quick):
-            return ticket
-        steps = _approach(self, ticket)
-        waiter = cast("AsyncWaiter", ticket.waiter)
+        if self._step_in(key, by_thread=not self.queue._is_quick):
+            return
         try:
-            seconds = next(steps)
-            while True:
+            while (seconds := self._proceed()) is not _THERE:
+                waiter = cast("AsyncWaiter", self.waiter)
                 try:
-                    if seconds is _THROUGH:
-                        await waiter.sleep_through()
-                        woken = True
-                    else:
-                        woken = await waiter.sleep(seconds)
+                    await waiter.sleep(seconds)
                 except GeneratorExit:
-                    # The loop is being torn down: nothing can be awaited any more.
-                    steps.close()
+                    _lanes.leave(self)  # the loop is being torn down: nothing can be awaited any more
                     raise
-                except BaseException as error:
-                    seconds = steps.throw(error)
-                else:
-                    seconds = steps.send(woken)
-        except StopIteration:
-            return ticket
+                except BaseException:
+                    while not _lanes.leave(self) and self.state is ADMITTED:
+                        await waiter.sleep_through()
+                    raise
         except LockTimeout:
             # If an outer scope was cancelled at the same moment, the cancellation is the truth.
             await pause(self.loop)
             raise
 
-    def _async_waiter(self) -> Waiter:
-        return async_waiter(self.loop)
-
-    def _steps_in(self, ticket: Ticket, key: str, make_waiter: Callable[[], Waiter], *, by_thread: bool) -> bool:
+    def _step_in(self, key: str, *, by_thread: bool) -> bool:
         """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
 
         `by_thread`: an attempt may take as long as a disk, so the waiting thread makes it.
         """
-        if self.mates is not None:
-            ticket.mates = self.mates
-            ticket.work = self.work
-        if not _lanes.join(ticket, key, self.queue._door, make_waiter, self._object_to):
+        if not _forks.installed:
+            _forks.install()
+        if not _lanes.join(self, key, self.queue._door, _objection):
             return False
-        if not by_thread:
-            try:
-                if _lanes.attempt(ticket):
-                    self.begin(ticket)
-                    return True
-            except BaseException:
-                _lanes.leave(ticket)
-                raise
-        ticket.waiter = make_waiter()
+        if not by_thread and self._attempt():
+            return True
+        self.waiter = self.new_waiter()
         return False
 
-    def begin(self, ticket: Ticket) -> None:
-        """The turn begins."""
-        ticket.began = time.time()
+    def _attempt(self) -> bool:
+        try:
+            if not _lanes.attempt(self):
+                return False
+        except BaseException:
+            _lanes.leave(self)
+            raise
+        self._begin()
+        return True
+
+    def _begin(self) -> None:
+        self.began = time.time()
         if events.subscribers:
-            events.emit(
-                events.TurnTaken(
-                    path=ticket.lane.key, waited=time.monotonic() - self.asked, label=self.label
-                )
-            )
+            waited = time.monotonic() - self.asked
+            events.emit(events.TurnTaken(path=self.lane.key, waited=waited, label=self.label))
 
-    def _object_to(self, lane: Lane, ticket: Ticket, door: _lanes.Door) -> BaseException | None:
-        """Under the lanes' mutex: what speaks against standing in this line."""
-        return (
-            _strategy_objection(lane, cast("_Door", door))
-            or _reentrance_objection(lane, ticket)
-            or self._fullness_objection(lane)
-        )
+    def _proceed(self) -> Any:
+        """Where the ticket stands now: `_THERE`, or the seconds to sleep next (None: until woken).
 
-    def _fullness_objection(self, lane: Lane) -> QueueFull | None:
-        limit = self.queue.max_pending
-        if limit is None:
-            return None
-        waiting = lane.waiting() + (lane.head is not None and lane.head.state is not HOLDING)
-        return None if waiting < limit else self.queue_full(lane.key, waiting)
+        Raises, and has left the line, when the turn is not to be.
+        """
+        state = self.state
+        if state is ANSWERED:
+            return _THERE
+        try:
+            if state is HOLDING:
+                # The hold came from somebody else in this lane, or from its waiting thread: make it known as ours.
+                cast("Hold", self.lane.hold).describe(self.label)
+                self._begin()
+                return _THERE
+            if state is WAITING and not self._warned:
+                return self._first_pause()
+            return self._proceed_slowly()
+        except BaseException:
+            _lanes.leave(self)
+            raise
 
-    def queue_full(self, path: str, waiting: int) -> QueueFull:
-        """The error for one waiter too many."""
-        limit = self.queue.max_pending
-        return QueueFull(
-            f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
-            path=path,
-            pending=waiting,
-            max_pending=limit,
-        )
+    def _first_pause(self) -> float | None:
+        """Most waits end before anything needs to be looked at."""
+        if self._late:
+            return self._proceed_slowly()
+        self._late = True
+        warn_after, timeout = self.queue.warn_after, self.timeout
+        if warn_after is None or timeout is None:
+            return timeout if warn_after is None else warn_after
+        return min(warn_after, timeout)
+
+    def _proceed_slowly(self) -> Any:
+        now = time.monotonic()
+        deadline = None if self.timeout is None else self.asked + self.timeout
+        late = deadline is not None and now >= deadline
+        if self.state is FAILED:
+            assert self.error is not None
+            raise self.error
+        if self.state is CALLED:
+            if not (self.is_async and not self.queue._is_quick) and self._attempt():
+                return _THERE
+            if not late:  # no thread for a wait that has already ended
+                if self.queue.max_pending == 0:
+                    raise _queue_full(self, 0)
+                _lanes.wait_at_door(self)
+        if late:
+            _give_up(self, now - self.asked)
+            if self.state in (HOLDING, ANSWERED):
+                return self._proceed()
+        warn_after = self.queue.warn_after
+        if not self._warned and warn_after is not None and now >= self.asked + warn_after:
+            self._warned = True
+            _warn(self, now - self.asked)
+        if self.state is ADMITTED:
+            # The answer is on its way. If the batch breaks, the ticket stands in line again and its deadline counts.
+            return self.timeout
+        moments = [] if deadline is None else [deadline]
+        if not self._warned and warn_after is not None:
+            moments.append(self.asked + warn_after)
+        return max(0.0, min(moments) - now) if moments else None
+
+
+_THERE: Any = object()
+"""Instead of seconds: there is nothing to wait for any more."""
 
 
 def leave_turn(ticket: Ticket) -> None:
@@ -449,9 +482,6 @@ def leave_turn(ticket: Ticket) -> None:
     _lanes.pass_on(ticket)
 
 
-_THROUGH: Any = object()
-"""Instead of seconds: sleep until woken, whatever comes, and then go on with what came."""
-
 _GIVE_WAY = 0.004
 """Seconds for which turns that need no waiting may follow each other on one loop before the other tasks run."""
 
@@ -459,9 +489,8 @@ _gave_way: dict[int, float] = {}
 """By thread: when its loop last got to breathe."""
 
 
-def _must_give_way(now: float) -> bool:
+def _must_give_way(thread: int, now: float) -> bool:
     """Whether a loop should breathe first: a free lock is taken without a checkpoint, but not for ever in a row."""
-    thread = get_ident()
     last = _gave_way.get(thread, 0.0)
     if now - last < _GIVE_WAY:
         return False
@@ -471,71 +500,37 @@ def _must_give_way(now: float) -> bool:
     return now - last < 1.0
 
 
-def _approach(caller: Approach, ticket: Ticket) -> Generator[Any, bool, None]:
-    """How a ticket gets from the line to its turn: yields how long to sleep, is told whether it was woken.
-
-    Ends when the turn is there (HOLDING) or the work is done (ANSWERED); raises when it is not to be.
-    """
-    warn_at = None if caller.queue.warn_after is None else caller.asked + caller.queue.warn_after
-    try:
-        while True:
-            state = ticket.state
-            if state is HOLDING:
-                _take_over(caller, ticket)
-                return
-            if state is ANSWERED:
-                return
-            if state is FAILED:
-                assert ticket.error is not None
-                raise ticket.error
-            now = time.monotonic()
-            late = caller.deadline is not None and now >= caller.deadline
-            if state is CALLED and (ticket.is_async and not caller.queue._is_quick):
-                _go_to_door(caller, ticket, late)
-            elif state is CALLED:
-                if _lanes.attempt(ticket):
-                    caller.begin(ticket)
-                    return
-                _go_to_door(caller, ticket, late)
-            if late and ticket.state is not ADMITTED:
-                _give_up(caller, ticket)
-                if ticket.state is HOLDING or ticket.state is ADMITTED or ticket.state is ANSWERED:
-                    continue
-            if warn_at is not None and now >= warn_at:
-                warn_at = None
-                _warn(caller, ticket, now - caller.asked)
-            yield _next_pause(caller, ticket, warn_at, now)
-    except BaseException:
-        if not _lanes.leave(ticket):
-            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
-            while ticket.state is ADMITTED:
-                yield _THROUGH
-            if ticket.state is not ANSWERED:
-                _lanes.leave(ticket)
-        raise
+def _objection(lane: Lane, caller: Caller, door: _Door) -> BaseException | None:
+    """Under the lanes' mutex: what speaks against standing in this line."""
+    if lane.door is not door:
+        mismatch = _strategy_objection(lane, door)
+        if mismatch is not None:
+            return mismatch
+    head = lane.head
+    # The asking task or thread itself, or plain code beneath it on the same thread's stack.
+    if head is not None and (head.identity == caller.identity or head.identity == caller.thread):
+        return _reentrant(lane.key, head)
+    if not caller.is_async and runs_an_event_loop():
+        blocked = _blocks_its_own_loop(lane, caller.thread)
+        if blocked is not None:
+            return blocked
+    limit = caller.queue.max_pending
+    if limit is not None:
+        waiting = lane.waiting() + (head is not None and head.state is not HOLDING)
+        if waiting >= limit:
+            return _queue_full(caller, waiting, lane.key)
+    return None
 
 
-def _go_to_door(caller: Approach, ticket: Ticket, late: bool) -> None:
-    if late:
-        return  # no thread for a wait that has already ended
-    if caller.queue.max_pending == 0:
-        raise caller.queue_full(ticket.lane.key, 0)
-    _lanes.wait_at_door(ticket)
-
-
-def _next_pause(caller: Approach, ticket: Ticket, warn_at: float | None, now: float) -> float | None:
-    if ticket.state is ADMITTED:
-        # The answer is on its way. If the batch breaks, the ticket is put back in line, and its deadline counts again.
-        return caller.timeout
-    moments = [moment - now for moment in (warn_at, caller.deadline) if moment is not None]
-    return max(0.0, min(moments)) if moments else None
-
-
-def _take_over(caller: Approach, ticket: Ticket) -> None:
-    """The hold came from somebody else in this lane, or from the waiting thread: make it known as ours."""
-    hold = cast("Hold", ticket.lane.hold)
-    hold.describe(caller.label)
-    caller.begin(ticket)
+def _queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFull:
+    limit = caller.queue.max_pending
+    path = caller.lane.key if path is None else path
+    return QueueFull(
+        f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
+        path=path,
+        pending=waiting,
+        max_pending=limit,
+    )
 
 
 def _strategy_objection(lane: Lane, door: _Door) -> StrategyMismatch | None:
@@ -552,31 +547,23 @@ def _strategy_objection(lane: Lane, door: _Door) -> StrategyMismatch | None:
     )
 
 
-def _reentrance_objection(lane: Lane, ticket: Ticket) -> ReentrantTurn | None:
-    head = lane.head
-    if head is not None and _is_caller_itself(head, ticket):
-        return ReentrantTurn(
-            f"{lane.key} was asked for inside its own turn{_labelled(head)}: waiting would wait for itself for ever. "
-            f"Use the turn (or the transaction's state) that is already held.",
-            path=lane.key,
-        )
-    if not ticket.is_async and runs_an_event_loop():
-        thread = get_ident()
-        for other in lane.in_line():
-            if other.is_async and other.thread == thread:
-                return ReentrantTurn(
-                    f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
-                    f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
-                    path=lane.key,
-                )
+def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
+    return ReentrantTurn(
+        f"{path} was asked for inside its own turn{_labelled(head)}: waiting would wait for itself for ever. "
+        f"Use the turn (or the transaction's state) that is already held.",
+        path=path,
+    )
+
+
+def _blocks_its_own_loop(lane: Lane, thread: int) -> ReentrantTurn | None:
+    for other in lane.in_line():
+        if other.is_async and other.thread == thread:
+            return ReentrantTurn(
+                f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
+                f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
+                path=lane.key,
+            )
     return None
-
-
-def _is_caller_itself(head: Ticket, ticket: Ticket) -> bool:
-    """Whether the head is the asking task or thread, or plain code beneath it on the same thread's stack."""
-    if head.identity is ticket.identity or head.identity == ticket.identity:
-        return True
-    return head.thread == ticket.thread and head.identity == head.thread
 
 
 def _labelled(ticket: Ticket) -> str:
@@ -591,47 +578,43 @@ def _local_owner(lane: Lane | None) -> Owner | None:
     return attrs.evolve(myself(), since=head.began or None, label=head.label)
 
 
-def _holder(caller: Approach, ticket: Ticket) -> Owner | None:
-    return _local_owner(ticket.lane) or caller.queue.lock.owner(ticket.lane.key)
+def _holder(caller: Caller) -> Owner | None:
+    return _local_owner(caller.lane) or caller.queue.lock.owner(caller.lane.key)
 
 
-def _warn(caller: Approach, ticket: Ticket, waited: float) -> None:
-    owner = _holder(caller, ticket)
-    ahead = _lanes.ahead_of(ticket)
+def _warn(caller: Caller, waited: float) -> None:
+    owner = _holder(caller)
+    ahead = _lanes.ahead_of(caller)
     log.warning(
         "waiting for %s since %.1f s%s: held by %s; %d ahead in this process",
-        ticket.lane.key,
+        caller.lane.key,
         waited,
-        f' for "{caller.label}"' if caller.label else "",
+        _labelled(caller),
         owner or "an unknown process",
         ahead,
     )
     if events.subscribers:
         events.emit(
-            events.TurnWaited(
-                path=ticket.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label
-            )
+            events.TurnWaited(path=caller.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label)
         )
 
 
-def _give_up(caller: Approach, ticket: Ticket) -> None:
+def _give_up(caller: Caller, waited: float) -> None:
     """The deadline has passed: leave, and say on whom it waited. Does nothing if the turn came at the last moment."""
-    owner = _holder(caller, ticket)
-    ahead = _lanes.ahead_of(ticket)
+    owner = _holder(caller)
+    ahead = _lanes.ahead_of(caller)
     with _lanes.mutex():
-        if ticket.state in (HOLDING, ADMITTED, ANSWERED):
+        if caller.state in (HOLDING, ADMITTED, ANSWERED):
             return
-        _lanes.leave(ticket)
-    waited = time.monotonic() - caller.asked
+        _lanes.leave(caller)
+    path = caller.lane.key
     if events.subscribers:
-        events.emit(
-            events.TurnTimedOut(path=ticket.lane.key, waited=waited, owner=owner, label=caller.label)
-        )
-    raise _timeout_error(caller, ticket.lane.key, owner, ahead, waited)
+        events.emit(events.TurnTimedOut(path=path, waited=waited, owner=owner, label=caller.label))
+    raise _timeout_error(caller, path, owner, ahead, waited)
 
 
 def _timeout_error(
-    caller: Approach, path: str, owner: Owner | None, ahead: int, waited: float
+    caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float
 ) -> LockTimeout:
     verdict = "unknown" if owner is None else judge(owner).value
     held_by = "nobody that can be named" if owner is None else str(owner)

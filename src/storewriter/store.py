@@ -22,12 +22,12 @@ from storewriter import _keys, _lanes
 from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request, version_of
 from storewriter._lanes import ANSWERED, Ticket
 from storewriter._replace import Durability
-from storewriter._waiters import off_loop, pause
+from storewriter._waiters import current_task, off_loop, pause
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.errors import CommitUncertain, LockLost
 from storewriter.per_store_writer_queue import (
     UNSET,
-    Approach,
+    Caller,
     PathLike,
     PerStoreWriterQueue,
     _Unset,
@@ -79,6 +79,7 @@ class _StoreBase(Generic[S]):
         self._durability = durability
         self._mode = mode
         self._document = self._document_at(_keys.canonical(self._given))
+        self._known_mates: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
         storage = FileStorage(key, self._durability, self._mode)
@@ -99,14 +100,9 @@ class _StoreBase(Generic[S]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
 
-    def _approach(
-        self, label: str | None, timeout: float | None | _Unset, mates: object, work: object
-    ) -> Approach:
-        seconds = self._timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
-        caller = Approach(self._queue, label, seconds)
-        caller.mates = mates
-        caller.work = work
-        return caller
+    def _caller(self, label: str | None, timeout: float | None | _Unset) -> Caller:
+        seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
+        return Caller(self._queue, label, seconds)
 
     def _mates(self, document: Document, domain: object, request: Request) -> object:
         """Who may share a batch: updates of one document, written the same way, that may run in one place.
@@ -116,7 +112,11 @@ class _StoreBase(Generic[S]):
         """
         if request.expect is not None:
             return None
-        return (document.storage, document.codec, document.default, domain)
+        known = self._known_mates
+        if known is None or known[0] is not document or known[1][-1] is not domain:
+            known = (document, (document.storage, document.codec, document.default, domain))
+            self._known_mates = known
+        return known[1]
 
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
@@ -194,22 +194,23 @@ class Store(_StoreBase[S]):
         return self._change(Request(fn, replaces=True, expect=expect), label, timeout)
 
     def _change(self, request: Request, label: str | None, timeout: float | None | _Unset) -> Any:
-        caller: Approach | None = None
+        caller = self._caller(label, timeout)
         for attempt in range(_TRIES):
             document = self._current_document()
-            mates = self._mates(document, "threads", request)
-            caller = caller or self._approach(label, timeout, mates, request)
-            ticket = caller.enter(document.path)
-            if ticket.state is ANSWERED:
+            caller.mates = self._mates(document, "threads", request)
+            caller.work = request
+            caller.enter(document.path)
+            if caller.state is ANSWERED:
                 break
             try:
-                _lead(document, ticket, request)
+                _lead(document, caller, request)
                 break
             except (LockLost, OSError) as error:
                 if attempt + 1 == _TRIES or not _may_begin_anew(error):
                     raise
             finally:
-                leave_turn(ticket)
+                leave_turn(caller)
+            caller = caller.again()
         return request.unwrap()
 
     def transaction(
@@ -322,9 +323,10 @@ class Transaction(Generic[S]):
     def __enter__(self) -> Transaction[S]:
         store = self._store
         document = store._current_document()
-        ticket = store._approach(self._label, self._timeout, None, None).enter(document.path)
+        caller = store._caller(self._label, self._timeout)
+        caller.enter(document.path)
         try:
-            self._work.begin(ticket, document)
+            self._work.begin(caller, document)
             _follow_link(self._work.batch().load)
         except BaseException:
             self._work.end()
@@ -404,8 +406,8 @@ class AsyncStore(_StoreBase[S]):
         return state, version_of(data)
 
     async def _aread(self) -> tuple[bytes | None, S]:
-        caller = self._approach(None, None, None, None)
-        answer, cancelled = await off_loop(self._read, caller.loop)
+        _, loop = current_task()
+        answer, cancelled = await off_loop(self._read, loop)
         if cancelled is not None:
             raise cancelled
         return answer
@@ -485,15 +487,15 @@ class AsyncStore(_StoreBase[S]):
         request = Request(fn, replaces=replaces, expect=expect)
         if _is_async(fn):
             return await self._change_alone(request, label, timeout, replaces)
-        caller: Approach | None = None
+        caller = self._caller(label, timeout)
         for attempt in range(_TRIES):
             document = self._current_document()
-            caller = caller or self._approach(label, timeout, None, request)
             caller.mates = self._mates(document, caller.loop, request)
-            ticket = await caller.aenter(document.path)
-            if ticket.state is ANSWERED:
+            caller.work = request
+            await caller.aenter(document.path)
+            if caller.state is ANSWERED:
                 break
-            leading = _Leading(caller, document, ticket, request)
+            leading = _Leading(caller, document, request)
             try:
                 await leading.run()
                 break
@@ -502,6 +504,7 @@ class AsyncStore(_StoreBase[S]):
                     raise
             finally:
                 await leading.leave()
+            caller = caller.again()
         return request.unwrap()
 
     async def _change_alone(
@@ -544,11 +547,11 @@ class _Leading:
 
     __slots__ = ("_cancelled", "_document", "_loop", "_quick", "_request", "_ticket")
 
-    def __init__(self, caller: Approach, document: Document, ticket: Ticket, request: Request) -> None:
+    def __init__(self, caller: Caller, document: Document, request: Request) -> None:
         self._loop = caller.loop
-        self._quick = caller.queue.lock.is_quick
+        self._quick = caller.queue._is_quick
         self._document = document
-        self._ticket = ticket
+        self._ticket = caller
         self._request = request
         self._cancelled: BaseException | None = None
 
@@ -622,11 +625,11 @@ class AsyncTransaction(Generic[S]):
     async def __aenter__(self) -> AsyncTransaction[S]:
         store = self._store
         document = store._current_document()
-        caller = store._approach(self._label, self._timeout, None, None)
-        ticket = await caller.aenter(document.path)
+        caller = store._caller(self._label, self._timeout)
         self._loop = caller.loop
+        await caller.aenter(document.path)
         try:
-            self._work.begin(ticket, document)
+            self._work.begin(caller, document)
             await self._off_loop(lambda: _follow_link(self._work.batch().load))
         except BaseException:
             self._work.end()
@@ -638,7 +641,7 @@ class AsyncTransaction(Generic[S]):
     ) -> None:
         if kind is None and not self._work.discarded:
             await self._off_loop(self._commit_and_end)
-        elif self._store._queue.lock.is_quick:
+        elif self._store._queue._is_quick:
             self._work.end()
         else:
             await self._off_loop(self._work.end)
