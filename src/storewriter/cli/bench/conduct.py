@@ -1,14 +1,16 @@
-"""Plan a run and conduct it: each measurement in a fresh interpreter, interleaved, and repeated."""
+"""Plan a run and conduct it: each measurement in a process of its own, interleaved, and repeated."""
 
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ class Setting:
     """What all measurements of a run have in common."""
 
     table: str
-    """Where a fresh interpreter finds the contenders: `package.module:TABLE`."""
+    """Where a process finds the contenders: `package.module:TABLE`."""
     folder: Path
     """A folder on the file system that is measured; each measurement gets a new one below it."""
     seed: int = 0
@@ -69,24 +71,24 @@ def plan(
 
 def conduct(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
     """Measure step by step; what fails is reported as failed, and the next step runs."""
-    for step in steps:
-        folder = Path(tempfile.mkdtemp(prefix="bench-", dir=setting.folder))
-        try:
-            yield _measured(step, setting, folder)
-        finally:
-            shutil.rmtree(folder)
+    with closing(_Worker(setting.table)) as worker:
+        for step in steps:
+            folder = Path(tempfile.mkdtemp(prefix="bench-", dir=setting.folder))
+            try:
+                yield _measured(step, setting, folder, worker)
+            finally:
+                shutil.rmtree(folder)
 
 
-def _measured(step: Step, setting: Setting, folder: Path) -> Measurement:
+def _measured(step: Step, setting: Setting, folder: Path, worker: "_Worker") -> Measurement:
     request = {
-        "table": setting.table,
         "contender": step.contender.name,
         "scenario": attrs.asdict(step.scenario),
         "folder": str(folder),
         "seconds": step.seconds,
         "seed": setting.seed + step.round,
     }
-    answer = _without_path(_answer(request, step.seconds + PATIENCE), folder)
+    answer = _without_path(worker.answer(json.dumps(request), step.seconds + PATIENCE), folder)
     outcome = outcome_from(answer["outcome"]) if "outcome" in answer else None
     if outcome is not None and step.round:
         outcome = attrs.evolve(outcome, holds=[])  # one timeline is enough to look at
@@ -99,38 +101,45 @@ def _measured(step: Step, setting: Setting, folder: Path) -> Measurement:
     )
 
 
-def _answer(request: Mapping[str, object], timeout: float) -> str:
-    """Return what the worker answers, as JSON: an outcome, or why there is none."""
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "storewriter.cli.bench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # so that its members can be ended with it
-    )
-    try:
-        output, complaints = worker.communicate(json.dumps(request), timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return json.dumps({"failure": f"did not finish within {timeout:g} s"})
-    finally:
-        _end(worker)
-    if worker.returncode:
-        complaint = (complaints.strip().splitlines() or [""])[-1]
-        return json.dumps({"failure": f"ended with exit code {worker.returncode}: {complaint}"})
-    return output.splitlines()[-1]
-
-
 def _without_path(answer: str, folder: Path) -> dict[str, Any]:
     """Take the folder out of what errors say: a result must not name a folder of this machine."""
     content: dict[str, Any] = json.loads(answer.replace(str(folder), "<folder>"))
     return content
 
 
-def _end(worker: "subprocess.Popen[str]") -> None:
-    """End whatever is left of a measurement: after an error or an interruption, members may still run."""
-    try:
-        os.killpg(worker.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    worker.wait()
+class _Worker:
+    """The process that forks the measurements (see `worker`); one that hangs is ended together with it."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        self.process = self._started()
+
+    def answer(self, request: str, timeout: float) -> str:
+        """Return what it answers, as JSON: an outcome, or why there is none."""
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(request + "\n")
+        requests.flush()
+        if not select.select([answers], [], [], timeout)[0]:
+            self.close()
+            self.process = self._started()
+            return json.dumps({"failure": f"did not finish within {timeout:g} s"})
+        line = answers.readline()
+        if not line:
+            raise RuntimeError(f"the measuring process ended with exit code {self.process.wait()}")
+        return line
+
+    def close(self) -> None:
+        """End it and whatever it has started."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def _started(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "storewriter.cli.bench.worker", self.table],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that its measurements can be ended with it
+        )

@@ -252,7 +252,7 @@ def _recovery(task: Task) -> Outcome:
     kills: list[_Kill] = []
     for number in range(KILLS):
         folder = task.folder / str(number)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)  # some contenders refuse a folder that others may read
         kills.append(_kill_one(task, Target(folder / "state", task.scenario.durable), dice))
         if (kills[-1].recovery or RECOVERY_LIMIT) > SLOW_RECOVERY:
             break  # the next ones would not be faster

@@ -56,8 +56,6 @@ class Run:
     settings: dict[str, Any]
     measurements: list[Measurement]
     skipped: list[Skipped] = attrs.Factory(list[Skipped])
-    instructions: dict[str, float] = attrs.Factory(dict[str, float])
-    """Instructions per operation, where they were counted."""
 
     def outcomes(self, scenario: str, contender: str) -> list[Outcome]:
         """Return the outcomes of all rounds that did not fail."""
@@ -111,7 +109,6 @@ def load(path: Path) -> Run:
         settings=content["settings"],
         measurements=[_measurement(each) for each in content["measurements"]],
         skipped=[Skipped(**each) for each in content["skipped"]],
-        instructions=content["instructions"],
     )
 
 

@@ -224,9 +224,8 @@ def _readable(descriptor: int, timeout: float) -> bool:
 def _serve(mode: Callable[[Job, Connection], Sighting], job: Job, connection: Connection) -> None:
     try:
         connection.send(mode(job, connection))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the team hears of it
         connection.send(MemberFailed(f"{type(error).__name__}: {error}"))
-        raise
 
 
 @attrs.define

@@ -1,13 +1,18 @@
-"""One measurement in a fresh interpreter: reads a request from standard input, answers on standard output.
+"""Measures on request, each time in a forked process of its own.
 
-`python -m storewriter.cli.bench.worker`, started by `conduct`.
+`python -m storewriter.cli.bench.worker package.module:TABLE`, started by `conduct`. It reads one request a line
+from standard input and answers each with one line on standard output. This process only forks: it imports the
+contenders once and starts no thread, so every measurement begins in the same clean state.
 """
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -15,30 +20,44 @@ from storewriter.cli.bench.contender import Contender
 from storewriter.cli.bench.measures import Task, measure
 from storewriter.cli.bench.scenarios import Scenario
 
+Contenders = Mapping[str, Contender]
+
 
 def main() -> None:
-    """Run the measurement that standard input asks for."""
-    request = json.load(sys.stdin)
+    """Answer the requests of standard input until it ends."""
+    module, attribute = sys.argv[1].split(":")
+    contenders: Contenders = getattr(import_module(module), attribute)
+    for line in sys.stdin:
+        print(json.dumps(_answer(contenders, json.loads(line))), flush=True)
+
+
+def _answer(contenders: Contenders, request: Mapping[str, Any]) -> object:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(contenders, request, theirs))
+    process.start()
+    theirs.close()  # so that its death ends our reading
+    try:
+        return ours.recv()
+    except EOFError:
+        process.join()
+        return {"failure": f"the measurement ended with exit code {process.exitcode}"}
+    finally:
+        process.join()
+
+
+def _measure(contenders: Contenders, request: Mapping[str, Any], connection: Connection) -> None:
     task = Task(
-        contender=_contender(request["table"], request["contender"]),
+        contender=contenders[request["contender"]],
         scenario=Scenario(**request["scenario"]),
         folder=Path(request["folder"]),
         seconds=request["seconds"],
         seed=request["seed"],
     )
-    answer: dict[str, object]
     try:
-        answer = {"outcome": attrs.asdict(measure(task))}
+        connection.send({"outcome": attrs.asdict(measure(task))})
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on without this measurement
-        answer = {"failure": f"{type(error).__name__}: {error}"}
-    print(json.dumps(answer))
-
-
-def _contender(table: str, name: str) -> Contender:
-    """Take the contender from a table named like `package.module:TABLE`."""
-    module, attribute = table.split(":")
-    contenders: Mapping[str, Contender] = getattr(import_module(module), attribute)
-    return contenders[name]
+        connection.send({"failure": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":
