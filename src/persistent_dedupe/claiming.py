@@ -1,0 +1,288 @@
+"""Claim first, record when done: for handlers that take time.
+
+Promise    Of all that claim one key at the same time, whichever tasks, threads and processes they are, one owns it;
+           the others can wait for what becomes of it. An owner that dies is succeeded, an owner that lives is not
+           (unless the options set a limit).
+How        A table in the object for its own callers; for everybody else a store of claims beside the namespace's
+           file. A claim is written down before the last look at whether the key is recent, and struck out after the
+           record: whoever finds no claim finds the record.
+Does not   make handling and recording one step: who dies between the two has handled the event, and it comes again.
+"""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+from persistent_dedupe.checking import UNUSABLE, Call, Checking, NamespaceFile
+from persistent_dedupe.claim_owner import is_gone, is_this_process, this_process
+from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
+from persistent_dedupe.keys import ScopedKey
+from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
+from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
+from storewriter import Backoff, Owner
+
+__all__ = ["Claiming"]
+
+_PACE = Backoff(minimum=0.005, factor=1.5, maximum=0.25)
+"""How often a claim of another process is looked at by those who wait for it."""
+
+
+@attrs.frozen
+class Taken:
+    """What became of writing a claim down."""
+
+    holder: OpenClaim | None
+    """Who had it already."""
+    reclaimed: int
+    """Claims of owners that are gone, struck out on the way."""
+
+
+class Claiming:
+    """The claims of one object, over its core."""
+
+    def __init__(self, checking: Checking) -> None:
+        self._checking = checking
+
+    async def claim(self, call: Call) -> Claim:
+        """Ask for the right to handle the key."""
+        scoped = call.scoped
+        if not scoped.key:
+            self._checking.refuse_blank(call)
+            return self._answer(call, ClaimStatus.CLAIMED)
+        mine, is_own = self._checking.state.begin_claim(scoped)
+        if not is_own:
+            return self._answer(call, ClaimStatus.IN_FLIGHT, local=mine)
+        with self._checking.telling(call):
+            try:
+                return await self._take(call, mine)
+            except Exception as error:
+                await self._end(call, mine, ClaimEnd(error=error))
+                raise
+            except BaseException:
+                await self._end(call, mine, ClaimEnd(error=_released(scoped, "its claimer was interrupted")))
+                raise
+
+    async def _take(self, call: Call, mine: LocalClaim) -> Claim:
+        checking = self._checking
+        if await checking.is_recent(call):
+            return self._is_duplicate(call, mine)
+        file = checking.file(call.scoped.namespace)
+        if file is None:
+            return self._answer(call, ClaimStatus.CLAIMED, local=mine)
+        try:
+            holder = await self._write_down(file, call, mine)
+        except UNUSABLE as error:
+            checking.unusable(call, file.path, error)
+            return self._answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
+        if holder is not None:
+            checking.state.end_claim(mine, ClaimEnd(holder=holder))
+            return self._answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
+        # Again, now that the claim is down: its owner before us may have recorded the key since the first look.
+        if await checking.is_recent(call):
+            await self._strike_out(call, mine)
+            return self._is_duplicate(call, mine)
+        return self._answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
+
+    def _is_duplicate(self, call: Call, mine: LocalClaim) -> Claim:
+        self._checking.state.end_claim(mine, ClaimEnd(result=False))
+        return self._answer(call, ClaimStatus.DUPLICATE)
+
+    def _answer(
+        self,
+        call: Call,
+        status: ClaimStatus,
+        *,
+        local: LocalClaim | None = None,
+        holder: OpenClaim | None = None,
+        recorded: bool = False,
+        error: Exception | None = None,
+    ) -> Claim:
+        return Claim(
+            status=status,
+            namespace=call.scoped.namespace,
+            key=call.scoped.key,
+            recorded=recorded,
+            holder=holder,
+            error=error,
+            local=local,
+        )
+
+    async def _write_down(self, file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
+        """Enter the claim into the namespace's claims; returns who has it if somebody does."""
+        claim = OpenClaim(key=call.scoped.key, token=mine.token, since=call.now / 1000, owner=this_process())
+        mine.is_written = True  # before it is: an interruption must not leave it behind
+
+        async def attempt() -> Taken:
+            # Judged before the update, whose function must do nothing but change the state.
+            gone = [other for other in self._judged(await file.claims.read(), call.now) if other.gone]
+            return await file.claims.update(
+                lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}"
+            )
+
+        taken = await self._checking.repairing(call, file.claims_path, ClaimsCodec().decode, attempt)
+        self._checking.state.reports.count("reclaimed", by=taken.reclaimed)
+        return taken.holder
+
+    def _judged(self, book: ClaimBook, now: float) -> list[OpenClaim]:
+        """The open claims, each with whether it can be taken over."""
+        limit = self._checking.options.claim_limit
+        verdicts: dict[Owner, bool] = {}
+
+        def judged(claim: OpenClaim) -> OpenClaim:
+            is_late = limit is not None and now / 1000 - claim.since >= limit
+            return attrs.evolve(claim, gone=is_late or _is_nobodys(claim, verdicts))
+
+        return [judged(claim) for claim in book.claims()]
+
+    # -- the end of a claim
+
+    async def commit(self, call: Call) -> CheckResult:
+        """Record the key and end the claim."""
+        checking, scoped = self._checking, call.scoped
+        mine = checking.state.claim(scoped)
+        with checking.telling(call):
+            try:
+                result = await checking.check_and_record(call)
+            except Exception as error:
+                await self._end(call, mine, ClaimEnd(error=error))
+                raise
+            except BaseException:
+                await self._end(call, mine, ClaimEnd(error=_released(scoped, "its commit was interrupted")))
+                raise
+            await self._end(call, mine, ClaimEnd(result=result.is_new))
+        return result
+
+    async def release(self, call: Call, error: Exception | None) -> None:
+        """End the claim without a record."""
+        mine = self._checking.state.claim(call.scoped)
+        with self._checking.telling(call):
+            reason = _released(call.scoped, "it was released before it was committed")
+            await self._end(call, mine, ClaimEnd(error=error or reason))
+
+    async def forget(self, call: Call) -> bool:
+        """End whatever claim there is on the key, then forget the key itself."""
+        checking, scoped = self._checking, call.scoped
+        mine = checking.state.claim(scoped)
+        file = checking.file(scoped.namespace)
+        with checking.telling(call):
+            await self._end(call, mine, ClaimEnd(error=_released(scoped, "the key was forgotten")))
+            if file is not None and scoped.key:
+                await self._forget_claim(file, call)
+            return await checking.forget(call)
+
+    async def _forget_claim(self, file: NamespaceFile, call: Call) -> None:
+        """Strike out a claim of anybody: this is how a person frees a key whose owner cannot be judged."""
+        key = call.scoped.key
+        try:
+            if key in (await file.claims.read()).records:
+                await file.claims.update(lambda book: book.records.pop(key, None), "forget a claim")
+        except UNUSABLE as error:
+            self._checking.unusable(call, file.claims_path, error)
+
+    async def _end(self, call: Call, mine: LocalClaim | None, end: ClaimEnd) -> None:
+        if mine is None:
+            return
+        try:
+            await self._checking.port.to_the_end(lambda: self._strike_out(call, mine))
+        finally:
+            self._checking.state.end_claim(mine, end)
+
+    async def _strike_out(self, call: Call, mine: LocalClaim) -> None:
+        file = self._checking.file(mine.scoped.namespace)
+        if file is None or not mine.is_written:
+            return
+        key, token = mine.scoped.key, mine.token
+        try:
+            await file.claims.update(lambda book: book.remove(key, token), f"end the claim on {key[:40]!r}")
+        except UNUSABLE as error:
+            # Told, but never raised: what the claim was for is settled. Once it is held by nobody here, the next
+            # claim of this process strikes it out.
+            call.errors.append((str(file.claims_path), error))
+
+    # -- other people's claims
+
+    async def wait(self, claim: Claim, timeout: float | None) -> bool:
+        """Wait for what becomes of a claim in flight."""
+        if claim.status is ClaimStatus.CLAIMED:
+            msg = f"the claim on {claim.key!r} is your own: commit or release it"
+            raise ValueError(msg)
+        if claim.status is ClaimStatus.DUPLICATE:
+            return False
+        deadline = None if timeout is None else time.monotonic() + timeout
+        holder = claim.holder
+        if isinstance(claim.local, LocalClaim):
+            end = await self._checking.port.wait(claim.local.latch, timeout)
+            if end.error is not None:
+                raise end.error
+            holder = end.holder
+            if holder is None:
+                return end.result
+        return await self._wait_for(holder, ScopedKey(claim.namespace, claim.key), deadline)
+
+    async def _wait_for(self, holder: OpenClaim | None, scoped: ScopedKey, deadline: float | None) -> bool:
+        """Look at somebody else's claim until it has ended."""
+        file = self._checking.file(scoped.namespace)
+        if file is None or holder is None:
+            msg = f"no other process can hold the claim on {scoped.key!r} of an object without files"
+            raise ValueError(msg)
+        delays = _PACE.delays(deadline)
+        while True:
+            call = self._checking.call(scoped.key, scoped.namespace, None, None)
+            open_now = [
+                claim
+                for claim in self._judged(await file.claims.read(), call.now)
+                if claim.key == scoped.key and claim.token == holder.token
+            ]
+            if not open_now:
+                return await self._outcome(call)
+            if open_now[0].gone:
+                raise _released(scoped, "its owner is gone, or has been too long at it")
+            delay = next(delays, None)
+            if delay is None:
+                msg = f"the claim on {scoped.key!r} of {holder.owner or 'an unknown process'} is still open"
+                raise TimeoutError(msg)
+            await self._checking.port.sleep(delay)
+
+    async def _outcome(self, call: Call) -> bool:
+        # The record comes before the end of the claim, so a committed key is found here.
+        if await self._checking.has_recent(call):
+            return True
+        raise _released(call.scoped, "it ended without a record")
+
+    async def open_claims(self, call: Call) -> list[OpenClaim]:
+        """The open claims of the namespace, oldest first. Raises what the file raises."""
+        file = self._checking.file(call.scoped.namespace)
+        return [] if file is None else self._judged(await file.claims.read(), call.now)
+
+
+def _take(book: ClaimBook, claim: OpenClaim, gone: list[OpenClaim]) -> Taken:
+    reclaimed = sum(book.remove(other.key, other.token) for other in gone)
+    holder = book.holder(claim.key)
+    if holder is None:
+        book.add(claim)
+    elif holder.token == claim.token:  # this function ran before, and was committed
+        holder = None
+    return Taken(holder, reclaimed)
+
+
+def _is_nobodys(claim: OpenClaim, verdicts: dict[Owner, bool]) -> bool:
+    """Whether the claim's owner is provably gone; `verdicts` spares looking at one process twice."""
+    owner = claim.owner
+    if owner is None:
+        return False
+    if is_this_process(owner):
+        return not is_held_here(claim.token)
+    if owner not in verdicts:
+        verdicts[owner] = is_gone(owner)
+    return verdicts[owner]
+
+
+def _released(scoped: ScopedKey, reason: str) -> ClaimReleased:
+    return ClaimReleased(
+        f"the claim on {scoped.key!r} in namespace {scoped.namespace!r} came to nothing: {reason}. "
+        "The key can be claimed again.",
+        namespace=scoped.namespace,
+        key=scoped.key,
+    )

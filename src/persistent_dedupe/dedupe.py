@@ -1,0 +1,343 @@
+"""The two faces: `PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
+
+They differ in `await`; what they do is in `checking.py` and `claiming.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from persistent_dedupe.checking import Call, Checking
+from persistent_dedupe.claiming import Claiming
+from persistent_dedupe.keys import Location
+from persistent_dedupe.options import DedupeOptions
+from persistent_dedupe.port import Port, TaskPort, ThreadPort, run_here
+from persistent_dedupe.reports import Counters, OnError
+from persistent_dedupe.results import CheckResult, Claim, Entry, ImportReport, OpenClaim
+
+__all__ = ["AsyncPersistentDedupe", "PersistentDedupe"]
+
+
+def _tell_nobody(_: Exception) -> None:
+    """The `on_disk_error` of a call that keeps its errors from the general one."""
+
+
+class _Face:
+    """What both faces are made of, and what neither has to wait for."""
+
+    def __init__(self, location: Location | None, options: DedupeOptions, port: Port) -> None:
+        self._checking = Checking(location, options, port)
+        self._claiming = Claiming(self._checking)
+        self.options = options
+        """What this object was told at its construction."""
+
+    def _call(
+        self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None
+    ) -> Call:
+        return self._checking.call(key, namespace, now, on_error)
+
+    def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
+        return self._call("", namespace, now, on_error or _tell_nobody)
+
+    def clear_memory(self) -> None:
+        """Empty the memory; files and claims stay."""
+        self._checking.state.clear_memory()
+
+    @property
+    def memory_size(self) -> int:
+        """Keys in memory."""
+        return self._checking.state.memory_size()
+
+    @property
+    def counters(self) -> Counters:
+        """What this object has seen in this process so far."""
+        return self._checking.state.reports.counters()
+
+    def path(self, namespace: str | None = None) -> Path | None:
+        """The file of a namespace; None if this object keeps its keys in memory only."""
+        file = self._checking.file(self._call("", namespace).scoped.namespace)
+        return None if file is None else file.path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._checking.location!r})"
+
+
+class PersistentDedupe(_Face):
+    """Remembers keys across restarts and between processes, for plain code. Any thread may call any method.
+
+    `location` is a folder that gets one file per namespace, or a function from a namespace to its path, or None:
+    then the keys are kept in this object's memory only.
+
+    Keys and namespaces are trimmed; no namespace means `global`. `now` is in seconds since the epoch and must be
+    above 0. What goes wrong with a file is counted in `counters`, logged once per kind, and told to
+    `on_disk_error`, that of the call or else that of the options; `DedupeOptions.failure` decides what the caller
+    gets.
+    """
+
+    def __init__(self, location: Location | None, options: DedupeOptions) -> None:
+        super().__init__(location, options, ThreadPort(options))
+
+    def check_and_record(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> CheckResult:
+        """Ask whether the key is new, and record it if it is; the result is true if it is new.
+
+        A second caller with the same key waits for the first and is told that it is a duplicate. A first caller that
+        goes away without an answer passes the question on. The window is fixed: it begins with the first sighting,
+        and no duplicate prolongs it.
+
+        From the moment the key is recorded it is a duplicate to everybody, whether the event is then handled or not:
+        where that matters, `claim`.
+
+        Raises ValueError for an impossible `now`, or a blank key if the options say so. Failing closed, raises what
+        the file raised: OSError, LockTimeout, StoreCorrupt and other kinds of StoreWriterError.
+        """
+        return run_here(self._checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
+
+    def has_recent(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> bool:
+        """Whether the key is recent; records nothing and takes no lock. A blank key is not.
+
+        If the file cannot be read, memory answers (failing open), or the error is raised (failing closed).
+        """
+        return run_here(self._checking.has_recent(self._call(key, namespace, now, on_disk_error)))
+
+    def warmup(
+        self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
+    ) -> int:
+        """Put the namespace's recent keys into memory, the newest at least; returns how many the file has.
+
+        Takes no lock. If the file cannot be read: 0 (failing open), or the error is raised (failing closed); only
+        the `on_disk_error` of this call is told, not that of the options.
+        """
+        return run_here(self._checking.warmup(self._quiet_call(namespace, now, on_disk_error)))
+
+    def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
+        """Remove the key, and any claim on it, whoever holds that; returns whether the file had the key.
+
+        Who waits for such a claim gets `ClaimReleased`. Failing open, a file that cannot be used counts as not having
+        had it. Without files: always True, except for a blank key.
+        """
+        return run_here(self._claiming.forget(self._call(key, namespace, None, on_disk_error)))
+
+    def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
+        """The keys of the namespace's file, newest first, the expired ones included. Takes no lock.
+
+        Raises OSError, StoreCorrupt, whichever way this object fails.
+        """
+        return run_here(self._checking.entries(self._call("", namespace, now)))
+
+    def import_file(
+        self,
+        source: str | os.PathLike[str],
+        namespace: str | None = None,
+        *,
+        now: float | None = None,
+        remove: bool = False,
+    ) -> ImportReport:
+        """Merge another file of the same format into the namespace; of two times for one key the newer counts.
+
+        With `remove`, the source is removed once its entries are committed. A source that cannot be understood is
+        never removed: StoreCorrupt is raised and nothing is changed.
+        """
+        return run_here(self._checking.import_file(self._call("", namespace, now), Path(source), remove))
+
+    def claim(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> Claim:
+        """Ask for the right to handle the key; the claim is true if it is yours, and then you commit or release it.
+
+        In flight: somebody else is at it, here or in another process; `wait` tells what becomes of it. Duplicate: it
+        was recorded lately. A blank key is always yours, and nobody's.
+
+        The claim lasts until it is committed or released, its process ends, this object is no longer referred to, or
+        `DedupeOptions.claim_limit` has passed. Failing open, a claim that could not be written down is yours, with
+        `recorded` False: another process may get the same.
+        """
+        return run_here(self._claiming.claim(self._call(key, namespace, now, on_disk_error)))
+
+    def commit(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> CheckResult:
+        """Record a claimed key as `check_and_record` does, and end the claim, also if that raises.
+
+        The result is false if somebody else had recorded it. Those who wait for the claim get the same answer, or the
+        error. Works without a claim.
+        """
+        return run_here(self._claiming.commit(self._call(key, namespace, now, on_disk_error)))
+
+    def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
+        """End this object's claim without a record: the key can be claimed again.
+
+        Those who wait for it in this object get `error`, or `ClaimReleased` if none is given; those in other
+        processes always the latter. Without a claim, nothing happens.
+        """
+        run_here(self._claiming.release(self._call(key, namespace), error))
+
+    def wait(self, claim: Claim, timeout: float | None = None) -> bool:
+        """What became of a claim in flight: True if it was recorded, False if somebody else had recorded the key.
+
+        In another process than the owner's, True says that the key is recorded by now. Raises `ClaimReleased` (or the
+        error given to `release`) if the claim ended without a record or its owner died, TimeoutError after `timeout`
+        seconds, ValueError if the claim is the caller's own.
+        """
+        return run_here(self._claiming.wait(claim, timeout))
+
+    @contextmanager
+    def handling(self, key: str, *, namespace: str | None = None) -> Generator[Claim]:
+        """Claim the key for a block: `with dedupe.handling(key) as claim: if claim: ...`.
+
+        Leaving the block commits a claim that is yours; an exception releases it, and is what those who wait get.
+        """
+        claim = self.claim(key, namespace=namespace)
+        try:
+            yield claim
+        except BaseException as error:
+            if claim:
+                self.release(key, namespace=namespace, error=error if isinstance(error, Exception) else None)
+            raise
+        if claim:
+            self.commit(key, namespace=namespace)
+
+    def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
+        """The claims of the namespace that are neither committed nor released, oldest first, whoever owns them.
+
+        Raises OSError, StoreCorrupt, whichever way this object fails.
+        """
+        return run_here(self._claiming.open_claims(self._call("", namespace)))
+
+
+class AsyncPersistentDedupe(_Face):
+    """`PersistentDedupe` for tasks of asyncio and trio: the same names, awaited.
+
+    The event loop is never blocked by a disk or a lock. A check that is cancelled while it waits for the file records
+    nothing; one that is being recorded is recorded first, and its answer goes to whoever waits for the same key. A
+    cancelled `commit` may have recorded the key; its claim is ended in any case.
+    """
+
+    def __init__(self, location: Location | None, options: DedupeOptions) -> None:
+        super().__init__(location, options, TaskPort(options))
+
+    async def check_and_record(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> CheckResult:
+        """See `PersistentDedupe.check_and_record`."""
+        return await self._checking.check_and_record(self._call(key, namespace, now, on_disk_error))
+
+    async def has_recent(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> bool:
+        """See `PersistentDedupe.has_recent`."""
+        return await self._checking.has_recent(self._call(key, namespace, now, on_disk_error))
+
+    async def warmup(
+        self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
+    ) -> int:
+        """See `PersistentDedupe.warmup`."""
+        return await self._checking.warmup(self._quiet_call(namespace, now, on_disk_error))
+
+    async def forget(
+        self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None
+    ) -> bool:
+        """See `PersistentDedupe.forget`."""
+        return await self._claiming.forget(self._call(key, namespace, None, on_disk_error))
+
+    async def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
+        """See `PersistentDedupe.entries`."""
+        return await self._checking.entries(self._call("", namespace, now))
+
+    async def import_file(
+        self,
+        source: str | os.PathLike[str],
+        namespace: str | None = None,
+        *,
+        now: float | None = None,
+        remove: bool = False,
+    ) -> ImportReport:
+        """See `PersistentDedupe.import_file`."""
+        return await self._checking.import_file(self._call("", namespace, now), Path(source), remove)
+
+    async def claim(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> Claim:
+        """See `PersistentDedupe.claim`. A cancelled call owns nothing."""
+        return await self._claiming.claim(self._call(key, namespace, now, on_disk_error))
+
+    async def commit(
+        self,
+        key: str,
+        *,
+        namespace: str | None = None,
+        now: float | None = None,
+        on_disk_error: OnError | None = None,
+    ) -> CheckResult:
+        """See `PersistentDedupe.commit`."""
+        return await self._claiming.commit(self._call(key, namespace, now, on_disk_error))
+
+    async def release(
+        self, key: str, *, namespace: str | None = None, error: Exception | None = None
+    ) -> None:
+        """See `PersistentDedupe.release`. A cancellation does not keep the claim open."""
+        await self._claiming.release(self._call(key, namespace), error)
+
+    async def wait(self, claim: Claim, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in `PersistentDedupe`
+        """See `PersistentDedupe.wait`. Cancelling the wait harms nobody else."""
+        return await self._claiming.wait(claim, timeout)
+
+    @asynccontextmanager
+    async def handling(self, key: str, *, namespace: str | None = None) -> AsyncGenerator[Claim]:
+        """See `PersistentDedupe.handling`; entered with `async with`. Cancelling the block releases the claim."""
+        claim = await self.claim(key, namespace=namespace)
+        try:
+            yield claim
+        except BaseException as error:
+            if claim:
+                await self.release(
+                    key, namespace=namespace, error=error if isinstance(error, Exception) else None
+                )
+            raise
+        if claim:
+            await self.commit(key, namespace=namespace)
+
+    async def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
+        """See `PersistentDedupe.open_claims`."""
+        return await self._claiming.open_claims(self._call("", namespace))

@@ -1,0 +1,146 @@
+"""The content of one namespace's file: when each key was first seen, and what is in there besides.
+
+Promise    An entry that is not a time of a plain key is carried along exactly as it was written, and never matched,
+           until its key is recorded for the first time.
+How        Times in a dict, in file order. Who prunes first builds a heap of (time, order, key) beside it; items that
+           the dict contradicts are skipped, so that pruning costs what it removes and not the whole document.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+from persistent_dedupe.window import Window
+
+__all__ = ["Document", "KeptEntry", "Oddity", "Pruned"]
+
+OddityKind = Literal["invalid entry", "duplicate key"]
+
+
+@attrs.frozen
+class Oddity:
+    """Something in a file that its writer cannot have meant."""
+
+    kind: OddityKind
+    key: str
+
+
+@attrs.frozen
+class KeptEntry:
+    """An entry that is no record of ours, as it was written."""
+
+    key: str
+    raw_key: str
+    raw_value: str
+
+
+@attrs.frozen
+class Pruned:
+    """What one recording did to the other keys."""
+
+    expired: int = 0
+    evicted: int = 0
+    """Keys that were still recent and had to go because the file is limited."""
+    ahead: int = 0
+    """Times too far ahead that were set to now."""
+
+
+Age = tuple[float, int, str]
+
+
+def _no_kept() -> tuple[KeptEntry, ...]:
+    return ()
+
+
+@attrs.define(eq=False)
+class Document:
+    """One decoded file. Used by one caller at a time."""
+
+    times: dict[str, float] = attrs.field(factory=dict[str, float])
+    """Key to time of the first sighting, in milliseconds since the epoch."""
+    kept: tuple[KeptEntry, ...] = attrs.field(factory=_no_kept)
+    """Entries that are none of ours."""
+    oddities: tuple[Oddity, ...] = ()
+    """What was noticed while reading."""
+    source: bytes | None = None
+    """The bytes that hold exactly this document; None once it has changed."""
+    _ages: list[Age] | None = None
+    # Invariant: if there are ages, every item of `times` is among them, and `_latest` is at least its time.
+    _order: int = 0
+    _latest: float = 0.0
+
+    def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
+        """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""
+        self.times.pop(key, None)
+        self.kept = tuple(entry for entry in self.kept if entry.key != key)
+        ahead = self._pull_back(now, window)
+        expired = self._drop_oldest(lambda seen_at: not window.is_recent(seen_at, now))
+        evicted = self._drop_oldest(lambda _: len(self.times) >= limit)
+        self._add(key, now)
+        return Pruned(expired, evicted, ahead)
+
+    def put(self, times: dict[str, float]) -> None:
+        """Set the times of several keys, without pruning."""
+        self.times.update(times)
+        self.kept = tuple(entry for entry in self.kept if entry.key not in times)
+        self._changed()
+
+    def forget(self, key: str) -> bool:
+        """Remove the key; whether it was there."""
+        if self.times.pop(key, None) is None:
+            return False
+        self.source = None
+        return True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Document:
+        """A copy; the heap is built again when somebody prunes it, which may be never."""
+        return Document(self.times.copy(), self.kept, self.oddities, self.source)
+
+    def _add(self, key: str, now: float) -> None:
+        self.times[key] = now
+        self.source = None
+        heapq.heappush(self._heap(), (now, self._order, key))
+        self._order += 1
+        self._latest = max(self._latest, now)
+
+    def _changed(self) -> None:
+        self.source = None
+        self._ages = None
+
+    def _pull_back(self, now: float, window: Window) -> int:
+        self._heap()
+        if not window.is_ahead(self._latest, now):
+            return 0
+        ahead = [key for key, seen_at in self.times.items() if window.is_ahead(seen_at, now)]
+        self.times.update(dict.fromkeys(ahead, now))
+        self._changed()
+        return len(ahead)
+
+    def _drop_oldest(self, unwanted: Callable[[float], bool]) -> int:
+        heap = self._heap()
+        dropped = 0
+        while heap:
+            seen_at, _, key = heap[0]
+            outdated = self.times.get(key) != seen_at
+            if not outdated and not unwanted(seen_at):
+                break
+            heapq.heappop(heap)
+            if not outdated:
+                del self.times[key]
+                dropped += 1
+        return dropped
+
+    def _heap(self) -> list[Age]:
+        heap = self._ages
+        # Forgotten keys leave their items behind; past twice the size a fresh heap is cheaper than carrying them.
+        if heap is None or len(heap) > 2 * len(self.times) + 64:
+            heap = [(seen_at, order, key) for order, (key, seen_at) in enumerate(self.times.items())]
+            heapq.heapify(heap)
+            self._ages = heap
+            self._order = len(heap)
+            self._latest = max(self.times.values(), default=0.0)
+        return heap

@@ -1,0 +1,200 @@
+"""A namespace's file as bytes: a flat JSON object, key -> milliseconds since the epoch, two spaces, final newline.
+
+Promise    What is not ours survives byte for byte (`1e999`, nested values, odd keys); an unchanged document encodes to
+           the bytes it was read from. Not UTF-8, not JSON, or not an object: refused, with the position.
+How        A file exactly as we write it is read by orjson; it is one if writing it again gives the same bytes (so no
+           duplicate key can hide). Any other file is walked entry by entry, keeping the text of each.
+Source     The format of openclaw's file-backed persistent-dedupe, which reads and writes the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import attrs
+import orjson
+
+from persistent_dedupe.document import Document, KeptEntry, Oddity
+from persistent_dedupe.keys import trimmed
+from storewriter.codecs import DecodeError
+
+__all__ = ["DocumentCodec", "decode", "encode"]
+
+
+@attrs.frozen
+class DocumentCodec:
+    """`storewriter` codec of a namespace's file."""
+
+    def encode(self, state: Document) -> bytes:
+        """The document as bytes."""
+        return encode(state)
+
+    def decode(self, data: bytes) -> Document:
+        """The document in these bytes. Raises DecodeError if there is none."""
+        return decode(data)
+
+
+def encode(document: Document) -> bytes:
+    """The document as bytes; those it was read from, if nothing has changed."""
+    if document.source is None:
+        document.source = _written(document)
+    return document.source
+
+
+def decode(data: bytes) -> Document:
+    """The document in these bytes. Raises DecodeError if there is none."""
+    times = _as_we_write_it(data)
+    if times is not None:
+        return Document(times, source=data)
+    return _walked(data)
+
+
+def _written(document: Document) -> bytes:
+    body = _body(document.times)
+    if not document.kept:
+        return body + b"\n"
+    # First, so that a reader that lets the last of two equal keys win finds the time.
+    kept = ",\n".join(f"  {entry.raw_key}: {entry.raw_value}" for entry in document.kept).encode()
+    if not document.times:
+        return b"{\n" + kept + b"\n}\n"
+    return b"{\n" + kept + b",\n" + body.removeprefix(b"{\n") + b"\n"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _body(times: dict[str, float]) -> bytes:
+    try:
+        return orjson.dumps(times, option=orjson.OPT_INDENT_2)
+    except TypeError:
+        # Half a surrogate pair in a key (an undecodable byte of a command line), or an integer beyond 64 bits.
+        text = json.dumps(times, indent=2, ensure_ascii=False)
+        return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+def _as_we_write_it(data: bytes) -> dict[str, float] | None:
+    try:
+        parsed: Any = orjson.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    times = cast("dict[str, float]", parsed)
+    if _body(times) + b"\n" != data:
+        return None
+    return times if all(_is_ours(key, value) for key, value in times.items()) else None
+
+
+def _is_ours(key: str, value: object) -> bool:
+    return _is_time(value) and key != "" and trimmed(key) == key
+
+
+def _is_time(value: object) -> bool:
+    if type(value) is float:
+        return 0 < value < math.inf
+    return type(value) is int and value > 0
+
+
+def _walked(data: bytes) -> Document:
+    text = _text(data)
+    times: dict[str, float] = {}
+    kept: list[KeptEntry] = []
+    oddities: list[Oddity] = []
+    known: set[str] = set()
+    for entry, value in _entries(text):
+        if entry.key in known:
+            oddities.append(Oddity("duplicate key", entry.key))
+        known.add(entry.key)
+        if _is_ours(entry.key, value):
+            times[entry.key] = max(value, times.get(entry.key, 0))
+        else:
+            oddities.append(Oddity("invalid entry", entry.key))
+            kept.append(entry)
+    return Document(times, tuple(kept), tuple(oddities), source=data)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"not UTF-8 ({error.reason})"
+        raise DecodeError(msg, position=error.start) from None
+
+
+_LARGEST_FINITE = 309
+"""Digits beyond which an integer is no finite number to the other readers of these files."""
+
+
+def _integer(digits: str) -> float:
+    return math.inf if len(digits) > _LARGEST_FINITE or math.isinf(float(digits)) else int(digits)
+
+
+def _refused(constant: str) -> float:
+    msg = f"{constant} is not JSON"
+    raise ValueError(msg)
+
+
+_values = json.JSONDecoder(parse_int=_integer, parse_constant=_refused)
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _entries(text: str) -> Iterator[tuple[KeptEntry, Any]]:
+    """The entries of the object that the text holds, each as it is written, with its value; `null` has none."""
+    at = _skip(text, 0)
+    if text[at : at + 4] == "null":
+        _nothing_after(text, at + 4)
+        return
+    at = _skip(text, _past(text, at, "{", "a JSON object"))
+    if text[at : at + 1] == "}":
+        _nothing_after(text, at + 1)
+        return
+    while True:
+        start, at, key = _value(text, at, text[at : at + 1] == '"', "a key in double quotes")
+        raw_key = text[start:at]
+        at = _skip(text, _past(text, _skip(text, at), ":", "a colon"))
+        start, at, value = _value(text, at, True, "a value")
+        yield KeptEntry(key, raw_key, text[start:at]), value
+        at = _skip(text, at)
+        if text[at : at + 1] == "}":
+            _nothing_after(text, at + 1)
+            return
+        at = _skip(text, _past(text, at, ",", "a comma or a closing brace"))
+
+
+def _value(text: str, at: int, possible: bool, expected: str) -> tuple[int, int, Any]:
+    try:
+        if not possible:
+            raise ValueError
+        value, end = _values.raw_decode(text, at)
+    except RecursionError:
+        msg = "nested too deeply"
+        raise DecodeError(msg, position=at) from None
+    except ValueError as error:
+        raise _unexpected(text, getattr(error, "pos", at), expected) from None
+    return at, end, value
+
+
+def _past(text: str, at: int, char: str, expected: str) -> int:
+    if text[at : at + 1] != char:
+        raise _unexpected(text, at, expected)
+    return at + 1
+
+
+def _nothing_after(text: str, at: int) -> None:
+    at = _skip(text, at)
+    if at != len(text):
+        raise _unexpected(text, at, "the end of the file")
+
+
+def _skip(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+def _unexpected(text: str, at: int, expected: str) -> DecodeError:
+    found = repr(text[at]) if at < len(text) else "the end of the file"
+    return DecodeError(f"expected {expected}, found {found}", position=at)

@@ -1,0 +1,123 @@
+"""What a key and a namespace are, and which file a namespace has.
+
+Promise    Two different namespaces never share a file, on a file system that ignores case or normalises Unicode too;
+           no namespace text leaves the folder, and a plain name stays readable.
+How        Everything but `a-z 0-9 _ -` is written as %xx per UTF-8 byte; what would get too long, or would be a device
+           name on Windows, is changed in a way that no other namespace can produce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "Location",
+    "ScopedKey",
+    "file_name",
+    "namespace_of",
+    "path_for",
+    "scope",
+    "trimmed",
+]
+
+DEFAULT_NAMESPACE = "global"
+
+Location = str | os.PathLike[str] | Callable[[str], str | os.PathLike[str]]
+"""A folder that holds one file per namespace, or a function from a namespace to its path."""
+
+# What JavaScript's trim() removes, not what str.strip() does: the original shares these files with us, and both must
+# mean the same key. They differ in U+001C to U+001F and U+0085 (only Python) and U+FEFF (only JavaScript).
+_BLANKS = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
+@attrs.frozen
+class ScopedKey:
+    """A key within its namespace: a pair, so that (`a`, `b:c`) and (`a:b`, `c`) stay two."""
+
+    namespace: str
+    key: str
+
+
+def trimmed(text: str) -> str:
+    """The text without outer white space."""
+    return text.strip(_BLANKS)
+
+
+def scope(key: str, namespace: str | None) -> ScopedKey:
+    """Both texts trimmed; a blank or absent namespace is `global`. A blank key stays, as an empty one.
+
+    Raises TypeError for what is not text.
+    """
+    return ScopedKey(trimmed_namespace(namespace), trimmed(_text("key", key)))
+
+
+def trimmed_namespace(namespace: str | None) -> str:
+    """The namespace trimmed; blank or absent is `global`. Raises TypeError for what is not text."""
+    if namespace is None:
+        return DEFAULT_NAMESPACE
+    return trimmed(_text("namespace", namespace)) or DEFAULT_NAMESPACE
+
+
+def path_for(location: Location, namespace: str) -> Path:
+    """The file of a namespace."""
+    if callable(location):
+        return Path(location(namespace))
+    return Path(location) / file_name(namespace)
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])")
+_LONGEST = 150
+"""Characters before `.json`: leaves room below 255 for what is put around the name (lock, temporary, moved aside)."""
+_SUFFIX = ".json"
+
+
+def file_name(namespace: str) -> str:
+    """The file name of a namespace, never longer than 160 characters, all of them ASCII."""
+    name = "".join(map(_written, namespace))
+    if _DEVICES.fullmatch(name):
+        name = f"%{ord(name[0]):02x}{name[1:]}"
+    if len(name) > _LONGEST:
+        # `~` is never plain, so a shortened name cannot be the name of another namespace.
+        name = f"{name[:100]}~{hashlib.sha256(_bytes(namespace)).hexdigest()[:32]}"
+    return name + _SUFFIX
+
+
+def namespace_of(name: str) -> str | None:
+    """The namespace that has this file name, or None if none has, or if it was too long to be kept in it."""
+    stem = name.removesuffix(_SUFFIX)
+    namespace = unquote_to_bytes(stem).decode("utf-8", "surrogatepass") if _is_utf8(stem) else None
+    return namespace if namespace is not None and file_name(namespace) == name else None
+
+
+def _is_utf8(stem: str) -> bool:
+    try:
+        unquote_to_bytes(stem).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _written(char: str) -> str:
+    return char if char in _PLAIN else "".join(f"%{byte:02x}" for byte in _bytes(char))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"a {what} is text, got {type(value).__name__}"
+        raise TypeError(msg)
+    return value

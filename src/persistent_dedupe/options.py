@@ -1,0 +1,108 @@
+"""What a dedupe object is told at its construction: one frozen, validated value."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from persistent_dedupe.window import Window, whole_milliseconds
+
+if TYPE_CHECKING:
+    from storewriter import PerStoreWriterQueue
+
+__all__ = ["BadFile", "DedupeOptions", "Failure"]
+
+Failure = Literal["open", "closed"]
+BadFile = Literal["start-empty", "raise", "leave"]
+
+
+def _number(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        msg = f"DedupeOptions.{attribute.name} must be a finite number, got {value!r}"
+        raise ValueError(msg)
+
+
+def _not_negative(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value < 0:
+        msg = f"DedupeOptions.{attribute.name} must not be negative, got {value!r}"
+        raise ValueError(msg)
+
+
+def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value <= 0:
+        msg = f"DedupeOptions.{attribute.name} must be above 0, got {value!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen(kw_only=True)
+class DedupeOptions:
+    """Options of `PersistentDedupe` and `AsyncPersistentDedupe`. Raises ValueError for what is out of range."""
+
+    ttl: float = attrs.field(validator=_number)
+    """Seconds for which a key counts as recent, rounded down to milliseconds. 0 or less: for ever, that is, until
+    `file_max_entries` pushes it out. Whoever shares a file should use the same value: each writer prunes by its own."""
+    memory_max_size: float = attrs.field(default=1_000, validator=_number)
+    """Keys kept in memory over all namespaces, rounded down. 0 or less: no memory, every check looks into the file."""
+    file_max_entries: float = attrs.field(default=10_000, validator=_number)
+    """Keys kept in one file, rounded down, at least 1. Beyond it the oldest go; `counters.evicted` counts those that
+    had not expired."""
+    on_disk_error: Callable[[Exception], object] | None = None
+    """Told of every error of a file, a lock timeout included, whatever the answer to the caller then is."""
+    failure: Failure = attrs.field(default="open", validator=attrs.validators.in_(("open", "closed")))
+    """What a check answers if the file cannot be used. `open`: new, not recorded (an event handled twice is better
+    than one never handled). `closed`: the error is raised (an event refused is better than one handled twice)."""
+    bad_file: BadFile | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, "start-empty", "raise", "leave"))
+    )
+    """What a recording call does about a file that cannot be understood. `start-empty`: it is moved aside under a
+    unique name, never deleted, and the namespace starts empty. `raise`: moved aside, and this one call raises.
+    `leave`: it stays as it is, byte for byte, and every call is answered by `failure`. None: `start-empty` if failing
+    open, `leave` if failing closed. Calls that only read never move anything."""
+    blank_key: Literal["new", "error"] = attrs.field(
+        default="new", validator=attrs.validators.in_(("new", "error"))
+    )
+    """A blank key names no event: `new` every time and never recorded, or a ValueError."""
+    future_tolerance: float = attrs.field(
+        default=300.0, validator=attrs.validators.and_(_number, _not_negative)
+    )
+    """Seconds that a time in the file may be ahead of the clock. One further ahead counts as now, and is reported."""
+    claim_limit: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.and_(_number, _above_zero))
+    )
+    """Seconds after which a claim may be taken over although its owner lives. None: only a dead owner's claim is."""
+    timeout: float = attrs.field(default=30.0, validator=attrs.validators.and_(_number, _not_negative))
+    """Seconds that one call waits for its turn at the file, all in all."""
+    durability: Literal["power", "process"] = attrs.field(
+        default="power", validator=attrs.validators.in_(("power", "process"))
+    )
+    """`power`: a recorded key survives a power cut. `process`: it survives the death of any process."""
+    queue: PerStoreWriterQueue | None = None
+    """Which lock strategy guards the files (with its own timeout); None: the default one, with `timeout`."""
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+
+    @property
+    def window(self) -> Window:
+        """The rule for what is recent."""
+        return Window(whole_milliseconds(self.ttl), whole_milliseconds(self.future_tolerance))
+
+    @property
+    def memory_limit(self) -> int:
+        """Entries that memory may hold, from 0."""
+        return max(0, math.floor(self.memory_max_size))
+
+    @property
+    def file_limit(self) -> int:
+        """Entries that one file may hold, from 1."""
+        return max(1, math.floor(self.file_max_entries))
+
+    @property
+    def on_bad_file(self) -> BadFile:
+        """`bad_file` with its default filled in."""
+        if self.bad_file is not None:
+            return self.bad_file
+        return "start-empty" if self.failure == "open" else "leave"

@@ -1,0 +1,178 @@
+"""What the one core needs of its surroundings, and the two that give it: threads and tasks.
+
+How        The core is written as coroutines over a `Port`. `TaskPort` waits in the event loop; `ThreadPort` does its
+           blocking work at once, so that its coroutines never suspend and `run_here` can drive them in plain code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from persistent_dedupe.latch import Latch
+from persistent_dedupe.options import DedupeOptions
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter.codecs import Codec
+
+__all__ = ["Port", "StorePort", "TaskPort", "ThreadPort", "run_here"]
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+T = TypeVar("T")
+
+
+class StorePort(Protocol[S_co]):
+    """One store."""
+
+    async def read(self) -> S_co:
+        """See `storewriter.Store.read`."""
+        ...
+
+    async def update(self, change: Callable[[S_co], T], label: str) -> T:
+        """See `storewriter.Store.update`."""
+        ...
+
+
+class Port(Protocol):
+    """The surroundings of the core."""
+
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
+        """The store at a path."""
+        ...
+
+    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
+        """Run blocking work in the store's turn."""
+        ...
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """Run blocking work."""
+        ...
+
+    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
+        """Wait for a latch. Raises TimeoutError."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        ...
+
+    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine that a cancellation of the caller must not interrupt."""
+        ...
+
+
+def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine over a `ThreadPort` to its end, in this thread."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    msg = "the core suspended in plain code: its port is not a ThreadPort"
+    raise RuntimeError(msg)
+
+
+def _queue(options: DedupeOptions) -> PerStoreWriterQueue:
+    return options.queue if options.queue is not None else PerStoreWriterQueue(timeout=options.timeout)
+
+
+@attrs.frozen
+class _ThreadStore(StorePort[S]):
+    store: Store[S]
+
+    async def read(self) -> S:
+        return self.store.read()
+
+    async def update(self, change: Callable[[S], T], label: str) -> T:
+        return self.store.update(change, label=label)
+
+
+class ThreadPort:
+    """Plain code: every call blocks its thread."""
+
+    def __init__(self, options: DedupeOptions) -> None:
+        self._queue = _queue(options)
+        self._durability: Literal["power", "process"] = options.durability
+
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
+        """See `Port`."""
+        return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=self._queue))
+
+    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
+        """See `Port`."""
+        with self._queue.turn(path, label="moving a bad file aside"):
+            return work()
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """See `Port`."""
+        return work()
+
+    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
+        """See `Port`."""
+        return latch.wait(timeout)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Port`."""
+        time.sleep(seconds)  # noqa: ASYNC251 - this coroutine never runs in an event loop
+
+    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
+        """See `Port`."""
+        return await work()
+
+
+@attrs.frozen
+class _TaskStore(StorePort[S]):
+    store: AsyncStore[S]
+
+    async def read(self) -> S:
+        return await self.store.read()
+
+    async def update(self, change: Callable[[S], T], label: str) -> T:
+        return await self.store.update(change, label=label)
+
+
+async def _off_loop(work: Callable[[], T]) -> T:
+    # A limiter of its own: a turn may be held here, and must not wait for a pool that others have filled.
+    return await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
+
+
+class TaskPort:
+    """Tasks of asyncio and trio: nothing here blocks their event loop."""
+
+    def __init__(self, options: DedupeOptions) -> None:
+        self._queue = _queue(options)
+        self._durability: Literal["power", "process"] = options.durability
+
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
+        """See `Port`."""
+        return _TaskStore(AsyncStore(path, default, codec, durability=self._durability, queue=self._queue))
+
+    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
+        """See `Port`."""
+        async with self._queue.turn(path, label="moving a bad file aside"):
+            return await _off_loop(work)
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """See `Port`."""
+        return await _off_loop(work)
+
+    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
+        """See `Port`."""
+        return await latch.wait_async(timeout)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Port`."""
+        await anyio.sleep(seconds)
+
+    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
+        """See `Port`."""
+        with anyio.CancelScope(shield=True):
+            return await work()
+        raise AssertionError  # a scope that nobody cancels swallows nothing
