@@ -1,0 +1,81 @@
+"""A process of its own for the tests: reads one command per line, answers each with one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import anyio
+
+from persistent_dedupe import AsyncPersistentDedupe, DedupeOptions, PersistentDedupe
+from storewriter import PerStoreWriterQueue
+
+
+def main() -> None:
+    folder, options = sys.argv[1], DedupeOptions(**json.loads(sys.argv[2]))
+    dedupe = PersistentDedupe(folder, options)
+    for line in sys.stdin:
+        name, *args = json.loads(line)
+        print(json.dumps(COMMANDS[name](dedupe, *args)), flush=True)
+
+
+def check(dedupe: PersistentDedupe, *keys: str) -> list[bool]:
+    return [bool(dedupe.check_and_record(key)) for key in keys]
+
+
+def claim(dedupe: PersistentDedupe, key: str) -> str:
+    return dedupe.claim(key).status.value
+
+
+def commit(dedupe: PersistentDedupe, key: str) -> bool:
+    return bool(dedupe.commit(key))
+
+
+def release(dedupe: PersistentDedupe, key: str) -> bool:
+    dedupe.release(key)
+    return True
+
+
+def hold(dedupe: PersistentDedupe) -> str:
+    """Hold the namespace's turn until the next line comes."""
+    path = dedupe.path()
+    assert path is not None
+    with PerStoreWriterQueue().turn(path, label="a long job"):
+        print(json.dumps("held"), flush=True)
+        sys.stdin.readline()
+    return "released"
+
+
+def race(dedupe: PersistentDedupe, count: int, tasks: int, seed: int) -> list[int]:
+    """Check `count` keys, each by several tasks of this process at once; which were told new."""
+    new: list[int] = []
+    racing = AsyncPersistentDedupe(dedupe._checking.location, dedupe.options)
+
+    async def checker(lane: int) -> None:
+        # Neighbouring lanes walk the same keys, so that every key is wanted by several tasks of every process.
+        for place in range(lane // 4, count, tasks // 4):
+            key = (place * 7 + seed) % count
+            if await racing.check_and_record(f"key-{key}"):
+                new.append(key)
+
+    async def run() -> None:
+        async with anyio.create_task_group() as group:
+            for lane in range(tasks):
+                group.start_soon(checker, lane)
+
+    anyio.run(run)
+    return new
+
+
+COMMANDS: dict[str, Any] = {
+    "check": check,
+    "claim": claim,
+    "commit": commit,
+    "release": release,
+    "hold": hold,
+    "race": race,
+}
+
+if __name__ == "__main__":
+    main()
