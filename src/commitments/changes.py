@@ -1,0 +1,169 @@
+"""The operations that change a document. Each works on the document it is given and has no other effect.
+
+They run inside an update of the store, perhaps again on fresh state, so what must not differ between two runs
+(the time, new ids) is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypeAlias
+
+from commitments.candidates import Candidate, CandidateRefused, Item
+from commitments.document import Document
+from commitments.entry import changed, new_record
+from commitments.outcomes import Marked, Outcome, Upserted
+from commitments.record import Commitment, InvalidEntry
+from commitments.trimming import is_blank, trim
+
+FinalStatus: TypeAlias = Literal["sent", "dismissed", "expired"]
+
+_Fields: TypeAlias = dict[str, object]
+"""New values by the file's field names."""
+_Change: TypeAlias = Callable[[Commitment], _Fields | None]
+"""What to change in a record; None if it must stay as it is."""
+
+_WHEN = {"sent": "sentAtMs", "dismissed": "dismissedAtMs", "expired": "expiredAtMs"}
+
+
+def is_settled(document: Document, now_ms: int) -> bool:
+    """Whether `settle` would change nothing."""
+    return not document.stripped and not document.expired(now_ms)
+
+
+def settle(document: Document, now_ms: int) -> None:
+    """Expire what is too old, and let go of legacy text for good: what every look at the store does first."""
+    expire(document, now_ms)
+    document.stripped = False
+
+
+def expire(document: Document, now_ms: int) -> None:
+    """Mark each active record `expired` whose window ended more than 72 hours ago, snoozed or not."""
+    for place in document.expired(now_ms):
+        fields: _Fields = {"status": "expired", "updatedAtMs": now_ms, "expiredAtMs": now_ms}
+        document.replace(place, changed(document.record(place), fields))
+
+
+def upsert(
+    document: Document, item: Item, candidates: Sequence[Candidate], ids: Sequence[str], now_ms: int
+) -> Upserted:
+    """Merge each candidate into the active record of its scope with its dedupe key, or append a record.
+
+    There is an id for each candidate, used if it becomes a record. Raises CandidateRefused if one has to be
+    created and has no text.
+    """
+    settle(document, now_ms)
+    created: list[int] = []
+    merged: list[int] = []
+    for candidate, id_ in zip(candidates, ids, strict=True):
+        place = document.active_match(item.scope.key, trim(candidate.dedupe_key))
+        if place is None:
+            created.append(document.append(_create(item, candidate, id_, now_ms)))
+            continue
+        document.replace(place, _merge(document.record(place), candidate, now_ms))
+        if place not in created and place not in merged:
+            merged.append(place)
+    return Upserted(tuple(map(document.record, created)), tuple(map(document.record, merged)))
+
+
+def _create(item: Item, candidate: Candidate, id_: str, now_ms: int) -> Commitment:
+    for name, text in (("reason", candidate.reason), ("suggested_text", candidate.suggested_text)):
+        if is_blank(text):
+            raise CandidateRefused(f"{name} must not be blank: there is no record to keep the text of")
+    scope = item.scope
+    members: _Fields = {
+        "id": id_,
+        "agentId": scope.agent_id,
+        "sessionKey": scope.session_key,
+        "channel": scope.channel,
+        "accountId": scope.account_id or None,
+        "to": scope.to or None,
+        "threadId": scope.thread_id or None,
+        "senderId": scope.sender_id or None,
+        "kind": candidate.kind,
+        "sensitivity": candidate.sensitivity,
+        "source": candidate.source,
+        "status": "pending",
+        "reason": trim(candidate.reason),
+        "suggestedText": trim(candidate.suggested_text),
+        "dedupeKey": trim(candidate.dedupe_key),
+        "confidence": candidate.confidence,
+        "dueWindow": {
+            "earliestMs": candidate.earliest_ms,
+            "latestMs": candidate.latest_ms,
+            "timezone": candidate.timezone,
+        },
+        "sourceMessageId": item.source_message_id,
+        "sourceRunId": item.source_run_id,
+        "createdAtMs": now_ms,
+        "updatedAtMs": now_ms,
+        "attempts": 0,
+    }
+    return new_record({field: value for field, value in members.items() if value is not None})
+
+
+def _merge(record: Commitment, candidate: Candidate, now_ms: int) -> Commitment:
+    window = record.due_window
+    merged_window: _Fields = {
+        "earliestMs": min(window.earliest_ms, candidate.earliest_ms),
+        "latestMs": max(window.latest_ms, candidate.latest_ms),
+        "timezone": candidate.timezone,
+    }
+    return changed(
+        record,
+        {
+            "reason": trim(candidate.reason) or record.reason,
+            "suggestedText": trim(candidate.suggested_text) or record.suggested_text,
+            "confidence": max(record.confidence, candidate.confidence),
+            "dueWindow": merged_window,
+            "updatedAtMs": now_ms,
+        },
+    )
+
+
+def mark_attempted(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool) -> Marked:
+    """Count a delivery attempt on each record with one of `ids`, whatever its status."""
+
+    def attempt(record: Commitment) -> _Fields:
+        return {"attempts": record.attempts + 1, "lastAttemptAtMs": now_ms, "updatedAtMs": now_ms}
+
+    return _mark(document, ids, attempt, every_copy)
+
+
+def mark_status(document: Document, ids: Iterable[str], status: FinalStatus, now_ms: int, every_copy: bool) -> Marked:
+    """Give each active record with one of `ids` its final status. Raises ValueError for another status."""
+    if status not in _WHEN:
+        raise ValueError(f"the status to set must be one of {', '.join(_WHEN)}, not {status!r}")
+    fields: _Fields = {"status": status, "updatedAtMs": now_ms, _WHEN[status]: now_ms}
+    return _mark(document, ids, lambda record: fields if record.active else None, every_copy)
+
+
+def snooze(document: Document, ids: Iterable[str], until_ms: int, now_ms: int, every_copy: bool) -> Marked:
+    """Hide each active record with one of `ids` until `until_ms`."""
+    fields: _Fields = {"status": "snoozed", "updatedAtMs": now_ms, "snoozedUntilMs": until_ms}
+    return _mark(document, ids, lambda record: fields if record.active else None, every_copy)
+
+
+def _mark(document: Document, ids: Iterable[str], change: _Change, every_copy: bool) -> Marked:
+    return Marked(tuple(_mark_id(document, id_, change, every_copy) for id_ in dict.fromkeys(ids)))
+
+
+def _mark_id(document: Document, id_: str, change: _Change, every_copy: bool) -> Outcome:
+    places = document.places_of(id_)
+    if not places:
+        return Outcome(id_, "unknown")
+    if len(places) > 1 and not every_copy:
+        return Outcome(id_, "duplicate", detail=f"the id of several entries: {', '.join(map(str, places))}")
+    outcomes = [_mark_entry(document, id_, place, change) for place in places]
+    return next((outcome for outcome in outcomes if outcome.verdict == "changed"), outcomes[0])
+
+
+def _mark_entry(document: Document, id_: str, place: int, change: _Change) -> Outcome:
+    entry = document.entries[place]
+    if isinstance(entry, InvalidEntry):
+        return Outcome(id_, "invalid", detail=f"unusable, entry {place}: {entry}")
+    fields = change(entry)
+    if fields is None:
+        return Outcome(id_, "terminal", entry.status, record=entry)
+    document.replace(place, changed(entry, fields))
+    return Outcome(id_, "changed", entry.status, record=document.record(place))

@@ -1,0 +1,192 @@
+"""JSON as text: read it piece by piece, and change a member without touching any other character.
+
+Promise    What is not changed stays as it was written: unknown fields, the spelling of numbers, repeated
+           keys, layout.
+How        Values are located with the standard library's scanner; an edit replaces the characters of one
+           value.
+Does not   judge what the values mean (`record` does) or know where the text came from (`codec` does).
+Fails by   MalformedJson, with the offset of the first fault.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+Edit: TypeAlias = "str | Mapping[str, Edit] | None"
+"""What to do with a member: give it this JSON text as its value, edit the object it holds, or remove it."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+
+
+class MalformedJson(Exception):
+    """The text is not JSON. `position` is the offset of the character where it stops being so."""
+
+    def __init__(self, reason: str, position: int) -> None:
+        super().__init__(reason, position)
+        self.reason = reason
+        self.position = position
+
+
+class _NotJsonConstant(ValueError):
+    """`NaN` or `Infinity`, which Python's reader would accept and no other does."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _NotJsonConstant(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def skip_space(text: str, at: int) -> int:
+    """Return the offset of the first character from `at` on that is not JSON white space."""
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def value_at(text: str, at: int) -> tuple[Any, int]:
+    """Return the JSON value that begins at `at`, and the offset behind it.
+
+    Raises MalformedJson if there is none, if it has a fault, or if it cannot be held.
+    """
+    try:
+        return _DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise MalformedJson(error.msg, error.pos) from None
+    except _NotJsonConstant as error:
+        raise MalformedJson(f"{error} is not JSON", _constant_from(text, at)) from None
+    except RecursionError:
+        raise MalformedJson("nested too deeply", at) from None
+    except ValueError as error:  # an integer with more digits than Python converts
+        raise MalformedJson(str(error), at) from None
+
+
+def _constant_from(text: str, at: int) -> int:
+    """Where NaN or Infinity stands: the scanner does not say."""
+    found = _STRING_OR_CONSTANT.finditer(text, at)
+    return next((match.start() for match in found if not match[0].startswith('"')), at)
+
+
+def scan_object(text: str, at: int, member: Callable[[str, int, int], int]) -> int:
+    """Walk the object that begins at `at`; return the offset behind it. Raises MalformedJson.
+
+    `member(key, key_at, value_at)` is called for each member in order; it reads the value and returns the
+    offset behind it.
+    """
+    at = skip_space(text, _expect(text, at, "{"))
+    if text.startswith("}", at):
+        return at + 1
+    while True:
+        if not text.startswith('"', at):
+            raise MalformedJson("a property name in double quotes is expected", at)
+        key, key_end = value_at(text, at)
+        value = skip_space(text, _expect(text, skip_space(text, key_end), ":"))
+        end = skip_space(text, member(key, at, value))
+        if text.startswith("}", end):
+            return end + 1
+        at = skip_space(text, _expect(text, end, ","))
+
+
+def scan_array(text: str, at: int, item: Callable[[int], int]) -> int:
+    """Walk the array that begins at `at`; return the offset behind it. Raises MalformedJson.
+
+    `item(at)` is called for each item in order; it reads the item and returns the offset behind it.
+    """
+    at = skip_space(text, _expect(text, at, "["))
+    if text.startswith("]", at):
+        return at + 1
+    while True:
+        end = skip_space(text, item(at))
+        if text.startswith("]", end):
+            return end + 1
+        at = skip_space(text, _expect(text, end, ","))
+
+
+def _expect(text: str, at: int, character: str) -> int:
+    if not text.startswith(character, at):
+        raise MalformedJson(f"'{character}' is expected", at)
+    return at + 1
+
+
+def encode_value(value: object) -> str:
+    """Return JSON text on one line; non-ASCII as itself, a lone surrogate (no UTF-8 can hold it) escaped.
+
+    Raises ValueError for a number that is not finite.
+    """
+    return _escaped(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def encode_object(members: Mapping[str, object], indent: str) -> str:
+    """Return JSON text with a member a line, two spaces deeper than `indent`; values as in `encode_value`."""
+    text = json.dumps(members, ensure_ascii=False, allow_nan=False, indent=2)
+    # A JSON string never holds a raw line break, so every line break here is layout.
+    return _escaped(text).replace("\n", "\n" + indent)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@attrs.frozen
+class _Member:
+    """One member of an object, in pieces: what is in front of its key, key and colon, value, what follows."""
+
+    key: str
+    lead: str
+    head: str
+    value: str
+    trail: str
+
+
+def edit_object(text: str, edits: Mapping[str, Edit]) -> str:
+    """Return the object `text`, which has a member and no white space around it, with some members changed.
+
+    Every other character is kept. New keys are appended, laid out as the last member is. Where a key is
+    repeated, the last one counts, as every JSON reader has it, and is the one changed; a removal removes
+    each.
+    """
+    members, closing = _members_of(text)
+    counting = {member.key: member for member in members}
+    edited: list[_Member] = []
+    for member in members:
+        edit = edits.get(member.key, member.value)
+        edited += _edited(member, edit) if counting[member.key] is member or edit is None else [member]
+    last = members[-1]
+    colon = last.head[last.head.rindex('"') + 1 :]
+    for key, edit in edits.items():
+        if key not in counting:
+            edited += _edited(_Member(key, last.lead, encode_value(key) + colon, "{}", ""), edit)
+    return "{" + ",".join(m.lead + m.head + m.value + m.trail for m in edited) + closing + "}"
+
+
+def _edited(member: _Member, edit: Edit) -> list[_Member]:
+    if edit is None:
+        return []
+    value = edit if isinstance(edit, str) else edit_object(member.value, edit)
+    return [member if value is member.value else attrs.evolve(member, value=value)]
+
+
+def _members_of(text: str) -> tuple[list[_Member], str]:
+    """Return the members of an object, and the white space in front of its closing brace."""
+    members: list[_Member] = []
+    start = 1
+
+    def collect(key: str, key_at: int, value_from: int) -> int:
+        nonlocal start
+        _, end = value_at(text, value_from)
+        after = skip_space(text, end)
+        lead, head, value = text[start:key_at], text[key_at:value_from], text[value_from:end]
+        members.append(_Member(key, lead, head, value, text[end:after]))
+        start = after + 1
+        return after
+
+    scan_object(text, 0, collect)
+    closing = members[-1].trail
+    members[-1] = attrs.evolve(members[-1], trail="")
+    return members, closing

@@ -1,0 +1,347 @@
+"""The store: `CommitmentsStore` for plain code, `AsyncCommitmentsStore` for tasks of asyncio and trio.
+
+Promise    What a call has reported is in the file, and in every later state of it, whoever else writes: other
+           tasks and threads, a gateway daemon, a command line. A file that cannot be read whole is never
+           written.
+How        An operation is a function on a document (`changes`, `queries`). It runs inside an update of a
+           storewriter store, so everybody who waits is committed together.
+Does not   deliver anything, or decide what deserves a follow-up.
+Fails by   the errors of storewriter (StoreCorrupt, LockTimeout, ReadOnlyStore, ...) and OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from commitments import changes, queries
+from commitments.candidates import Candidate, Item
+from commitments.changes import FinalStatus
+from commitments.codec import DocumentCodec
+from commitments.config import CommitmentsConfig
+from commitments.document import Document
+from commitments.ids import new_id
+from commitments.location import Location
+from commitments.outcomes import Marked, Upserted
+from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
+from commitments.record import Commitment, Scope, Status
+from commitments.watching import committed_states
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for other writers. They hold the store for milliseconds, so by then somebody is stuck."""
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_log = logging.getLogger("commitments")
+
+
+def system_clock() -> int:
+    """Return the present time in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class CommitmentsStore:
+    """One commitments file, for plain code. Every method may be called from any thread.
+
+    `path` is trimmed and a leading `~` expanded; None or blank means the store of this user (`default_path`).
+    `now_ms` is the clock: times are integers, milliseconds since the Unix epoch, and where a method takes a
+    time, None asks the clock, once, when the method is called. `timeout` is in seconds, for the wait for
+    other writers; None waits for ever. `queue` decides the lock strategy.
+
+    Looking at the store needs no write access, and takes the lock only to save what has expired.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        now_ms: Callable[[], int] = system_clock,
+        timeout: float | None = LOCK_TIMEOUT,
+        queue: PerStoreWriterQueue | None = None,
+    ) -> None:
+        self._location = Location.of(path)
+        self._clock = now_ms
+        self._store = Store(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file."""
+        return self._location.path
+
+    def load(self) -> Listing:
+        """Every record in file order, as it is stored; expires nothing, never waits and never writes."""
+        return queries.everything(self._store.read())
+
+    def list(self, status: Status | None = None, agent_id: str | None = None) -> Listing:
+        """Return the records with that status and that agent (None: any), by due time."""
+        return self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
+
+    def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
+        """Yield what `list` returns now, and again after every change of the file; saves nothing."""
+        for document in committed_states(self._store):
+            yield _once_settled(lambda d: queries.listing(d, status, agent_id), self._clock())(document)
+
+    def pending_for_scope(
+        self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
+    ) -> tuple[Commitment, ...]:
+        """Return the first `limit` active records of exactly that scope that no snooze hides, by due time.
+
+        Raises ValueError for a negative limit.
+        """
+        now = self._now(now_ms)
+        return self._ask(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
+
+    def due_for_session(
+        self,
+        config: CommitmentsConfig,
+        agent_id: str,
+        session_key: str,
+        *,
+        limit: int | None = None,
+        now_ms: int | None = None,
+    ) -> tuple[Commitment, ...]:
+        """Return what a heartbeat may bring up now in that session: at most 3, `limit`, and the day's rest.
+
+        Where commitments are not enabled, nothing, and the file is not touched. Raises ValueError for a
+        negative limit.
+        """
+        now = self._now(now_ms)
+        if not config.enabled:
+            return ()
+        return self._ask(
+            lambda document: queries.due_for_session(document, config, agent_id, session_key, limit, now), now
+        )
+
+    def due_session_keys(
+        self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
+    ) -> tuple[str, ...]:
+        """Return the sessions of that agent in which something is due and may still be sent today, sorted.
+
+        `limit` (None or 0: none) picks by file order. Where commitments are not enabled, nothing, and the
+        file is not touched. Raises ValueError for a negative limit.
+        """
+        now = self._now(now_ms)
+        if not config.enabled:
+            return ()
+        return self._ask(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+
+    def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
+        """Merge each candidate into the active record with its scope and dedupe key, or create a record.
+
+        Both kinds come back as they are stored afterwards. Without candidates nothing is touched. Raises
+        CandidateRefused, and writes nothing of the call, if a record has to be created from a blank text.
+        """
+        now, inferred = self._now(now_ms), tuple(candidates)
+        if not inferred:
+            return Upserted()
+        ids = _new_ids(inferred, now)
+        return self._change("upsert", lambda document: changes.upsert(document, item, inferred, ids, now))
+
+    def mark_attempted(self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False) -> Marked:
+        """Count a delivery attempt on each record, whatever its status; report unknown and terminal ids.
+
+        An id that several entries have changes nothing, unless `every_copy`. Without ids nothing is touched.
+        """
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return self._change(
+            "mark attempted", lambda document: changes.mark_attempted(document, wanted, now, every_copy)
+        )
+
+    def mark_status(
+        self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
+    ) -> Marked:
+        """Give each active record its final status; report unknown and terminal ids, which change nothing.
+
+        An id that several entries have changes nothing, unless `every_copy`. Without ids nothing is touched.
+        Raises ValueError if `status` is not a final one.
+        """
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return self._change(
+            f"mark {status}", lambda document: changes.mark_status(document, wanted, status, now, every_copy)
+        )
+
+    def snooze(
+        self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
+    ) -> Marked:
+        """Hide each active record until `until_ms`; report unknown and terminal ids, which change nothing.
+
+        A snoozed record expires like any other. An id that several entries have changes nothing, unless
+        `every_copy`. Without ids nothing is touched.
+        """
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return self._change("snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy))
+
+    def _now(self, now_ms: int | None) -> int:
+        return self._clock() if now_ms is None else now_ms
+
+    def _change(self, label: str, operation: Callable[[Document], T]) -> T:
+        self._location.keep_private()
+        return self._store.update(operation, label=f"commitments: {label}")
+
+    def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
+        answer = _once_settled(question, now_ms)
+        document = self._store.read()
+        if not changes.is_settled(document, now_ms):
+            try:
+                return self._change("expire", answer)
+            except OSError as error:
+                _pass_if_not_writable(error, self.path)
+        return answer(document)
+
+
+class AsyncCommitmentsStore:
+    """One commitments file, for tasks of asyncio and trio: `CommitmentsStore`, awaited.
+
+    The loop is never blocked by a flush or by waiting for a lock. A call that is cancelled while it waits in
+    line changes nothing; one that is cancelled while it is being committed is committed, and then cancelled.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        now_ms: Callable[[], int] = system_clock,
+        timeout: float | None = LOCK_TIMEOUT,
+        queue: PerStoreWriterQueue | None = None,
+    ) -> None:
+        self._location = Location.of(path)
+        self._clock = now_ms
+        self._store = AsyncStore(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+
+    @property
+    def path(self) -> str:
+        """See `CommitmentsStore.path`."""
+        return self._location.path
+
+    async def load(self) -> Listing:
+        """See `CommitmentsStore.load`."""
+        return queries.everything(await self._store.read())
+
+    async def list(self, status: Status | None = None, agent_id: str | None = None) -> Listing:
+        """See `CommitmentsStore.list`."""
+        return await self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
+
+    async def pending_for_scope(
+        self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
+    ) -> tuple[Commitment, ...]:
+        """See `CommitmentsStore.pending_for_scope`."""
+        now = self._now(now_ms)
+        return await self._ask(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
+
+    async def due_for_session(
+        self,
+        config: CommitmentsConfig,
+        agent_id: str,
+        session_key: str,
+        *,
+        limit: int | None = None,
+        now_ms: int | None = None,
+    ) -> tuple[Commitment, ...]:
+        """See `CommitmentsStore.due_for_session`."""
+        now = self._now(now_ms)
+        if not config.enabled:
+            return ()
+        return await self._ask(
+            lambda document: queries.due_for_session(document, config, agent_id, session_key, limit, now), now
+        )
+
+    async def due_session_keys(
+        self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
+    ) -> tuple[str, ...]:
+        """See `CommitmentsStore.due_session_keys`."""
+        now = self._now(now_ms)
+        if not config.enabled:
+            return ()
+        return await self._ask(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+
+    async def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
+        """See `CommitmentsStore.upsert`."""
+        now, inferred = self._now(now_ms), tuple(candidates)
+        if not inferred:
+            return Upserted()
+        ids = _new_ids(inferred, now)
+        return await self._change("upsert", lambda document: changes.upsert(document, item, inferred, ids, now))
+
+    async def mark_attempted(
+        self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False
+    ) -> Marked:
+        """See `CommitmentsStore.mark_attempted`."""
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return await self._change(
+            "mark attempted", lambda document: changes.mark_attempted(document, wanted, now, every_copy)
+        )
+
+    async def mark_status(
+        self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
+    ) -> Marked:
+        """See `CommitmentsStore.mark_status`."""
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return await self._change(
+            f"mark {status}", lambda document: changes.mark_status(document, wanted, status, now, every_copy)
+        )
+
+    async def snooze(
+        self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
+    ) -> Marked:
+        """See `CommitmentsStore.snooze`."""
+        now, wanted = self._now(now_ms), tuple(ids)
+        if not wanted:
+            return Marked()
+        return await self._change(
+            "snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy)
+        )
+
+    def _now(self, now_ms: int | None) -> int:
+        return self._clock() if now_ms is None else now_ms
+
+    async def _change(self, label: str, operation: Callable[[Document], T]) -> T:
+        self._location.keep_private()
+        return await self._store.update(operation, label=f"commitments: {label}")
+
+    async def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
+        answer = _once_settled(question, now_ms)
+        document = await self._store.read()
+        if not changes.is_settled(document, now_ms):
+            try:
+                return await self._change("expire", answer)
+            except OSError as error:
+                _pass_if_not_writable(error, self.path)
+        return answer(document)
+
+
+def _once_settled(question: Callable[[Document], T], now_ms: int) -> Callable[[Document], T]:
+    """Return the question, asked of the document as it is once what is too old has expired."""
+
+    def answer(document: Document) -> T:
+        changes.settle(document, now_ms)
+        return question(document)
+
+    return answer
+
+
+def _pass_if_not_writable(error: OSError, path: str) -> None:
+    """Raise `error`, unless it only says that we may not write: who may look may have an answer."""
+    if error.errno not in _NOT_WRITABLE:
+        raise error
+    _log.warning("%s: what has expired is shown as expired, but cannot be saved: %s", path, error)
+
+
+def _new_ids(candidates: tuple[Candidate, ...], now_ms: int) -> tuple[str, ...]:
+    """Return an id for each candidate, made outside of the operation because that may run twice."""
+    return tuple(new_id(now_ms) for _ in candidates)

@@ -1,0 +1,72 @@
+"""A listing as people see it: columns of fixed width in a pipe, colours and whatever room there is on a terminal.
+
+All text in it was made harmless. An id is never shortened, because the other commands need it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from commitments.record import Commitment
+from commitments.terminal import cell_width, fit, safe_text
+from commitments.times import utc_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_HEADINGS = ("ID", "Status", "Kind", "Due", "Scope", "Suggested text")
+_WIDTHS = (16, 10, 16, 24, 28, 90)
+_TEXT_NEEDS = 30
+_STYLES = {"pending": "yellow", "snoozed": "cyan", "sent": "green"}
+
+
+def plain_table(records: Sequence[Commitment]) -> str:
+    """Return lines of columns, padded with spaces and cut with `…` where they are too long."""
+    rows = [_HEADINGS, *map(_cells, records)]
+    id_width = max(_WIDTHS[0], *(cell_width(row[0]) for row in rows))
+    widths = (id_width, *_WIDTHS[1:])
+    return "\n".join(" ".join(map(fit, row, widths)).rstrip() for row in rows)
+
+
+def print_coloured(records: Sequence[Commitment]) -> None:
+    """Print a table on the terminal, or a block for each record where it is too narrow. Needs `rich`."""
+    # It needs the extra, and a while to load.
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    id_width = max(cell_width(safe_text(record.id)) for record in records)
+    if console.width < id_width + sum(_WIDTHS[1:5]) + _TEXT_NEEDS:
+        _print_blocks(console, records)
+    else:
+        _print_table(console, records, id_width)
+
+
+def _print_table(console: Console, records: Sequence[Commitment], id_width: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, width in zip(_HEADINGS, (id_width, *_WIDTHS[1:5], None), strict=True):
+        table.add_column(heading, width=width, no_wrap=width is not None, overflow="ellipsis")
+    for record in records:
+        style = _STYLES.get(record.status, "dim")
+        table.add_row(*(Text(cell, style=style if column == 1 else "") for column, cell in enumerate(_cells(record))))
+    console.print(table)
+
+
+def _print_blocks(console: Console, records: Sequence[Commitment]) -> None:
+    from rich.text import Text
+
+    for record in records:
+        id_, status, kind, due, scope, text = _cells(record)
+        console.print(Text(id_, style="bold"), soft_wrap=True)
+        console.print(Text.assemble("  ", (status, _STYLES.get(status, "dim")), f"  {kind}  {due}"))
+        console.print(Text(f"  {scope}"))
+        console.print(Text(f"  {text}"))
+
+
+def _cells(record: Commitment) -> tuple[str, ...]:
+    scope = "/".join((record.agent_id, record.channel, record.to or record.session_key))
+    due = utc_text(record.due_window.earliest_ms)
+    return tuple(map(safe_text, (record.id, record.status, record.kind, due, scope, record.suggested_text)))
