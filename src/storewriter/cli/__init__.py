@@ -1,0 +1,90 @@
+"""The `storewriter` command: a group of commands, each imported when it is asked for.
+
+Promise    Errors are one message on the error stream, never a traceback, and an exit code that a script can rely on.
+Exit codes 0 done; 1 the command says no (see its help); 2 usage; 3 a store could not be read or written; 4 the lock
+           was not obtained in time; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from storewriter.errors import LockTimeout, StoreWriterError
+
+__all__ = ["run", "storewriter"]
+
+_COMMANDS = {
+    "demo": "storewriter.cli.demo:demo",
+}
+"""Where each command is, as `module:name`."""
+
+# \b keeps click from filling the lines.
+_EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the command says no (what that means is in its own help)
+  2    usage: an option or argument is wrong, or the extra `cli` is missing
+  3    a store could not be read or written; it is as it was
+  4    the lock was not obtained in time; nothing was written
+  130  interrupted
+"""
+
+EXIT_STORE = 3
+EXIT_LOCK = 4
+EXIT_INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command only when it is run or listed: `--version` should not wait for all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="storewriter", prog_name="storewriter", message="%(prog)s %(version)s")
+def storewriter() -> None:
+    """One line of writers for small shared state files: no lost updates, whoever dies when."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (None: those of the process) and return the exit code."""
+    try:
+        outcome: Any = storewriter.main(args=arguments, prog_name="storewriter", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except LockTimeout as error:
+        return _fail(error, EXIT_LOCK)
+    except BrokenPipeError:
+        # The reader of our output has seen enough (`storewriter demo | head`): nothing is wrong, and nothing more may
+        # be written, not even by the interpreter's flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (StoreWriterError, OSError) as error:
+        return _fail(error, EXIT_STORE)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    click.echo(f"storewriter: {error}", err=True)
+    return code
