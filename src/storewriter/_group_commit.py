@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import copy
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -21,10 +22,12 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from storewriter import events
+from storewriter._reach import may_share
+from storewriter._remembered import LARGE, Kept, Slot
 from storewriter.codecs import Codec, DecodeError
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
-from storewriter.storage import Storage
+from storewriter.storage import Storage, stamp_of
 
 T = TypeVar("T")
 
@@ -64,6 +67,10 @@ class Request:
         self.result = result
         return result if self._replaces else state
 
+    def may_share(self) -> bool:
+        """Whether the caller may hold a reference into the state now."""
+        return self._replaces or may_share(self.fn, self.result)
+
     def unwrap(self) -> Any:
         """The result, or the error raised."""
         if self.error is not None:
@@ -82,36 +89,68 @@ class Document:
     storage: Storage
     codec: Codec[Any]
     default: Callable[[], Any]
-    _known: tuple[bytes, Any] | None = None
-    """The bytes of the last load or save and their state. Owned by whoever has the turn."""
+    _slot: Slot = attrs.field(factory=Slot)
+    _in_use: Kept | None = None
+    """The remembered document that the present turn works on."""
 
     def load(self) -> tuple[bytes | None, Any]:
         """The document's bytes and a state that the caller owns. Only in a turn.
 
-        The remembered state is used if the bytes are the same (bytes cannot be fooled by a reused inode or a coarse
-        clock), and if the state still says what they say: somebody may have kept a reference into it and changed it
-        outside of any update, and that must never be saved.
+        The remembered state is used if the document is still the one it belongs to, and if the state still says what
+        the document says: somebody may have kept a reference into it and changed it outside of any update, and that
+        must never be saved.
         """
-        data = self.storage.load()
-        known, self._known = self._known, None
-        if known is not None and known[0] == data and self._still_says(known[1], known[0]):
-            return data, known[1]
+        kept = self._slot.take()
+        if kept is None:
+            data = self.storage.load()
+            return data, self.decode(data)
+        if kept.fd is not None and self.storage.is_still(kept.fd, kept.stamp):
+            data = kept.data
+        else:
+            try:
+                data = self.storage.load()
+            except BaseException:
+                kept.close()
+                raise
+        if data == kept.data and self._still_says(kept):
+            self._in_use = kept
+            return kept.data, kept.state
+        kept.close()
         return data, self.decode(data)
 
-    def _still_says(self, state: Any, data: bytes) -> bool:
+    def _still_says(self, kept: Kept) -> bool:
+        if not kept.shared:
+            return True
         try:
-            return self.codec.encode(state) == data
+            return self.codec.encode(kept.state) == kept.data
         except Exception:
             # Whatever the codec dislikes about a state that it wrote itself: it has been changed since.
             return False
 
-    def remember(self, data: bytes, state: Any) -> None:
-        """Keep what was saved, so that nothing is decoded while nobody else writes. Only in a turn."""
-        self._known = (data, state)
+    def save(self, data: bytes, state: Any, *, shared: bool) -> None:
+        """Save, and remember, so that nothing is decoded while nobody else writes. Only in a turn."""
+        self.forget()
+        large = len(data) >= LARGE
+        fd = self.storage.save(data, keep_open=large)
+        if fd is not None:
+            self._slot.put(Kept(data, state, shared, fd, stamp_of(os.fstat(fd))))
+        elif not large:
+            self._slot.put(Kept(data, state, shared=True))
+
+    def remember(self, data: bytes, state: Any, *, shared: bool) -> None:
+        """Remember a document that needed no save. Only in a turn."""
+        kept, self._in_use = self._in_use, None
+        if kept is not None:
+            self._slot.put(attrs.evolve(kept, state=state, shared=kept.shared or shared))
+        elif len(data) < LARGE:
+            self._slot.put(Kept(data, state, shared=True))
 
     def forget(self) -> None:
         """Drop the remembered state."""
-        self._known = None
+        kept, self._in_use = self._in_use, None
+        if kept is not None:
+            kept.close()
+        self._slot.clear()
 
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""
@@ -157,6 +196,8 @@ class Batch:
         self._failed = 0
         self._data: bytes | None = None
         self._written = False
+        self._in_hand = False
+        """Whether the state was in a caller's hands (a transaction)."""
 
     def load(self) -> None:
         """Step 1. Raises StoreCorrupt, NotARegularFile, OSError."""
@@ -242,6 +283,7 @@ class Batch:
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
+        self._in_hand = True
         self._data = self.document.codec.encode(self.state)
 
     def _encode_one_by_one(self) -> None:
@@ -267,10 +309,19 @@ class Batch:
             hold.check()
         else:
             with hold.fence():
-                self.document.storage.save(data)
+                self.document.save(data, self.state, shared=self._is_shared(data))
             self._written = True
-        if data is not None:
-            self.document.remember(data, self.state)
+            return
+        if data is not None and data == self._base:
+            self.document.remember(data, self.state, shared=self._is_shared(data))
+        else:
+            self.document.forget()
+
+    def _is_shared(self, data: bytes) -> bool:
+        """Whether somebody may hold a reference into the state; only asked where the answer saves something."""
+        if len(data) < LARGE:
+            return True
+        return self._in_hand or any(request.may_share() for request in self._applied)
 
     def _is_default(self, data: bytes) -> bool:
         """Whether a document that does not exist would only come to hold what its absence says."""

@@ -93,7 +93,7 @@ class Ticket:
     """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
     work: Any = None
     """What the batch does for it; the lanes only carry it."""
-    lane: Lane
+    lane: Lane = None  # type: ignore[assignment]
     """Set when it joins."""
 
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
@@ -235,7 +235,7 @@ def leave(ticket: Ticket) -> bool:
     A ticket that has been given its turn meanwhile passes it on.
     """
     lane = ticket.lane
-    if ticket.generation != _forks.generation:
+    if lane is None or ticket.generation != _forks.generation:
         return True
     with _mutex:
         state = ticket.state
@@ -259,33 +259,42 @@ def leave(ticket: Ticket) -> bool:
 def pass_on(ticket: Ticket) -> None:
     """End a turn: name the next head, or give the hold back and close the lane.
 
-    May raise what releasing the hold raises; the line goes on all the same.
+    May raise what releasing the hold raises; the line goes on all the same. A KeyboardInterrupt that arrives in here
+    is raised when the line has gone on.
     """
     if ticket.generation != _forks.generation:
         return  # a forked child: the turn is its parent's
+    error: BaseException | None = None
+    while ticket.state is not LEFT:
+        try:
+            error = _pass_on(ticket) or error
+        except KeyboardInterrupt as interrupt:
+            error = interrupt
+    if error is not None:
+        raise error
+
+
+def _pass_on(ticket: Ticket) -> BaseException | None:
+    """One try; returns what releasing the hold raised. Interrupted before the line has gone on, it can be repeated."""
     lane = ticket.lane
-    ticket.state = LEFT
     error: BaseException | None = None
     while True:
         hold = lane.hold
         if hold is not None and not (lane._waiting and lane.waiting() and hold.may_pass()):
             # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
+            error = _release(hold)
             lane.hold = None
-            try:
-                hold.release()
-            except BaseException as problem:
-                error = problem
         with _mutex:
             following = lane.pop() if lane._waiting else None
+            if following is None and lane.hold is not None:
+                continue  # the last one left while we asked: the hold has nobody to go to
+            ticket.state = LEFT
+            lane.head = following
             if following is None:
-                if lane.hold is not None:
-                    continue  # the last one left while we asked: the hold has nobody to go to
-                lane.head = None
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
-                break
-            lane.head = following
+                return error
             if lane.hold is not None:
                 following.state = HOLDING
             else:
@@ -294,9 +303,23 @@ def pass_on(ticket: Ticket) -> None:
             _wake(following)
         else:
             _start_opening(lane)
-        break
-    if error is not None:
-        raise error
+        return error
+
+
+def _release(hold: Hold) -> BaseException | None:
+    """Give a hold back for certain; returns what went wrong on the way."""
+    try:
+        hold.release()
+    except KeyboardInterrupt as interrupt:
+        try:
+            hold.release()
+        except Exception:
+            # It had been released before the interrupt arrived.
+            log.debug("a hold was released although the release was interrupted", exc_info=True)
+        return interrupt
+    except BaseException as error:
+        return error
+    return None
 
 
 def admit(ticket: Ticket, limit: int) -> list[Ticket]:
@@ -335,7 +358,7 @@ def answer(ticket: Ticket) -> None:
     ticket.waiter.wake()
 
 
-def mutex() -> threading.RLock:  # type: ignore[valid-type]
+def mutex() -> Any:
     """The mutex, for the few who must look and act in one step."""
     return _mutex
 

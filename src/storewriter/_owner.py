@@ -95,7 +95,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 
 def _from_fields(fields: dict[str, Any]) -> Owner | None:
     """An owner from a decoded record; a field of the wrong type is unknown, a record without a pid is none."""
-    known = {
+    known: dict[str, Any] = {
         name: value
         for name, value in fields.items()
         if isinstance(value, _FIELD_TYPES.get(name, ())) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ Promise    A reader sees the old document or the new one, whole, never none. Aft
            survives the death of any process, and with `power` a power cut. If it raises an OSError, the old document
            stands; if it raises `CommitUncertain`, the new one stands and only its durability is unknown.
 How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target.
+           Whatever can be refused is refused before the rename; after it, only the flush of the folder can fail.
 Only       under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile up.
 Does not   reach files that programs hold open: they keep the document that they opened.
 Fails by   OSError (the call's own kind, with the store's path), ReadOnlyStore, NotARegularFile, CommitUncertain.
@@ -15,14 +16,22 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Literal
+from collections.abc import Callable
+from typing import Final, Literal
+
+import attrs
 
 from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, System
 from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore
 
 Durability = Literal["power", "process"]
 
-_KINDS = {
+_ACL: Final = "system.posix_acl_access"
+
+_ABOUT_THE_CONTENT: Final = frozenset({"security.ima", "security.evm"})
+"""Attributes that sign a file's content (evmctl(1)): those of the old document would be wrong on the new one."""
+
+_KINDS: Final = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a character device",
@@ -51,35 +60,90 @@ def require_regular(path: str, found: os.stat_result) -> None:
     raise error
 
 
-def replace(path: str, data: bytes, *, durability: Durability, mode: int, system: System) -> None:
+@attrs.frozen
+class _Look:
+    """What a new document is to look like."""
+
+    model: str
+    """The file to be like, usually the old document."""
+    found: os.stat_result | None
+    """None: there is no such file."""
+    mode: int
+    """Mode to have then."""
+
+
+def replace(
+    path: str,
+    data: bytes,
+    *,
+    durability: Durability,
+    mode: int,
+    system: System,
+    keep_open: bool = False,
+    like: str | None = None,
+    before: Callable[[os.stat_result], None] | None = None,
+) -> int | None:
     """Put `data` in place of the document at `path` (a canonical path), under the store's lock.
 
     `mode` is used for a document that does not exist yet; an existing one keeps its mode, owner where permitted,
-    ACLs and extended attributes.
+    ACLs and extended attributes (or has those of the file `like`). With `keep_open`, returns a read-only descriptor
+    of the new document, which the caller must close: while it is open, no other file can have its inode number.
+    `before` is called with what the old document is, once the new one is ready and before it takes the name.
     """
-    old = _existing(path, system)
+    old = existing(path, system)
+    look = _Look(path, old, mode) if like is None else _Look(like, system.lstat(like), mode)
     spare = temporary(path)
+    folder = -1
+    kept = -1
+    done = False
     try:
+        if durability == "power":
+            # First of all, so that nothing but the flush itself can fail once the new document is in place.
+            folder = system.open(_folder_of(path), os.O_RDONLY | DIRECTORY)
         fd = _create(spare, system)
         try:
-            _write_all(fd, data, system)
-            _dress(fd, path, old, mode, system)
+            write_all(fd, data, system)
+            born = _dress(fd, look, system)
             if durability == "power":
                 # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
                 # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
                 system.flush(fd)
+            if keep_open:
+                kept = system.open(spare, os.O_RDONLY | NOFOLLOW)
         finally:
             system.close(fd)
-        _take_name(spare, path, old is not None and durability == "process", system)
-    except OSError as error:
+        if before is not None and old is not None:
+            before(old)
+        _take_name(spare, path, born, may_exchange=old is not None and durability == "process", system=system)
+        if folder >= 0:
+            _flush_commit(folder, path, system)
+        done = True
+    except BaseException as error:
         with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
             system.unlink(spare)
-        raise _naming(error, path, "the old document is untouched") from error
-    if durability == "power":
-        _flush_folder(path, system)
+        if isinstance(error, OSError):
+            raise naming(error, path, "saving", "the old document is untouched") from error
+        raise
+    finally:
+        if folder >= 0:
+            _close_quietly(folder, system)
+        if kept >= 0 and not done:
+            _close_quietly(kept, system)
+    return kept if kept >= 0 else None
 
 
-def _existing(path: str, system: System) -> os.stat_result | None:
+def _folder_of(path: str) -> str:
+    return path.rsplit(os.sep, 1)[0] or os.sep
+
+
+def _close_quietly(fd: int, system: System) -> None:
+    """Close what was only read: there is nothing that an error could mean."""
+    with contextlib.suppress(OSError):
+        system.close(fd)
+
+
+def existing(path: str, system: System) -> os.stat_result | None:
+    """What the document at `path` is; None if there is none. Raises NotARegularFile, ReadOnlyStore."""
     try:
         found = system.lstat(path)
     except FileNotFoundError:
@@ -109,7 +173,8 @@ def _create(spare: str, system: System) -> int:
         return system.open(spare, flags, 0o600)
 
 
-def _write_all(fd: int, data: bytes, system: System) -> None:
+def write_all(fd: int, data: bytes, system: System) -> None:
+    """write(2) until everything is written."""
     written = system.write(fd, data)
     if written == len(data):
         return
@@ -121,41 +186,55 @@ def _write_all(fd: int, data: bytes, system: System) -> None:
         rest = rest[written:]
 
 
-def _dress(fd: int, path: str, old: os.stat_result | None, mode: int, system: System) -> None:
-    """Give the new file what the old one was: mode, owner, ACLs, extended attributes."""
-    if old is None:
-        if mode != 0o600:
-            system.fchmod(fd, mode)
-        return
-    mine = system.fstat(fd)
-    wanted = stat.S_IMODE(old.st_mode)
-    if (mine.st_uid, mine.st_gid) != (old.st_uid, old.st_gid):
-        wanted = _chown(fd, old, wanted, system)
-    if stat.S_IMODE(mine.st_mode) != wanted:
+def _dress(fd: int, look: _Look, system: System) -> os.stat_result:
+    """Give the new file its mode, owner, ACLs and extended attributes; returns what it was before."""
+    born = system.fstat(fd)
+    model = look.found
+    if model is None:
+        if stat.S_IMODE(born.st_mode) != look.mode:
+            system.fchmod(fd, look.mode)
+        return born
+    wanted = stat.S_IMODE(model.st_mode)
+    if (born.st_uid, born.st_gid) != (model.st_uid, model.st_gid):
+        wanted = _chown(fd, model, wanted, system)
+    attributes = system.attributes(look.model)
+    if _ACL not in attributes and _ACL in system.attributes(fd):
+        # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
+        system.remove_attribute(fd, _ACL)
+    if stat.S_IMODE(born.st_mode) != wanted:
         # After the chown, which clears set-id bits (chown(2)).
         system.fchmod(fd, wanted)
-    for name, value in system.attributes(path).items():
+    for name, value in attributes.items():
         # After the chmod: an access ACL carries the group bits, and chmod would write its mask.
         _copy_attribute(fd, name, value, system)
+    return born
 
 
-def _chown(fd: int, old: os.stat_result, mode: int, system: System) -> int:
+def _chown(fd: int, model: os.stat_result, mode: int, system: System) -> int:
     """Keep the owner, or at least the group; returns the mode that is safe with what was permitted."""
-    try:
-        system.fchown(fd, old.st_uid, old.st_gid)
-    except PermissionError:
-        pass
-    else:
+    if _chown_permitted(fd, model.st_uid, model.st_gid, system):
         return mode
+    if _chown_permitted(fd, -1, model.st_gid, system):
+        # Never hand our own identity to whoever runs the file.
+        return mode & 0o3777
+    # Another group than the one that the group bits were meant for: it gets what everybody gets.
+    return mode & 0o707 | (mode & 0o007) << 3
+
+
+def _chown_permitted(fd: int, uid: int, gid: int, system: System) -> bool:
     try:
-        system.fchown(fd, -1, old.st_gid)
-    except PermissionError:
-        # Neither: never hand our own identity to whoever runs the file.
-        return mode & 0o777
-    return mode & 0o3777
+        system.fchown(fd, uid, gid)
+    except OSError as error:
+        # EINVAL: an owner who has no number in this user namespace (user_namespaces(7)).
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EINVAL):
+            return False
+        raise
+    return True
 
 
 def _copy_attribute(fd: int, name: str, value: bytes, system: System) -> None:
+    if name in _ABOUT_THE_CONTENT:
+        return
     try:
         system.set_attribute(fd, name, value)
     except OSError as error:
@@ -167,31 +246,55 @@ def _copy_attribute(fd: int, name: str, value: bytes, system: System) -> None:
         raise
 
 
-def _take_name(spare: str, path: str, may_exchange: bool, system: System) -> None:
+def _take_name(
+    spare: str, path: str, born: os.stat_result, *, may_exchange: bool, system: System
+) -> None:
     """Give the new document the store's name.
 
     Without a flush, ext4 makes up for careless programs by starting one inside rename-over-existing (the
     `auto_da_alloc` mount option, ext4(5)); swapping the names and removing the old document does not trigger it, and
     costs a quarter. A crash between the two leaves the old document under the temporary name: garbage like any other.
     """
-    if may_exchange and system.exchange(spare, path):
-        with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
-            system.unlink(spare)
-        return
-    system.rename(spare, path)
-
-
-def _flush_folder(path: str, system: System) -> None:
-    folder = path.rsplit(os.sep, 1)[0] or os.sep
     try:
-        fd = system.open(folder, os.O_RDONLY | DIRECTORY)
-        try:
-            system.flush_folder(fd)
-        finally:
-            system.close(fd)
-    except OSError as error:
-        if error.errno in NO_FOLDER_FLUSH:
+        if may_exchange and system.exchange(spare, path):
+            with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
+                system.unlink(spare)
             return
+        system.rename(spare, path)
+    except OSError as error:
+        # Over a network a rename can happen and its answer be lost: what counts is whose file has the name now.
+        if _has_name(path, born, system):
+            msg = (
+                f"the new document of {path} is in place, although renaming it failed ({error.strerror}): whether it "
+                f"stays is unknown. Read the store before repeating the update."
+            )
+            raise CommitUncertain(msg, path=path) from error
+        if error.errno == errno.EBUSY:
+            raise _mount_point(path) from error
+        raise
+
+
+def _has_name(path: str, born: os.stat_result, system: System) -> bool:
+    try:
+        found = system.lstat(path)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (born.st_dev, born.st_ino)
+
+
+def _mount_point(path: str) -> OSError:
+    return OSError(
+        errno.EBUSY,
+        "the file is a mount point by itself (a single file mounted into a container), so no new file can take its "
+        "name. Mount the folder that it is in instead, or open the store with in_place=True",
+        path,
+    )
+
+
+def _flush_commit(folder: int, path: str, system: System) -> None:
+    try:
+        flush_folder(folder, system)
+    except OSError as error:
         # Never tried again as if it had succeeded: a kernel reports a failed write-back once and then forgets it
         # (Rebello et al., USENIX ATC 2020), so a second fsync that succeeds would prove nothing.
         msg = (
@@ -201,12 +304,21 @@ def _flush_folder(path: str, system: System) -> None:
         raise CommitUncertain(msg, path=path) from error
 
 
+def flush_folder(folder: int, system: System) -> None:
+    """Flush an open folder, where there is such a thing."""
+    try:
+        system.flush_folder(folder)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_FLUSH:
+            raise
+
+
 def make_folders(path: str, system: System, *, durable: bool) -> None:
-    """Create the folders above `path` that are missing, every one of them 0700.
+    """Create the folders above `path` that are missing, every one of them 0700. Raises OSError.
 
     `os.makedirs(mode=)` gives the mode to the last level only, the others get the umask's.
     """
-    folder = path.rsplit(os.sep, 1)[0] or os.sep
+    folder = _folder_of(path)
     missing: list[str] = []
     while folder and not os.path.isdir(folder):
         missing.append(folder)
@@ -215,14 +327,25 @@ def make_folders(path: str, system: System, *, durable: bool) -> None:
         with contextlib.suppress(FileExistsError):  # somebody else was faster
             system.mkdir(level, 0o700)
         if durable:
-            _flush_folder(level, system)
+            _flush_name(level, system)
 
 
-def _naming(error: OSError, path: str, outcome: str) -> OSError:
+def _flush_name(path: str, system: System) -> None:
+    """Flush the folder that `path` has its name in."""
+    fd = system.open(_folder_of(path), os.O_RDONLY | DIRECTORY)
+    try:
+        flush_folder(fd, system)
+    finally:
+        _close_quietly(fd, system)
+
+
+def naming(error: OSError, path: str, doing: str, outcome: str) -> OSError:
     """The same kind of error, telling which store it was and what became of it."""
     if isinstance(error, (ReadOnlyStore, NotARegularFile)):
         return error
     if error.errno is None:
         error.add_note(f"store: {path}; {outcome}")
         return error
-    return OSError(error.errno, f"{error.strerror} (saving; {outcome})", path)
+    culprit = error.filename
+    where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""
+    return OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome})", path)

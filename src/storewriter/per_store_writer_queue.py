@@ -129,7 +129,7 @@ class PerStoreWriterQueue:
     from any thread; turns work in plain threads, asyncio and trio.
     """
 
-    lock: Strategy = attrs.field(default="flock", converter=named)
+    lock: Strategy = attrs.field(default="flock", converter=named)  # type: ignore[assignment]
     """Lock strategy: `flock`, `marker`, `lease`, `none`, or an object from `storewriter.locks`."""
     backoff: Backoff = attrs.field(default=Backoff(), kw_only=True)
     """Pace of the strategies that must poll."""
@@ -252,8 +252,8 @@ class TurnRequest:
             for key in keys:
                 if tickets:
                     caller = caller.again()
+                tickets.append(caller)  # before it enters: an interrupt on its way finds it here
                 caller.enter(key)
-                tickets.append(caller)
         except BaseException:
             self._leave()
             raise
@@ -273,8 +273,8 @@ class TurnRequest:
             for key in keys:
                 if tickets:
                     caller = caller.again()
-                await caller.aenter(key)
                 tickets.append(caller)
+                await caller.aenter(key)
         except BaseException:
             await self._aleave(caller.loop)
             raise
@@ -429,7 +429,7 @@ class Caller(Ticket):
             _lanes.leave(self)
             raise
 
-    def _first_pause(self) -> float | None:
+    def _first_pause(self) -> Any:
         """Most waits end before anything needs to be looked at."""
         if self._late:
             return self._proceed_slowly()
@@ -475,8 +475,11 @@ _THERE: Any = object()
 
 
 def leave_turn(ticket: Ticket) -> None:
-    """End a turn: pass it on to the next in line, or give the lock back."""
-    if events.subscribers and ticket.state is HOLDING:
+    """End a turn: pass it on to the next in line, or give the lock back. A ticket without a turn leaves the line."""
+    if ticket.state is not HOLDING:
+        _lanes.leave(ticket)
+        return
+    if events.subscribers:
         held = max(0.0, time.time() - ticket.began)
         events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
     _lanes.pass_on(ticket)

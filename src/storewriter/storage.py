@@ -20,6 +20,11 @@ from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, System
 __all__ = ["FileStorage", "Storage"]
 
 
+def stamp_of(found: os.stat_result) -> tuple[int, ...]:
+    """What stays the same as long as a file that is kept open is the same file with the same content."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 class Storage(Protocol):
     """One document."""
 
@@ -27,8 +32,15 @@ class Storage(Protocol):
         """The document, whole; None if there is none yet. Never waits for a writer."""
         ...
 
-    def save(self, data: bytes) -> None:
-        """Put `data` in the place of the document. Raises OSError (the old one stands) or `CommitUncertain`."""
+    def save(self, data: bytes, *, keep_open: bool = False) -> int | None:
+        """Put `data` in the place of the document. Raises OSError (the old one stands) or `CommitUncertain`.
+
+        `keep_open` asks for a descriptor of the new document, for `is_still`; None if there is no such thing.
+        """
+        ...
+
+    def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
+        """Whether the document is the file that is open, unchanged since its stamp was taken."""
         ...
 
     def size(self) -> int:
@@ -84,14 +96,31 @@ class FileStorage:
         if not stat.S_ISLNK(found.st_mode):
             require_regular(self.path, found)
 
-    def save(self, data: bytes) -> None:
+    def save(self, data: bytes, *, keep_open: bool = False) -> int | None:
         """See `Storage`. Raises ReadOnlyStore for a read-only document."""
         try:
-            replace(self.path, data, durability=self.durability, mode=self.mode, system=self.system)
+            return self._replace(data, keep_open)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             make_folders(self.path, self.system, durable=self.durability == "power")
-            replace(self.path, data, durability=self.durability, mode=self.mode, system=self.system)
+            return self._replace(data, keep_open)
+
+    def _replace(self, data: bytes, keep_open: bool) -> int | None:
+        return replace(
+            self.path,
+            data,
+            durability=self.durability,
+            mode=self.mode,
+            system=self.system,
+            keep_open=keep_open,
+        )
+
+    def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
+        """See `Storage`. Both are looked at: the open file for a change, the path for another file."""
+        try:
+            return stamp_of(self.system.lstat(self.path)) == stamp == stamp_of(self.system.fstat(fd))
+        except OSError:
+            return False
 
     def size(self) -> int:
         """See `Storage`."""

@@ -180,7 +180,8 @@ class Store(_StoreBase[S]):
         the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
         is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
         """
-        return self._change(Request(fn, replaces=False, expect=expect), label, timeout)
+        result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
+        return result
 
     def transform(
         self,
@@ -191,7 +192,8 @@ class Store(_StoreBase[S]):
         expect: str | None = None,
     ) -> S:
         """Replace the state: `fn(state)` returns the new one, which comes back once it is committed. See `update`."""
-        return self._change(Request(fn, replaces=True, expect=expect), label, timeout)
+        state: S = self._change(Request(fn, replaces=True, expect=expect), label, timeout)
+        return state
 
     def _change(self, request: Request, label: str | None, timeout: float | None | _Unset) -> Any:
         caller = self._caller(label, timeout)
@@ -346,16 +348,18 @@ class Transaction(Generic[S]):
 class _Work(Generic[S]):
     """What a transaction has in hand."""
 
-    __slots__ = ("_batch", "_ticket", "discarded")
+    __slots__ = ("_batch", "_committed", "_ticket", "discarded")
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
         self._ticket: Ticket | None = None
+        self._committed = False
         self.discarded = False
 
     def begin(self, ticket: Ticket, document: Document) -> None:
         self._ticket = ticket
         self._batch = Batch(document)
+        self._committed = False
         self.discarded = False
 
     def batch(self) -> Batch:
@@ -374,16 +378,16 @@ class _Work(Generic[S]):
         batch = self.batch()
         hold = hold_of(self.held())
         hold.check()
-        try:
-            batch.encode_strictly()
-            batch.save(hold)
-        except BaseException:
-            batch.document.forget()
-            raise
+        batch.encode_strictly()
+        batch.save(hold)
+        self._committed = True
         batch.report()
 
     def end(self) -> None:
-        ticket, self._ticket, self._batch = self._ticket, None, None
+        ticket, self._ticket = self._ticket, None
+        batch, self._batch = self._batch, None
+        if batch is not None and not self._committed:
+            batch.document.forget()  # its state may have been changed
         if ticket is not None:
             leave_turn(ticket)
 

@@ -174,16 +174,22 @@ class _FlockHold:
     def release(self) -> None:
         if self._generation != _forks.generation:
             return
-        fd, self._fd = self._fd, -1
+        fd = self._fd
         if fd < 0:
             msg = f"the hold on {self._path} was already released"
             raise RuntimeError(msg)
         try:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor, and
-            # flock(2) ends with the last copy.
+            # flock(2) ends with the last copy. And before it is marked: interrupted here, it can be released again.
             _unlock_descriptor(fd)
         finally:
+            self._fd = -1
             _close(fd)
+
+    def __del__(self) -> None:
+        # An interrupt between the lock and its holder loses the hold, and nobody else can close it.
+        if self._fd >= 0 and self._generation == _forks.generation:
+            _close(self._fd)
 
 
 def _open(path: str) -> int:

@@ -1,0 +1,48 @@
+"""Could a function have left something in the state that its caller can still change?
+
+A remembered state is checked against its bytes before it is used again, because somebody may have kept a reference
+into it. For a large document that check costs as much as the encoding. It is spared where the function had nothing
+mutable within reach to leave behind, and gave nothing mutable back.
+
+Promise    False only for a plain function whose result, closure, defaults and globals hold no mutable object.
+Does not   follow the functions and modules that it calls: one that hides the state there does so on purpose.
+"""
+
+from __future__ import annotations
+
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+_ATOMS = (str, int, float, bool, bytes, complex, type(None), type(Ellipsis))
+_CODE = (FunctionType, BuiltinFunctionType, ModuleType, type)
+
+
+def may_share(fn: Any, result: Any) -> bool:
+    """Whether `fn`, having returned `result`, may share a mutable object with the state that it was given."""
+    if not _is_atom(result) or type(fn) is not FunctionType:
+        return True
+    if not all(map(_is_atom, fn.__defaults__ or ())) or not all(map(_is_atom, (fn.__kwdefaults__ or {}).values())):
+        return True
+    try:
+        cells = [cell.cell_contents for cell in fn.__closure__ or ()]
+    except ValueError:  # a cell that is still empty
+        return True
+    if not all(_is_atom(value) or isinstance(value, _CODE) for value in cells):
+        return True
+    known = fn.__globals__
+    return not all(
+        _is_atom(known[name]) or isinstance(known[name], _CODE) for name in _names(fn.__code__) if name in known
+    )
+
+
+def _is_atom(value: Any) -> bool:
+    return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_atom, value)))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Every global name that the code, or code inside it, mentions."""
+    names = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            names |= _names(const)
+    return names
