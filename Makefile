@@ -1,0 +1,60 @@
+# `make demo` and `make test` need Python 3.11 or later and nothing else: they set up .venv on first use.
+# Another interpreter: make PYTHON=python3.13 test. More for pytest: make test ARGS='-k flock -x'.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.PHONY: help demo test check lint types layers clean
+
+help:
+	@echo "make demo    see updates get lost, and not get lost"
+	@echo "make test    the tests, the code in the docs included"
+	@echo "make check   lint, types, layers"
+	@echo "make clean   remove $(VENV) and what the tools left"
+
+demo: $(VENV)/.has-cli
+	$(BIN)/storewriter demo
+
+test: $(VENV)/.has-test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types layers
+
+lint: $(VENV)/.has-lint
+	$(BIN)/ruff check .
+
+# Without asking whether there is a newer pyright: that would need the network at every run.
+types: $(VENV)/.has-lint
+	$(BIN)/mypy --strict
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+layers: $(VENV)/.has-lint
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "storewriter needs Python 3.11 or later, and $(PYTHON) is older: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
+
+# One stamp for each set of extras; a change of pyproject.toml installs anew.
+$(VENV)/.has-cli: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.has-test: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[test]'
+	@touch $(VENV)/.has-cli $@
+
+$(VENV)/.has-lint: pyproject.toml | $(VENV)/.has-test
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[test,lint]'
+	@touch $(VENV)/.has-cli $(VENV)/.has-test $@
