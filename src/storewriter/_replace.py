@@ -60,16 +60,26 @@ def require_regular(path: str, found: os.stat_result) -> None:
     raise error
 
 
-@attrs.frozen
-class _Look:
-    """What a new document is to look like."""
+Before = Callable[[os.stat_result], None]
 
+
+@attrs.define
+class _Plan:
+    """One replace, decided before anything is touched."""
+
+    path: str
+    spare: str
+    power: bool
+    system: System
+    old: os.stat_result | None
+    """The document that is there now."""
     model: str
-    """The file to be like, usually the old document."""
-    found: os.stat_result | None
-    """None: there is no such file."""
+    """The file that the new one is to be like, usually the old document."""
+    look: os.stat_result | None
+    """What the model is; None: there is none, and `mode` counts."""
     mode: int
-    """Mode to have then."""
+    keep_open: bool
+    before: Before | None
 
 
 def replace(
@@ -81,7 +91,7 @@ def replace(
     system: System,
     keep_open: bool = False,
     like: str | None = None,
-    before: Callable[[os.stat_result], None] | None = None,
+    before: Before | None = None,
 ) -> int | None:
     """Put `data` in place of the document at `path` (a canonical path), under the store's lock.
 
@@ -91,52 +101,88 @@ def replace(
     `before` is called with what the old document is, once the new one is ready and before it takes the name.
     """
     old = existing(path, system)
-    look = _Look(path, old, mode) if like is None else _Look(like, system.lstat(like), mode)
-    spare = temporary(path)
-    folder = -1
-    kept = -1
-    done = False
+    model, look = (path, old) if like is None else (like, system.lstat(like))
+    power = durability == "power"
+    plan = _Plan(path, temporary(path), power, system, old, model, look, mode, keep_open, before)
     try:
-        if durability == "power":
-            # First of all, so that nothing but the flush itself can fail once the new document is in place.
-            folder = system.open(_folder_of(path), os.O_RDONLY | DIRECTORY)
-        fd = _create(spare, system)
-        try:
-            write_all(fd, data, system)
-            born = _dress(fd, look, system)
-            if durability == "power":
-                # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
-                # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
-                system.flush(fd)
-            if keep_open:
-                kept = system.open(spare, os.O_RDONLY | NOFOLLOW)
-        finally:
-            system.close(fd)
-        if before is not None and old is not None:
-            before(old)
-        _take_name(spare, path, born, may_exchange=old is not None and durability == "process", system=system)
-        if folder >= 0:
-            _flush_commit(folder, path, system)
-        done = True
-    except BaseException as error:
-        with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
-            system.unlink(spare)
-        if isinstance(error, OSError):
-            raise naming(error, path, "saving", "the old document is untouched") from error
-        raise
+        return _commit_durably(plan, data) if power else _commit(plan, data, -1)
+    except OSError as error:
+        raise naming(error, path, "saving", "the old document is untouched") from error
+
+
+def write_beside(name: str, data: bytes, *, like: str, durability: Durability, system: System) -> None:
+    """Write a file that belongs to the store `like` and may be read by whoever may read that. Raises OSError.
+
+    Never `CommitUncertain`: the document is untouched, whatever became of this file.
+    """
+    try:
+        replace(name, data, durability=durability, mode=0o600, system=system, like=like)
+    except CommitUncertain as error:
+        cause = error.__cause__
+        code = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EIO
+        raise OSError(code, f"{os.strerror(code)}, flushing", name) from error
+
+
+def _commit_durably(plan: _Plan, data: bytes) -> int | None:
+    # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
+    folder = plan.system.open(_folder_of(plan.path), os.O_RDONLY | DIRECTORY)
+    try:
+        return _commit(plan, data, folder)
     finally:
-        if folder >= 0:
-            _close_quietly(folder, system)
-        if kept >= 0 and not done:
-            _close_quietly(kept, system)
-    return kept if kept >= 0 else None
+        close_quietly(folder, plan.system)
+
+
+def _commit(plan: _Plan, data: bytes, folder: int) -> int | None:
+    system = plan.system
+    kept: int | None = None
+    try:
+        born, kept = _write_spare(plan, data)
+        if plan.before is not None and plan.old is not None:
+            plan.before(plan.old)
+        _take_name(plan, born)
+        if plan.power:
+            _flush_commit(folder, plan.path, system)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
+            system.unlink(plan.spare)
+        if kept is not None:
+            close_quietly(kept, system)
+        raise
+    return kept
+
+
+def _write_spare(plan: _Plan, data: bytes) -> tuple[os.stat_result, int | None]:
+    """Step 1: the whole new document under the temporary name. Returns which file that is."""
+    system = plan.system
+    kept: int | None = None
+    fd = _create(plan.spare, system)
+    try:
+        write_all(fd, data, system)
+        born = _dress(fd, plan)
+        if plan.power:
+            # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
+            # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
+            system.flush(fd)
+        if plan.keep_open:
+            kept = system.open(plan.spare, os.O_RDONLY | NOFOLLOW)
+    except BaseException:
+        close_quietly(fd, system)
+        raise
+    try:
+        # Over a network, a write that was accepted may be refused only now.
+        system.close(fd)
+    except BaseException:
+        if kept is not None:
+            close_quietly(kept, system)
+        raise
+    return born, kept
 
 
 def _folder_of(path: str) -> str:
     return path.rsplit(os.sep, 1)[0] or os.sep
 
 
-def _close_quietly(fd: int, system: System) -> None:
+def close_quietly(fd: int, system: System) -> None:
     """Close what was only read: there is nothing that an error could mean."""
     with contextlib.suppress(OSError):
         system.close(fd)
@@ -186,18 +232,19 @@ def write_all(fd: int, data: bytes, system: System) -> None:
         rest = rest[written:]
 
 
-def _dress(fd: int, look: _Look, system: System) -> os.stat_result:
+def _dress(fd: int, plan: _Plan) -> os.stat_result:
     """Give the new file its mode, owner, ACLs and extended attributes; returns what it was before."""
+    system = plan.system
     born = system.fstat(fd)
-    model = look.found
-    if model is None:
-        if stat.S_IMODE(born.st_mode) != look.mode:
-            system.fchmod(fd, look.mode)
+    look = plan.look
+    if look is None:
+        if stat.S_IMODE(born.st_mode) != plan.mode:
+            system.fchmod(fd, plan.mode)
         return born
-    wanted = stat.S_IMODE(model.st_mode)
-    if (born.st_uid, born.st_gid) != (model.st_uid, model.st_gid):
-        wanted = _chown(fd, model, wanted, system)
-    attributes = system.attributes(look.model)
+    wanted = stat.S_IMODE(look.st_mode)
+    if (born.st_uid, born.st_gid) != (look.st_uid, look.st_gid):
+        wanted = _chown(fd, look, wanted, system)
+    attributes = system.attributes(plan.model)
     if _ACL not in attributes and _ACL in system.attributes(fd):
         # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
         system.remove_attribute(fd, _ACL)
@@ -210,11 +257,11 @@ def _dress(fd: int, look: _Look, system: System) -> os.stat_result:
     return born
 
 
-def _chown(fd: int, model: os.stat_result, mode: int, system: System) -> int:
+def _chown(fd: int, look: os.stat_result, mode: int, system: System) -> int:
     """Keep the owner, or at least the group; returns the mode that is safe with what was permitted."""
-    if _chown_permitted(fd, model.st_uid, model.st_gid, system):
+    if _chown_permitted(fd, look.st_uid, look.st_gid, system):
         return mode
-    if _chown_permitted(fd, -1, model.st_gid, system):
+    if _chown_permitted(fd, -1, look.st_gid, system):
         # Never hand our own identity to whoever runs the file.
         return mode & 0o3777
     # Another group than the one that the group bits were meant for: it gets what everybody gets.
@@ -246,21 +293,18 @@ def _copy_attribute(fd: int, name: str, value: bytes, system: System) -> None:
         raise
 
 
-def _take_name(
-    spare: str, path: str, born: os.stat_result, *, may_exchange: bool, system: System
-) -> None:
+def _take_name(plan: _Plan, born: os.stat_result) -> None:
     """Give the new document the store's name.
 
     Without a flush, ext4 makes up for careless programs by starting one inside rename-over-existing (the
     `auto_da_alloc` mount option, ext4(5)); swapping the names and removing the old document does not trigger it, and
     costs a quarter. A crash between the two leaves the old document under the temporary name: garbage like any other.
     """
+    path, system = plan.path, plan.system
     try:
-        if may_exchange and system.exchange(spare, path):
-            with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
-                system.unlink(spare)
+        if plan.power or plan.old is None or not system.exchange(plan.spare, path):
+            system.rename(plan.spare, path)
             return
-        system.rename(spare, path)
     except OSError as error:
         # Over a network a rename can happen and its answer be lost: what counts is whose file has the name now.
         if _has_name(path, born, system):
@@ -272,6 +316,8 @@ def _take_name(
         if error.errno == errno.EBUSY:
             raise _mount_point(path) from error
         raise
+    with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
+        system.unlink(plan.spare)
 
 
 def _has_name(path: str, born: os.stat_result, system: System) -> bool:
@@ -330,13 +376,19 @@ def make_folders(path: str, system: System, *, durable: bool) -> None:
             _flush_name(level, system)
 
 
-def _flush_name(path: str, system: System) -> None:
-    """Flush the folder that `path` has its name in."""
-    fd = system.open(_folder_of(path), os.O_RDONLY | DIRECTORY)
+def _flush_name(level: str, system: System) -> None:
+    """Flush the folder that a new folder has its name in."""
     try:
-        flush_folder(fd, system)
-    finally:
-        _close_quietly(fd, system)
+        fd = system.open(_folder_of(level), os.O_RDONLY | DIRECTORY)
+        try:
+            flush_folder(fd, system)
+        finally:
+            close_quietly(fd, system)
+    except OSError:
+        # Nobody would flush the name of a folder that is already there: away with it, so that the next one does.
+        with contextlib.suppress(OSError):
+            system.rmdir(level)
+        raise
 
 
 def naming(error: OSError, path: str, doing: str, outcome: str) -> OSError:

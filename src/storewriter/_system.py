@@ -2,7 +2,9 @@
 
 Promise    Everything that touches a store's files goes through here: a test that fails, counts or reorders calls
            needs no patching.
-How        Methods look `os` up at call time. `flush` is the strongest flush the platform has.
+How        Methods look `os` up at call time. `flush` is the strongest flush the platform has. Calls that a signal
+           interrupts are repeated by the interpreter where that is safe (PEP 475); an EINTR that still arrives is an
+           error like any other.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
 DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
+NOCTTY: Final = getattr(os, "O_NOCTTY", 0)
 _FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
 
 NO_XATTR: Final = frozenset(
@@ -30,9 +33,15 @@ NO_XATTR: Final = frozenset(
 )
 """What a file system without extended attributes, or a file without this one, answers."""
 
-NO_FOLDER_FLUSH: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
+NO_FOLDER_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 """What fsync(2) answers where folders cannot be flushed at all (some FUSE and network mounts): nothing is uncertain
 there, the file system simply has no such operation."""
+
+NO_LINK: Final = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What link(2) answers where this file cannot have a second name: FAT, a file that is a mount point by itself, another
+owner's file under `fs.protected_hardlinks` (proc_sys_fs(5)), a file with too many names."""
+
+_NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
 
 
 @attrs.frozen
@@ -64,19 +73,20 @@ class System:
         return os.lstat(path)
 
     def flush(self, fd: int) -> None:
-        """Make the file's content and attributes survive a power cut.
+        """Make a file's content and attributes survive a power cut.
 
         fsync(2); on macOS that only reaches the drive's cache, so fcntl(F_FULLFSYNC) is used, as fsync(2) there
         says one must.
         """
-        if _FULLFSYNC is not None:
-            fcntl.fcntl(fd, _FULLFSYNC)
-            return
-        os.fsync(fd)
+        _flush(fd)
 
     def flush_folder(self, fd: int) -> None:
-        """Make the names in a folder survive a power cut."""
-        os.fsync(fd)
+        """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
+        _flush(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """ftruncate(2)."""
+        os.ftruncate(fd, size)
 
     def rename(self, source: str, target: str) -> None:
         """rename(2): over an existing file, atomically."""
@@ -98,6 +108,10 @@ class System:
         """mkdir(2)."""
         os.mkdir(path, mode)
 
+    def rmdir(self, path: str) -> None:
+        """rmdir(2)."""
+        os.rmdir(path)
+
     def fchmod(self, fd: int, mode: int) -> None:
         """fchmod(2)."""
         os.fchmod(fd, mode)
@@ -107,16 +121,16 @@ class System:
         os.fchown(fd, uid, gid)
 
     def writable(self, path: str) -> bool:
-        """access(2) with the effective ids: may this process write the file?"""
+        """access(2) with the effective ids: whether this process may write the file."""
         effective = os.access in os.supports_effective_ids
         return os.access(path, os.W_OK, effective_ids=effective)
 
-    def attributes(self, path: str) -> dict[str, bytes]:
-        """Extended attributes, POSIX ACLs among them (`system.posix_acl_access`), of the file itself."""
+    def attributes(self, file: str | int) -> dict[str, bytes]:
+        """Extended attributes of a regular file, POSIX ACLs among them (`system.posix_acl_access`)."""
         if not hasattr(os, "listxattr"):
             return {}
         try:
-            return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+            return {name: os.getxattr(file, name) for name in os.listxattr(file)}
         except OSError as error:
             if error.errno in NO_XATTR:
                 return {}
@@ -125,6 +139,26 @@ class System:
     def set_attribute(self, fd: int, name: str, value: bytes) -> None:
         """fsetxattr(2)."""
         os.setxattr(fd, name, value)
+
+    def remove_attribute(self, fd: int, name: str) -> None:
+        """fremovexattr(2)."""
+        os.removexattr(fd, name)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, in no order."""
+        return os.listdir(folder)
+
+
+def _flush(fd: int) -> None:
+    if _FULLFSYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NO_FULL_FLUSH:
+                raise
+        else:
+            return
+    os.fsync(fd)
 
 
 SYSTEM: Final = System()

@@ -8,14 +8,25 @@ Later      PostgreSQL behind the same protocol.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
-from storewriter._replace import Durability, make_folders, replace, require_regular
-from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, System
+from storewriter import _backups, _in_place
+from storewriter._replace import (
+    Durability,
+    close_quietly,
+    existing,
+    make_folders,
+    naming,
+    replace,
+    require_regular,
+    write_beside,
+)
+from storewriter._system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
 
 __all__ = ["FileStorage", "Storage"]
 
@@ -58,52 +69,56 @@ class FileStorage:
     mode: int = 0o600
     """Mode of a document that does not exist yet."""
     system: System = SYSTEM
+    backups: int = attrs.field(default=0, kw_only=True)
+    """How many replaced documents are kept, as `.<name>.backup-1` (the newest), `-2` and so on."""
+    in_place: bool = attrs.field(default=False, kw_only=True)
+    """Write into the file itself, with a journal beside it: for a single file that is mounted into a container. Every
+    program that uses the store must say so (see `_in_place.py`)."""
 
     def load(self) -> bytes | None:
         """See `Storage`. Raises NotARegularFile for a folder, FIFO or device without waiting for it, or OSError."""
-        system = self.system
-        # O_NONBLOCK: a FIFO without a writer would make the open wait for ever (open(2)). O_NOFOLLOW: the path was
-        # resolved; a link found here appeared since, and following it would read a file that our lock does not guard.
-        try:
-            fd = system.open(self.path, os.O_RDONLY | NONBLOCK | NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            self._require_regular()
-            raise
-        try:
-            found = system.fstat(fd)
-            require_regular(self.path, found)
-            return self._read(fd, found.st_size)
-        finally:
-            system.close(fd)
+        if self.in_place:
+            return _in_place.load(self.path, self.read, self.system)
+        return self.read(self.path)
 
-    def _read(self, fd: int, expected: int) -> bytes:
-        # One byte more than expected: the end of the file shows in the same call.
-        data = self.system.read(fd, expected + 1)
-        if len(data) == expected:
-            return data
-        parts = [data]
-        while parts[-1]:
-            parts.append(self.system.read(fd, 1 << 20))
-        return b"".join(parts)
-
-    def _require_regular(self) -> None:
+    def read(self, name: str) -> bytes | None:
+        """One file of this store, whole, and whatever it holds; None if there is none. Raises as `load` does."""
         try:
-            found = self.system.lstat(self.path)
-        except OSError:
-            return
-        if not stat.S_ISLNK(found.st_mode):
-            require_regular(self.path, found)
+            return _read_file(name, self.system)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        # A server forgets a file that was replaced while it was being read; its successor is whole.
+        return _read_file(name, self.system)
 
     def save(self, data: bytes, *, keep_open: bool = False) -> int | None:
         """See `Storage`. Raises ReadOnlyStore for a read-only document."""
+        if self.in_place:
+            old = self.load()
+            if old is not None:
+                self._save_in_place(data, old)
+                return None  # other writers keep the inode: an open file proves nothing
         try:
             return self._replace(data, keep_open)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
-            make_folders(self.path, self.system, durable=self.durability == "power")
+            try:
+                make_folders(self.path, self.system, durable=self.durability == "power")
+            except OSError as error:
+                raise naming(error, self.path, "creating its folder", "there is no document") from error
             return self._replace(data, keep_open)
+
+    def restore(self, data: bytes) -> None:
+        """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
+        attrs.evolve(self, backups=0).save(data)
+
+    def finish(self) -> None:
+        """Put right what a writer that died has left in the file. Only in a turn. Raises OSError, CommitUncertain.
+
+        There is something only with `in_place`, and `load` is right without it: this is for other programs.
+        """
+        if self.in_place:
+            _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
 
     def _replace(self, data: bytes, keep_open: bool) -> int | None:
         return replace(
@@ -113,7 +128,33 @@ class FileStorage:
             mode=self.mode,
             system=self.system,
             keep_open=keep_open,
+            before=self._keep_backup if self.backups else None,
         )
+
+    def _keep_backup(self, old: os.stat_result) -> None:
+        _backups.keep(self.path, old, self.backups, link=True, copy=self._copy, system=self.system)
+
+    def _copy(self, name: str) -> None:
+        data = self.read(self.path)
+        if data is not None:
+            self.write_beside(name, data)
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """Write another file of this store, for whom the document is for. Only in a turn. Raises OSError."""
+        write_beside(name, data, like=self.path, durability=self.durability, system=self.system)
+
+    def _save_in_place(self, data: bytes, old: bytes) -> None:
+        found = existing(self.path, self.system)
+        if self.backups and found is not None:
+            _backups.keep(
+                self.path,
+                found,
+                self.backups,
+                link=False,
+                copy=lambda name: self.write_beside(name, old),
+                system=self.system,
+            )
+        _in_place.save(self.path, data, old, durability=self.durability, system=self.system)
 
     def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
         """See `Storage`. Both are looked at: the open file for a change, the path for another file."""
@@ -128,3 +169,47 @@ class FileStorage:
             return self.system.lstat(self.path).st_size
         except OSError:
             return 0
+
+
+_READ_FLAGS: Final = os.O_RDONLY | NONBLOCK | NOFOLLOW | NOCTTY
+# O_NONBLOCK: a FIFO without a writer would make the open wait for ever (open(2)). O_NOFOLLOW: the path was resolved; a
+# link found here appeared since, and following it would read a file that our lock does not guard. O_NOCTTY: a terminal
+# would become ours.
+
+
+def _read_file(path: str, system: System) -> bytes | None:
+    try:
+        fd = system.open(path, _READ_FLAGS)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        _require_regular(path, system)
+        raise
+    try:
+        found = system.fstat(fd)
+        require_regular(path, found)
+        return _read_all(fd, found.st_size, system)
+    except OSError as error:
+        raise naming(error, path, "reading", "the document is untouched") from error
+    finally:
+        close_quietly(fd, system)
+
+
+def _read_all(fd: int, expected: int, system: System) -> bytes:
+    # One byte more than expected: the end of the file shows in the same call.
+    data = system.read(fd, expected + 1)
+    if len(data) == expected:
+        return data
+    parts = [data]
+    while parts[-1]:
+        parts.append(system.read(fd, 1 << 20))
+    return b"".join(parts)
+
+
+def _require_regular(path: str, system: System) -> None:
+    try:
+        found = system.lstat(path)
+    except OSError:
+        return
+    if not stat.S_ISLNK(found.st_mode):
+        require_regular(path, found)

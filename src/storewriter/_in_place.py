@@ -1,0 +1,153 @@
+"""A journalled write into the document itself, for a file whose name cannot be given to another file.
+
+That is a single file which is mounted into a container: rename(2) answers EBUSY there. By explicit choice only.
+
+Promise    As for a replace: after a crash at any instant, and for every reader of this library at any instant, the
+           document is the old one or the new one, whole. What `save` has acknowledged stays.
+How        1. the old document is put into the journal `.<name>.journal`, marked *unfinished*, by an atomic replace
+           2. the new document is written over the old one in the document's own file, and flushed
+           3. the journal is replaced by a short one, marked *finished*: this is the commit
+           While the journal says unfinished, what counts is the document in it, and nobody reads the file. The next
+           save starts from there; `finish` puts it back into the file. The finished journal holds a number that
+           never comes again, so a reader that saw the same journal before and after has not read across a write.
+Only       `save` and `finish` under the store's lock; and every program that uses the store must open it this way.
+Does not   protect programs that read the file without this library: between 1 and 3, and after a crash there until
+           the next writer comes, they find a mixture. Nor does it survive the loss of the journal: in a container the
+           folder of the mounted file must live as long as the file, or a crash in step 2 cannot be undone.
+Costs      five flushes where a replace needs two.
+Fails by   as `_replace.py`. A write that fails is undone in the file too, if the file system still lets us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+
+from storewriter._replace import Durability, existing, naming, replace, write_all, write_beside
+from storewriter._system import NOFOLLOW, NONBLOCK, System
+from storewriter.errors import CommitUncertain
+
+Read = Callable[[str], bytes | None]
+"""A whole file; None if there is none."""
+
+_MAGIC = b"storewriter journal 1 "
+
+
+def journal(path: str) -> str:
+    """The journal of a store: `.<name>.journal` in the same folder."""
+    folder, name = path.rsplit(os.sep, 1)
+    return f"{folder}{os.sep}.{name}.journal"
+
+
+def load(path: str, read: Read, system: System) -> bytes | None:
+    """The document, whole. Takes no lock: reads again if a write came in between."""
+    while True:
+        before = read(journal(path))
+        kept = _unfinished(before, path, system)
+        if kept is not None:
+            return kept
+        data = read(path)
+        if read(journal(path)) == before:
+            return data
+
+
+def save(path: str, data: bytes, old: bytes, *, durability: Durability, system: System) -> None:
+    """Write `data` over the document that `load` gave as `old`. Raises as `replace` does."""
+    found = existing(path, system)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    _begin(path, old, found, durability, system)
+    try:
+        _overwrite(path, data, found, durability, system)
+        _end(path, durability, system)
+    except OSError as error:
+        outcome = _undo(path, old, found, durability, system)
+        raise naming(error, path, "saving in place", outcome) from error
+
+
+def finish(path: str, read: Read, *, durability: Durability, system: System) -> bool:
+    """Put the document back into its file after a writer died in step 2. Returns whether that was needed."""
+    kept = _unfinished(read(journal(path)), path, system)
+    found = existing(path, system)
+    if kept is None or found is None:
+        return False
+    _overwrite(path, kept, found, durability, system)
+    _end(path, durability, system)
+    return True
+
+
+def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
+    """Step 1."""
+    # The inode number: a journal says nothing about another file that got the name since.
+    head = b"unfinished %d %d %s\n" % (found.st_ino, len(old), hashlib.sha256(old).hexdigest().encode())
+    try:
+        write_beside(journal(path), _MAGIC + head + old, like=path, durability=durability, system=system)
+    except OSError as error:
+        # Nothing of the new document is anywhere yet. If the journal is, it holds what the file holds.
+        with contextlib.suppress(OSError, CommitUncertain):
+            _end(path, durability, system)
+        raise naming(error, path, "saving in place", "the old document is untouched") from error
+
+
+def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
+    """Step 2."""
+    fd = system.open(path, os.O_WRONLY | NOFOLLOW | NONBLOCK)
+    try:
+        now = system.fstat(fd)
+        if (now.st_dev, now.st_ino) != (found.st_dev, found.st_ino):
+            raise OSError(errno.ESTALE, "somebody put another file in its place meanwhile", path)
+        write_all(fd, data, system)
+        system.truncate(fd, len(data))
+        if durability == "power":
+            system.flush(fd)
+    finally:
+        system.close(fd)
+
+
+def _end(path: str, durability: Durability, system: System) -> None:
+    """Step 3."""
+    content = b"%sfinished %s\n" % (_MAGIC, secrets.token_hex(16).encode())
+    try:
+        replace(journal(path), content, durability=durability, mode=0o600, system=system, like=path)
+    except CommitUncertain as error:
+        msg = (
+            f"the new document of {path} is in place, but the end of its journal could not be flushed: a power cut "
+            f"may bring the old document back. Read the store before repeating the update."
+        )
+        raise CommitUncertain(msg, path=path) from error
+
+
+def _undo(path: str, old: bytes, found: os.stat_result, durability: Durability, system: System) -> str:
+    """After a failure in step 2 or 3; returns what became of the old document, in words."""
+    try:
+        _overwrite(path, old, found, durability, system)
+        _end(path, durability, system)
+    except (OSError, CommitUncertain):
+        return (
+            f"the old document counts and is safe in {journal(path)}, but the file itself is a mixture for other "
+            f"programs until the next save succeeds"
+        )
+    return "the old document was put back"
+
+
+def _unfinished(content: bytes | None, path: str, system: System) -> bytes | None:
+    """The document that an unfinished journal holds; None if the file itself counts."""
+    if content is None or not content.startswith(_MAGIC):
+        return None
+    head, _, old = content[len(_MAGIC) :].partition(b"\n")
+    match head.split(b" "):
+        case [b"unfinished", inode, size, digest] if inode.isdigit() and size.isdigit():
+            pass
+        case _:
+            return None
+    if len(old) != int(size) or hashlib.sha256(old).hexdigest().encode() != digest:
+        return None
+    try:
+        found = system.lstat(path)
+    except FileNotFoundError:
+        return None
+    return old if found.st_ino == int(inode) else None

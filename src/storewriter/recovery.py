@@ -1,0 +1,149 @@
+"""Recovery of a corrupt document: moved aside, then the newest good backup or the default in its place.
+
+Promise    Only when asked for, only in a turn, and only if the document cannot be read. What was there is kept, byte
+           for byte, under a name that nothing had: `<name>.corrupt-1`, `-2`, and so on. Only what decodes whole may
+           take its place. A reader finds the corrupt document or the restored one, never none.
+Does not   repair, merge or guess.
+Fails by   OSError, ReadOnlyStore, NotARegularFile, CommitUncertain; unless it is the last, the document is untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+from storewriter import _backups
+from storewriter._replace import existing
+from storewriter.codecs import Codec, DecodeError
+from storewriter.storage import FileStorage
+
+__all__ = ["Recovery", "recover"]
+
+
+@attrs.frozen(kw_only=True)
+class Recovery:
+    """What a recovery did. `str()` says it in a sentence."""
+
+    path: str
+    """The store."""
+    outcome: Literal["healthy", "restored", "reset"]
+    """`healthy`: nothing was done. `restored`: a backup took the document's place. `reset`: the default did."""
+    reason: str | None = None
+    """What was wrong with the document; None if it is healthy or there was none."""
+    moved_to: str | None = None
+    """Where the corrupt document is now."""
+    restored_from: str | None = None
+    """The backup whose content the document has now; the backup itself stays."""
+    rejected: tuple[str, ...] = ()
+    """Newer backups that cannot be read either. They stay where they are."""
+
+    def __str__(self) -> str:
+        """What was done, in a sentence."""
+        if self.outcome == "healthy":
+            return f"{self.path} is healthy; nothing was done"
+        done = "holds the default again" if self.restored_from is None else f"was restored from {self.restored_from}"
+        was = f"it was corrupt: {self.reason}" if self.reason is not None else "it was missing"
+        kept = f"; the corrupt document is now {self.moved_to}" if self.moved_to is not None else ""
+        passed_over = f"; not good either: {', '.join(self.rejected)}" if self.rejected else ""
+        return f"{self.path} {done} ({was}{kept}{passed_over})"
+
+
+def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any]) -> Recovery:
+    """Bring a corrupt document's store back to work. Only in the store's turn.
+
+    A store without a document is restored from its newest good backup too; without one, its absence is its default,
+    and it is healthy. Raises OSError (see the module), and whatever `codec.encode` raises for the default.
+    """
+    path = storage.path
+    storage.finish()
+    data = storage.load()
+    reason = _fault(codec, data) if data is not None else None
+    if data is not None and reason is None:
+        return Recovery(path=path, outcome="healthy")
+    source, good, rejected = _newest_good_backup(storage, codec)
+    if data is None and good is None:
+        return Recovery(path=path, outcome="healthy", rejected=rejected)
+    replacement = good if good is not None else codec.encode(default())
+    moved_to = _replace_corrupt(storage, data, replacement)
+    return Recovery(
+        path=path,
+        outcome="reset" if source is None else "restored",
+        reason=reason,
+        moved_to=moved_to,
+        restored_from=source,
+        rejected=rejected,
+    )
+
+
+def _fault(codec: Codec[Any], data: bytes) -> str | None:
+    """What is wrong with a document; None if it decodes."""
+    try:
+        codec.decode(data)
+    except ValueError as error:
+        return error.reason if isinstance(error, DecodeError) else str(error)
+    return None
+
+
+def _newest_good_backup(storage: FileStorage, codec: Codec[Any]) -> tuple[str | None, bytes | None, tuple[str, ...]]:
+    rejected: list[str] = []
+    for name in _backups.backups_of(storage.path, storage.system):
+        data = _read_or_none(storage, name)
+        if data is not None and _fault(codec, data) is None:
+            return name, data, tuple(rejected)
+        rejected.append(name)
+    return None, None, tuple(rejected)
+
+
+def _read_or_none(storage: FileStorage, name: str) -> bytes | None:
+    try:
+        return storage.read(name)
+    except OSError:
+        return None  # an older backup may be readable; this one is reported as rejected
+
+
+def _replace_corrupt(storage: FileStorage, corrupt: bytes | None, replacement: bytes) -> str | None:
+    """Set the corrupt document aside, under a name of its own, and put the replacement in its place."""
+    existing(storage.path, storage.system)  # refuses a read-only one before anything is done
+    aside = None if corrupt is None else _set_aside(storage, corrupt)
+    try:
+        storage.restore(replacement)
+    except OSError:
+        if aside is not None:
+            _remove(storage, aside)
+        raise
+    return aside
+
+
+def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
+    """Give the corrupt document a second name that nothing has; where that cannot be, a copy of it."""
+    number = 1
+    while True:
+        aside = f"{storage.path}.corrupt-{number}"
+        try:
+            if not storage.in_place and _backups.linked(storage.path, aside, storage.system):
+                return aside
+            # Exclusively: link(2) never takes a name that exists, and neither may a copy.
+            fd = storage.system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            code = error.errno or errno.EIO
+            raise OSError(code, f"{error.strerror} (setting the corrupt document aside)", aside) from error
+        storage.system.close(fd)
+        try:
+            storage.write_beside(aside, corrupt)
+        except OSError:
+            _remove(storage, aside)
+            raise
+        return aside
+
+
+def _remove(storage: FileStorage, name: str) -> None:
+    with contextlib.suppress(OSError):  # the error that led here is the one that matters
+        storage.system.unlink(name)
