@@ -21,7 +21,7 @@ from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
-from storewriter import Backoff, Owner
+from storewriter import Backoff, CommitUncertain, Owner
 
 __all__ = ["Claiming"]
 
@@ -56,7 +56,9 @@ class Claiming:
             return self._answer(call, ClaimStatus.IN_FLIGHT, local=mine)
         with self._checking.telling(call):
             try:
-                return await self._take(call, mine)
+                # Within, because a callback that raises ends the claim too: its caller never learns that it has it.
+                with self._checking.telling(call):
+                    return await self._take(call, mine)
             except Exception as error:
                 await self._end(call, mine, ClaimEnd(error=error))
                 raise
@@ -74,7 +76,8 @@ class Claiming:
         try:
             holder = await self._write_down(file, call, mine)
         except UNUSABLE as error:
-            checking.unusable(call, file.path, error)
+            mine.is_written = isinstance(error, CommitUncertain)
+            checking.unusable(call, file.claims_path, error)
             return self._answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
         if holder is not None:
             checking.state.end_claim(mine, ClaimEnd(holder=holder))
@@ -176,8 +179,8 @@ class Claiming:
         """Strike out a claim of anybody: this is how a person frees a key whose owner cannot be judged."""
         key = call.scoped.key
         try:
-            if key in (await file.claims.read()).records:
-                await file.claims.update(lambda book: book.records.pop(key, None), "forget a claim")
+            if (await file.claims.read()).holder(key) is not None:
+                await file.claims.update(lambda book: book.free(key), "forget a claim")
         except UNUSABLE as error:
             self._checking.unusable(call, file.claims_path, error)
 

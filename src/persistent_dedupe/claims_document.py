@@ -1,8 +1,8 @@
 """The open claims of one namespace: a store of its own beside the keys, so that their file keeps its format.
 
-Promise    What cannot be read as a claim is kept as it is and counts as a claim of an unknown owner: no key is handed
-           out twice because a record is odd.
-Format     {"version": 1, "claims": {key: {"token", "since_ms", "owner": {...}}}}; another version is refused.
+Promise    What cannot be read as a claim is kept as it is and counts as a claim of an unknown owner: no key is
+           handed out twice because a record is odd. What a later version has written is neither read nor changed.
+Format     {"version": 1, "claims": {key: {"token", "since_ms", "owner": {...}}}}
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 import attrs
 
 from persistent_dedupe.results import OpenClaim
-from storewriter import Owner
+from storewriter import Owner, StoreWriterError
 from storewriter.codecs import DecodeError, JsonCodec
 
 __all__ = ["ClaimBook", "ClaimsCodec"]
@@ -21,53 +21,76 @@ __all__ = ["ClaimBook", "ClaimsCodec"]
 VERSION = 1
 
 
+def _empty() -> dict[str, Any]:
+    return {"version": VERSION, "claims": {}}
+
+
 @attrs.define
 class ClaimBook:
-    """The claims of one namespace, each as it is written."""
+    """The claims of one namespace, each as it is written.
 
-    records: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    Every method raises StoreWriterError if a later version of this code has written them.
+    """
+
+    content: dict[str, Any] = attrs.field(factory=_empty)
+    foreign: bytes | None = None
+    """The file as it is, if it is of a later version."""
 
     def holder(self, key: str) -> OpenClaim | None:
         """Who claims the key, if anybody does."""
-        return _claim(key, self.records[key]) if key in self.records else None
+        records = self._records()
+        return _claim(key, records[key]) if key in records else None
+
+    def claims(self) -> list[OpenClaim]:
+        """All of them, oldest first."""
+        claims = [_claim(key, record) for key, record in self._records().items()]
+        return sorted(claims, key=lambda claim: claim.since)
 
     def add(self, claim: OpenClaim) -> None:
         """Write a claim down."""
-        self.records[claim.key] = _record(claim)
+        self._records()[claim.key] = _record(claim)
 
     def remove(self, key: str, token: str) -> bool:
         """Strike this claim out; another claim of the same key stays. Whether it was there."""
         holder = self.holder(key)
         if holder is None or holder.token != token:
             return False
-        del self.records[key]
+        del self._records()[key]
         return True
 
-    def claims(self) -> list[OpenClaim]:
-        """All of them, oldest first."""
-        return sorted(
-            (_claim(key, record) for key, record in self.records.items()), key=lambda claim: claim.since
-        )
+    def free(self, key: str) -> None:
+        """Strike out whatever claim there is on the key."""
+        self._records().pop(key, None)
+
+    def _records(self) -> dict[str, Any]:
+        if self.foreign is not None:
+            version = self.content["version"]
+            msg = f"the claims are of version {version}, this code knows version {VERSION}: upgrade it"
+            raise StoreWriterError(msg)
+        return cast("dict[str, Any]", self.content["claims"])
 
 
 @attrs.frozen
 class ClaimsCodec:
     """`storewriter` codec of a claims file."""
 
-    _json: JsonCodec = JsonCodec(shape=dict, indent=2)
+    _json: JsonCodec = attrs.field(default=JsonCodec(shape=dict, indent=2))
 
     def encode(self, state: ClaimBook) -> bytes:
         """The claims as bytes."""
-        return self._json.encode({"version": VERSION, "claims": state.records})
+        return self._json.encode(state.content) if state.foreign is None else state.foreign
 
     def decode(self, data: bytes) -> ClaimBook:
-        """The claims in these bytes. Raises DecodeError for anything but a claims file of our version."""
-        found = cast("dict[str, Any]", self._json.decode(data))
-        records = found.get("claims")
-        if found.get("version") != VERSION or not isinstance(records, dict):
-            msg = f"not a claims file of version {VERSION}"
+        """The claims in these bytes. Raises DecodeError for anything but a file of claims."""
+        content = cast("dict[str, Any]", self._json.decode(data))
+        version = content.get("version")
+        is_versioned = type(version) is int and version >= VERSION
+        if is_versioned and version != VERSION:
+            return ClaimBook(content, foreign=data)
+        if not is_versioned or not isinstance(content.get("claims"), dict):
+            msg = "not a file of claims"
             raise DecodeError(msg, position=0)
-        return ClaimBook(cast("dict[str, Any]", records))
+        return ClaimBook(content)
 
 
 def _record(claim: OpenClaim) -> dict[str, Any]:

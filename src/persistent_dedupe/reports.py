@@ -87,7 +87,7 @@ class Reports:
             self.count("lock_timeouts")
         if isinstance(error, StoreCorrupt):
             self.count("bad_files")
-        self._log_once(path, type(error).__name__, "%s", error)
+        self._log_once(path, type(error).__name__, "%s: %s", path, error)
 
     def moved_aside(self, path: Path, aside: Path) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from persistent_dedupe import AsyncPersistentDedupe, DedupeOptions, PersistentDedupe
 from persistent_dedupe.port import run_here
+from storewriter.locks import Hold, InProcess
 
 NOW = 1899374400.0
 """The moment at which the fixtures were taken, in seconds since the epoch."""
@@ -151,3 +154,53 @@ def start_child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 @pytest.fixture
 def fixtures() -> Path:
     return Path(__file__).with_name("fixtures")
+
+
+@attrs.define(eq=False)
+class Gate:
+    """A lock strategy whose commits can be held up, or made to fail, from a test."""
+
+    name: str = "gate"
+    is_quick: bool = True
+    saving: threading.Event = attrs.field(factory=threading.Event)
+    """Set when a save has begun."""
+    open: threading.Event = attrs.field(factory=threading.Event)
+    """Saves wait until this is set."""
+    before: list[Exception] = attrs.field(factory=list)
+    """Errors that the next saves meet, one each."""
+    after: list[Exception] = attrs.field(factory=list)
+    """Errors that the next saves meet once the document is in place."""
+
+    def attempt(self, path: str, label: str | None) -> Hold:
+        return GatedHold(self, InProcess().attempt(path, label))
+
+    def owner(self, path: str) -> None:
+        return None
+
+    @contextlib.contextmanager
+    def fence(self, inner: Hold) -> Iterator[None]:
+        self.saving.set()
+        assert self.open.wait(20)
+        if self.before:
+            raise self.before.pop(0)
+        with inner.fence():
+            yield
+        if self.after:
+            raise self.after.pop(0)
+
+
+class GatedHold:
+    def __init__(self, gate: Gate, inner: Hold) -> None:
+        self._gate = gate
+        self.may_pass, self.check, self.describe, self.release = (
+            inner.may_pass,
+            inner.check,
+            inner.describe,
+            inner.release,
+        )
+        self.fence = lambda: gate.fence(inner)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()

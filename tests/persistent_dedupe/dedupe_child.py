@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -35,6 +36,21 @@ def commit(dedupe: PersistentDedupe, key: str) -> bool:
 def release(dedupe: PersistentDedupe, key: str) -> bool:
     dedupe.release(key)
     return True
+
+
+def fork(dedupe: PersistentDedupe, key: str) -> list[str]:
+    """What a forked child of this process is told about a key that this process has claimed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        answers = [dedupe.claim(key).status.value, str(dedupe.memory_size), str(bool(dedupe.check_and_record("c")))]
+        os.write(writing, json.dumps(answers).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        answers = json.load(pipe)
+    os.waitpid(pid, 0)
+    return answers  # type: ignore[no-any-return]
 
 
 def hold(dedupe: PersistentDedupe) -> str:
@@ -73,6 +89,7 @@ COMMANDS: dict[str, Any] = {
     "claim": claim,
     "commit": commit,
     "release": release,
+    "fork": fork,
     "hold": hold,
     "race": race,
 }
