@@ -2,14 +2,12 @@
 
 Promise    Errors are one message on the error stream, never a traceback, and an exit code that a script can rely on.
 Exit codes 0 done; 1 the command says no (see its help); 2 usage; 3 a store could not be read or written; 4 the lock
-           was not obtained in time; 130 interrupted.
+           was not obtained in time; 130 interrupted; 141 the output's reader has gone.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,11 +31,13 @@ Exit codes:
   3    a store could not be read or written; it is as it was
   4    the lock was not obtained in time; nothing was written
   130  interrupted
+  141  nobody read the output to its end (as in `storewriter demo | head`)
 """
 
 EXIT_STORE = 3
 EXIT_LOCK = 4
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 
 
 class _LazyGroup(click.Group):
@@ -75,11 +75,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except LockTimeout as error:
         return _fail(error, EXIT_LOCK)
-    except BrokenPipeError:
-        # The reader of our output has seen enough (`storewriter demo | head`): nothing is wrong, and nothing more may
-        # be written, not even by the interpreter's flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as leaving:
+        # How click and rich leave when the reader of our output has gone, which must not look like "no".
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return EXIT_UNREAD
+        raise
     except (StoreWriterError, OSError) as error:
         return _fail(error, EXIT_STORE)
     return outcome if isinstance(outcome, int) else 0

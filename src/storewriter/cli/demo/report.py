@@ -62,7 +62,7 @@ class Report:
             table.add_column(heading, justify="left" if heading in ("setting", "") else "right")
         for run in runs:
             table.add_row(
-                run.setting,
+                f"two {run.setting}",
                 run.side,
                 Text(f"{run.losing} of {len(run.trials)}", style=_style(run)),
                 str(run.acknowledged),

@@ -1,0 +1,85 @@
+"""The `storewriter` command as a person or a script meets it: help, version, exit codes, life without its extra."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import storewriter
+
+SOURCES = Path(storewriter.__file__).parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "storewriter", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_lists_the_commands_and_the_exit_codes() -> None:
+    done = run("--help")
+
+    assert done.returncode == 0
+    assert "demo" in done.stdout
+    assert "3    a store could not be read or written; it is as it was" in done.stdout
+
+
+def test_version_is_that_of_the_package() -> None:
+    done = run("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"storewriter {importlib.metadata.version('storewriter')}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("no-such-command",), ("demo", "--trials", "0"), ("demo", "--no-such-option")]
+)
+def test_wrong_usage_ends_with_2_and_says_why_on_the_error_stream(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Usage: storewriter" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_usage_errors_do_not_import_the_commands() -> None:
+    probe = "import sys; from storewriter.cli import run; run(['--version']); print('rich' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_without_its_extra_the_command_says_in_one_line_what_to_install(tmp_path: Path) -> None:
+    everything = Path(sysconfig.get_paths()["purelib"])
+    for installed in everything.iterdir():
+        if not installed.name.startswith(("click", "rich")):
+            (tmp_path / installed.name).symlink_to(installed)
+    # -S: the real site-packages stay out of sight.
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCES}{os.pathsep}{tmp_path}"}
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "storewriter", "demo"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "storewriter: the command line is not installed; run: pip install 'storewriter[cli]'\n"
+
+
+def test_the_library_itself_needs_neither_click_nor_rich(tmp_path: Path) -> None:
+    probe = "import sys; sys.modules.update(click=None, rich=None); import storewriter, commitments; print('fine')"
+
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("fine\n", "")
