@@ -4,15 +4,17 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 
 import fasteners
 import portalocker
 from filelock import AsyncFileLock, FileLock, SoftFileLease, SoftFileLock
 
-from benchmarks.peers.reference import ReferenceLock
+from benchmarks.peers.reference import ReferenceLock, pause
 from storewriter.cli.bench.contender import AsyncUpdate, Contender, TakeTurn, Target, Update
 from storewriter.cli.bench.document import plain_update
 
@@ -129,6 +131,31 @@ def flock(path: Path) -> TakeTurn:
             os.close(descriptor)
 
     return turn
+
+
+def _backoff(path: Path) -> TakeTurn:
+    """A flock that is tried again after the reference's pauses, but without giving up."""
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        descriptor = os.open(sidecar(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _retry(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+    return turn
+
+
+def _retry(descriptor: int) -> None:
+    for attempt in count():
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause(attempt))
+        else:
+            return
 
 
 class _KeptFlock:
@@ -255,6 +282,13 @@ LOCKS = (
         only=LOCK_ONLY,
         updates=in_turn(flock),
         turns=flock,
+    ),
+    Contender(
+        name="backoff",
+        about="a flock retried with backoff, 8 ms x 1.35 up to 180 ms, until it is free",
+        only=LOCK_ONLY,
+        updates=in_turn(_backoff),
+        turns=_backoff,
     ),
     Contender(
         name="bare-flock-kept",

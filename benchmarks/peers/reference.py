@@ -27,7 +27,7 @@ class ReferenceLock:
             if self._created() or (self._reclaimed() and self._created()):
                 return
             if attempt < RETRIES:
-                time.sleep(_pause(attempt))
+                time.sleep(pause(attempt))
         raise TimeoutError("file lock timeout")
 
     def __exit__(self, *_: object) -> None:
@@ -53,8 +53,10 @@ class ReferenceLock:
         return stale
 
 
-def _pause(attempt: int) -> float:
-    return min(LONGEST, SHORTEST * FACTOR**attempt * random.uniform(1.0, 2.0))
+def pause(attempt: int) -> float:
+    """Seconds to sleep after the attempt of that number, counted from 0."""
+    grown = SHORTEST * FACTOR ** min(attempt, 100)  # beyond, a float may overflow, and LONGEST decides anyway
+    return min(LONGEST, grown * random.uniform(1.0, 2.0))
 
 
 def _stale(content: str, seen: os.stat_result) -> bool:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -88,6 +89,7 @@ def _measured(step: Step, setting: Setting, folder: Path, worker: "_Worker") -> 
         "seconds": step.seconds,
         "seed": setting.seed + step.round,
     }
+    began = time.monotonic()
     answer = _without_path(worker.answer(json.dumps(request), step.seconds + PATIENCE), folder)
     outcome = outcome_from(answer["outcome"]) if "outcome" in answer else None
     if outcome is not None and step.round:
@@ -98,6 +100,7 @@ def _measured(step: Step, setting: Setting, folder: Path, worker: "_Worker") -> 
         round=step.round,
         outcome=outcome,
         failure=answer.get("failure"),
+        took=round(time.monotonic() - began, 3),
     )
 
 

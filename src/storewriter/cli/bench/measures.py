@@ -111,12 +111,10 @@ def _wait_metrics(ordered: Sequence[int]) -> dict[str, float]:
 
 
 def _stalls(sightings: Sequence[team.Sighting]) -> dict[str, float]:
-    loops = [(each.first_stall, each.loop_stall) for each in sightings]
-    first = [stall for stall, _ in loops if stall is not None]
-    later = [stall for _, stall in loops if stall is not None]
-    if not later:
-        return {}
-    return {"first_stall": max(first, default=0) / 1e9, "loop_stall": max(later) / 1e9}
+    first = [each.first_stall for each in sightings if each.first_stall is not None]
+    later = [each.loop_stall for each in sightings if each.loop_stall is not None]
+    stalls = {"first_stall": first, "loop_stall": later}
+    return {name: max(seen) / 1e9 for name, seen in stalls.items() if seen}
 
 
 def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]]:
@@ -132,9 +130,7 @@ def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]
     ]
 
 
-def _verified(
-    outcome: Outcome, sightings: Sequence[team.Sighting], contender: Contender, path: Path
-) -> Outcome:
+def _verified(outcome: Outcome, sightings: Sequence[team.Sighting], contender: Contender, path: Path) -> Outcome:
     """Count again what is in the document."""
     acknowledged = round(outcome.metrics["acknowledged"])
     try:
@@ -299,9 +295,7 @@ class _Footprint:
     def now(cls) -> "_Footprint":
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return cls(
-            pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count()
-        )
+        return cls(pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count())
 
 
 def _idle(task: Task) -> Outcome:

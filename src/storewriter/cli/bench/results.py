@@ -38,6 +38,8 @@ class Measurement:
     outcome: Outcome | None
     """None if it failed."""
     failure: str | None = None
+    took: float = 0.0
+    """Seconds, with everything around it."""
 
 
 @attrs.frozen

@@ -30,9 +30,7 @@ def strategy(lock: str, about: str, *, across_processes: bool = True) -> Contend
     """Build the contender that uses the lock strategy of that name in all three public ways."""
 
     def updates(target: Target) -> Callable[[], Update]:
-        store: Store[State] = Store(
-            target.path, durability=_durability(target), queue=PerStoreWriterQueue(lock=lock)
-        )
+        store: Store[State] = Store(target.path, durability=_durability(target), queue=PerStoreWriterQueue(lock=lock))
 
         def update() -> None:
             store.update(bump)
@@ -66,7 +64,17 @@ def strategy(lock: str, about: str, *, across_processes: bool = True) -> Contend
         async_updates=async_updates,
         turns=turns,
         async_turns=async_turns,
+        missing=lambda: _refusal(lock),
     )
+
+
+def _refusal(lock: str) -> str | None:
+    """Say why the queue does not take a lock strategy of that name."""
+    try:
+        PerStoreWriterQueue(lock=lock)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 STRATEGIES = table(

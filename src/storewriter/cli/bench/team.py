@@ -95,9 +95,7 @@ def start(job: Job, mode: Mode) -> Member:
     return ForkedMember.start(job, mode)
 
 
-def measure_together(
-    job: Job, mode: Mode, processes: int, seconds: float, limit: int | None
-) -> list[Sighting]:
+def measure_together(job: Job, mode: Mode, processes: int, seconds: float, limit: int | None) -> list[Sighting]:
     """Let `processes` members call in the same window, and gather what they saw."""
     members = [start(job, mode) for _ in range(processes)]
     for member in members:

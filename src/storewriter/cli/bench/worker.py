@@ -1,7 +1,7 @@
 """Measures on request, each time in a forked process of its own.
 
-`python -m storewriter.cli.bench.worker package.module:TABLE`, started by `conduct`. It reads one request a line
-from standard input and answers each with one line on standard output. This process only forks: it imports the
+`python -m storewriter.cli.bench.worker package.module:TABLE`, started by `conduct`. It reads one request a
+line from standard input and answers each with one line on standard output. This process only forks: it imports the
 contenders once and starts no thread, so every measurement begins in the same clean state.
 """
 

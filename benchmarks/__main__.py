@@ -1,0 +1,115 @@
+"""`python -m benchmarks`: measure, report, compare."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from storewriter.cli.bench.results import load, save
+from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
+
+REPOSITORY = Path(__file__).parent.parent
+LOCAL = REPOSITORY / "benchmarks" / "results" / "local"
+"""Runs of this machine; git ignores them."""
+LATEST = LOCAL / "latest.json"
+REPORT = LOCAL / "report.html"
+
+existing = click.Path(exists=True, dir_okay=False, path_type=Path)
+anywhere = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure storewriter beside what its users would pick instead."""
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="About three minutes: fewer scenarios, shorter measurements.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often everything is measured  [5; quick: 2]")
+@click.option("-s", "--scenario", "families", multiple=True, help="Such as S5 or 'S5 8 processes'; repeatable.")
+@click.option("-c", "--contender", "contenders", multiple=True, help="Such as filelock; repeatable.")
+@click.option("--seed", default=0, show_default=True, help="Of the order in which contenders come.")
+@click.option("--folder", type=anywhere, help="On the file system to measure  [below benchmarks/results/local]")
+@click.option("-o", "--output", type=anywhere, default=LATEST, help="[benchmarks/results/local/latest.json]")
+def run(
+    *, quick: bool, rounds: int | None, families: tuple[str, ...], contenders: tuple[str, ...], seed: int,
+    folder: Path | None, output: Path,
+) -> None:  # fmt: skip
+    """Measure, and keep what was found out as JSON."""
+    from benchmarks.run import Choice, run
+
+    choice = Choice(
+        quick=quick, rounds=rounds or (2 if quick else 5), families=families, contenders=contenders, seed=seed
+    )
+    if not choice.scenarios():
+        raise click.UsageError("no such scenario; see `python -m benchmarks list`")
+    parent = folder or LOCAL
+    for needed in (parent, output.parent):
+        needed.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stores-", dir=parent) as stores:
+        try:
+            found = run(choice, Path(stores))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    save(found, output)
+    click.echo(f"written: {output}")
+
+
+@main.command()
+@click.argument("run", type=existing, default=LATEST)
+@click.option("--html", type=anywhere, default=REPORT, help="[benchmarks/results/local/report.html]")
+@click.option("--publish", is_flag=True, help="Also refresh docs/benchmarks/*.svg and the tables of the README.")
+def report(run: Path, *, html: Path, publish: bool) -> None:
+    """Show a run: tables, an interactive page, and pictures for the documentation."""
+    from benchmarks.report.page import write_page
+    from benchmarks.report.publish import publish as refresh
+    from benchmarks.report.terminal import print_report
+
+    found = load(run)
+    print_report(found)
+    write_page(found, html)
+    click.echo(f"written: {html}")
+    if publish:
+        for path in refresh(found, REPOSITORY):
+            click.echo(f"written: {path.relative_to(REPOSITORY)}")
+
+
+@main.command("list")
+def list_() -> None:
+    """List scenarios and contenders."""
+    from benchmarks.contenders import CONTENDERS
+
+    for family, title in FAMILIES.items():
+        click.secho(f"{family:4}{title}", bold=True)
+        for scenario in SCENARIOS.values():
+            if scenario.family == family:
+                names = [name for name, contender in CONTENDERS.items() if scenario.suits(contender)]
+                click.echo(f"    {scenario.key}{' (quick)' if scenario.quick else ''}: {', '.join(names)}")
+    for name, contender in CONTENDERS.items():
+        click.echo(f"{name:22}{contender.about}")
+
+
+@main.command()
+@click.argument("before", type=existing)
+@click.argument("after", type=existing)
+@click.option("--absolute", is_flag=True, help="Compare figures as they are, not as ratios to a baseline.")
+def compare(before: Path, after: Path, *, absolute: bool) -> None:
+    """Tell real changes between two runs (or two instruction counts) from noise."""
+    from benchmarks.compare import main as compare_runs
+
+    raise SystemExit(compare_runs([str(before), str(after), *(["--absolute"] if absolute else [])]))
+
+
+@main.command()
+@click.option("-o", "--output", type=anywhere, default=LOCAL / "instructions.json")
+def instructions(output: Path) -> None:
+    """Count instructions with callgrind: a figure that does not depend on the machine's mood."""
+    from benchmarks.instructions import measure_instructions
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    measure_instructions(output)
+    click.echo(f"written: {output}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,11 @@
+"""What a run is shown as.
+
+`wording`   numbers as people read them
+`tables`    one table a scenario, with its ratios to a named baseline
+`targets`   what storewriter promises, checked against the run
+`charts`    what is drawn, without saying with what
+`page`      all of it in one interactive page that needs nothing else
+`pictures`  the same charts as SVG
+`publish`   the pictures and tables that documentation and README show
+`terminal`  the tables as text
+"""

@@ -1,0 +1,120 @@
+"""The charts as SVG, for pages that cannot run scripts."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from benchmarks.report.charts import Bars, Chart, Lines, Shares, Timeline
+from benchmarks.report.colours import BY_KIND, colour
+from benchmarks.report.wording import duration
+
+mpl.use("svg")
+
+STYLE = {
+    "svg.hashsalt": "storewriter",  # the same run gives the same bytes
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+}
+WIDTH = 8.0
+"""Inches."""
+
+
+def write_picture(chart: Chart, path: Path) -> None:
+    """Draw one chart as SVG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        figure = DRAW[type(chart)](chart)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, transparent=False)
+
+
+def _figure(chart: Chart, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(chart.title)
+    return figure, axes
+
+
+def _bars(chart: Bars) -> Figure:
+    figure, axes = _figure(chart, 0.9 + 0.24 * len(chart.bars))
+    places = range(len(chart.bars), 0, -1)  # the best one on top
+    values = [bar.value for bar in chart.bars]
+    spread = [
+        [bar.value - bar.low for bar in chart.bars],
+        [bar.high - bar.value for bar in chart.bars],
+    ]
+    axes.barh(
+        places, values, xerr=spread, height=0.7, color=[BY_KIND[bar.kind] for bar in chart.bars],
+        error_kw={"elinewidth": 0.8, "ecolor": "#495057"},
+    )  # fmt: skip
+    axes.set_yticks(places, [bar.name for bar in chart.bars])
+    axes.set_xlabel(chart.axis)
+    if chart.log:
+        axes.set_xscale("log")
+    for place, bar in zip(places, chart.bars, strict=True):
+        axes.annotate(bar.label, (bar.high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.margins(x=0.15)
+    return figure
+
+
+def _lines(chart: Lines) -> Figure:
+    figure, axes = _figure(chart, 4.2)
+    for line in chart.lines:
+        axes.plot(
+            line.x, line.y, label=line.name, color=colour(line.name), lw=2.5 if line.kind == "ours" else 1.1,
+            ls="--" if line.kind == "limit" else "-", marker="o" if chart.log_x else None, ms=3,
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+    if chart.log_x:
+        axes.set_xscale("log")
+    positions, names = zip(*chart.ticks, strict=True)
+    axes.set_xticks(positions, names)
+    axes.minorticks_off()
+    axes.set_xlabel(chart.x_axis)
+    axes.set_ylabel(chart.y_axis.replace("seconds", "time"))
+    axes.grid(axis="y", color="#e9ecef")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    return figure
+
+
+def _shares(chart: Shares) -> Figure:
+    figure, axes = _figure(chart, 0.9 + 0.24 * len(chart.groups))
+    places = range(len(chart.groups), 0, -1)
+    for place, group in zip(places, chart.groups, strict=True):
+        axes.plot(group.shares, [place] * len(group.shares), "o", color=BY_KIND[group.kind], alpha=0.55, ms=5, mew=0)
+    axes.axvline(1, color="#2f9e44", ls=":", lw=1)
+    axes.set_yticks(places, [group.name for group in chart.groups])
+    axes.set_xlim(left=-0.05)
+    axes.set_xlabel(chart.axis)
+    return figure
+
+
+def _timeline(chart: Timeline) -> Figure:
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.9 * len(chart.panels)), layout="constrained")
+    rows = figure.subplots(len(chart.panels), sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(rows, chart.panels, strict=True):
+        for number, lane in enumerate(panel.lanes, start=1):
+            axes.broken_barh(
+                [(entered, left - entered) for entered, left in lane], (number - 0.4, 0.8), color=colour(panel.name)
+            )
+        axes.set_title(panel.name)
+        axes.set_yticks(range(1, len(panel.lanes) + 1))
+        axes.set_ylabel("process")
+    rows[-1].set_xlabel(chart.axis)
+    return figure
+
+
+DRAW: Mapping[type, Callable[[Any], Figure]] = {
+    Bars: _bars, Lines: _lines, Shares: _shares, Timeline: _timeline,
+}  # fmt: skip

@@ -1,0 +1,98 @@
+"""Conduct a run: choose what to measure, show how far it is, and keep what was found out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.peers.node import node_version
+from storewriter.cli.bench.conduct import Setting, Step, conduct, plan
+from storewriter.cli.bench.contender import Contender
+from storewriter.cli.bench.machine import describe
+from storewriter.cli.bench.results import Measurement, Run, Skipped
+from storewriter.cli.bench.scenarios import SCENARIOS, Scenario
+
+TABLE = "benchmarks.contenders:CONTENDERS"
+PACKAGES = (
+    *("storewriter", "filelock", "anyio", "orjson"),
+    *("portalocker", "fasteners", "diskcache", "sqlitedict", "tinydb"),
+)
+
+QUICK_SHARE = 0.2
+"""A measurement of a quick run lasts this share of its time in a full one."""
+QUICK_STORES = 2_000
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """What to measure."""
+
+    quick: bool
+    rounds: int
+    families: Sequence[str] = ()
+    """Such as S1, or beginnings of keys such as `S5 8 processes`; empty: all."""
+    contenders: Sequence[str] = ()
+    """Names; empty: all."""
+    seed: int = 0
+
+    def scenarios(self) -> list[Scenario]:
+        """The chosen rows of the table, smaller for a quick run."""
+        chosen = [scenario for scenario in SCENARIOS.values() if self._has(scenario)]
+        if not self.quick:
+            return chosen
+        return [attrs.evolve(each, stores=min(each.stores, QUICK_STORES)) for each in chosen if each.quick]
+
+    def seconds(self, scenario: Scenario) -> float:
+        """How long one measurement lasts."""
+        return scenario.seconds * (QUICK_SHARE if self.quick else 1.0)
+
+    def _has(self, scenario: Scenario) -> bool:
+        names = [f"{family} " for family in self.families]
+        return not names or any(f"{scenario.key} ".startswith(name) for name in names)
+
+
+def available(names: Sequence[str]) -> tuple[list[Contender], list[Skipped]]:
+    """The chosen contenders that can run here, and why the others cannot."""
+    unknown = set(names) - CONTENDERS.keys()
+    if unknown:
+        raise ValueError(f"no such contender: {', '.join(sorted(unknown))}")
+    chosen = [contender for name, contender in CONTENDERS.items() if not names or name in names]
+    skipped = [Skipped(each.name, reason) for each in chosen if (reason := each.missing()) is not None]
+    absent = {each.contender for each in skipped}
+    return [contender for contender in chosen if contender.name not in absent], skipped
+
+
+def run(choice: Choice, folder: Path) -> Run:
+    """Measure below `folder`; interrupted by Ctrl-C, keep what has been measured so far."""
+    contenders, skipped = available(choice.contenders)
+    steps = plan(choice.scenarios(), contenders, rounds=choice.rounds, seconds=choice.seconds, seed=choice.seed)
+    measurements: list[Measurement] = []
+    finished = False
+    try:
+        for measurement in _shown(steps, Setting(table=TABLE, folder=folder, seed=choice.seed)):
+            measurements.append(measurement)  # noqa: PERF402 - an interruption keeps those before it
+        finished = True
+    except KeyboardInterrupt:
+        print(f"interrupted: {len(measurements)} of {len(steps)} measurements are kept")
+    settings = {
+        **attrs.asdict(choice),
+        "finished": finished,
+        "contenders": [contender.name for contender in contenders],
+        "scenarios": list(dict.fromkeys(step.scenario.key for step in steps)),
+    }
+    machine = {**describe(folder, PACKAGES), "node": node_version()}
+    return Run(machine=machine, settings=settings, measurements=measurements, skipped=skipped)
+
+
+def _shown(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=len(steps))
+        for step, measurement in zip(steps, conduct(steps, setting), strict=True):
+            what = f"{step.scenario.key}: {step.contender.name}"
+            progress.update(task, advance=1, description=what)
+            if measurement.failure:
+                progress.print(f"{what} failed: {measurement.failure}")
+            yield measurement
