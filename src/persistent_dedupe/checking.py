@@ -177,9 +177,7 @@ class Checking:
             return self._unrecorded(call, check, error, time.monotonic() - started)
         return self._recorded(file, call, found, time.monotonic() - started)
 
-    async def _record(
-        self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None
-    ) -> Found:
+    async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Found:
         await self._sweep(file)
         key, now, window, limit = call.scoped.key, call.now, self.window, self.options.file_limit
 
@@ -195,9 +193,7 @@ class Checking:
             check.decided, check.seen_at = None, seen_at
             return Found(False, window.believed(seen_at, now), Pruned(), document.oddities)
 
-        return await self.repairing(
-            call, file.path, decode, lambda: file.keys.update(record, f"check {key[:40]!r}")
-        )
+        return await self.repairing(call, file.path, decode, lambda: file.keys.update(record, f"check {key[:40]!r}"))
 
     def _recorded(self, file: NamespaceFile, call: Call, found: Found, took: float) -> CheckResult:
         state, path, pruned = self.state, str(file.path), found.pruned
@@ -205,13 +201,9 @@ class Checking:
         reports = state.reports
         reports.count("new" if found.is_new else "duplicates")
         reports.oddities(path, found.oddities)
-        reports.unexpected(
-            path, "evicted", pruned.evicted, "%d keys had not expired and were pushed out of %s"
-        )
+        reports.unexpected(path, "evicted", pruned.evicted, "%d keys had not expired and were pushed out of %s")
         reports.unexpected(path, "ahead", pruned.ahead, "%d times too far ahead were set to now in %s")
-        return CheckResult(
-            is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took
-        )
+        return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
     def _unrecorded(self, call: Call, check: RunningCheck, error: Exception, took: float) -> CheckResult:
         """Failing open: new, and in memory at least, unless the file that could not be flushed says otherwise."""
@@ -219,9 +211,7 @@ class Checking:
         if isinstance(error, CommitUncertain) and check.seen_at is not None:
             state.remember(call.scoped, check.seen_at, call.now)
             state.reports.count("duplicates")
-            return CheckResult(
-                is_new=False, recorded=False, seen_at=check.seen_at / 1000, error=error, took=took
-            )
+            return CheckResult(is_new=False, recorded=False, seen_at=check.seen_at / 1000, error=error, took=took)
         state.remember(call.scoped, call.now, call.now)
         state.reports.count("new", "unrecorded")
         return CheckResult(is_new=True, recorded=False, seen_at=call.now / 1000, error=error, took=took)

@@ -120,9 +120,7 @@ class Claiming:
         async def attempt() -> Taken:
             # Judged before the update, whose function must do nothing but change the state.
             gone = [other for other in self._judged(await file.claims.read(), call.now) if other.gone]
-            return await file.claims.update(
-                lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}"
-            )
+            return await file.claims.update(lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}")
 
         taken = await self._checking.repairing(call, file.claims_path, ClaimsCodec().decode, attempt)
         self._checking.state.reports.count("reclaimed", by=taken.reclaimed)

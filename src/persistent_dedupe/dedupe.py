@@ -34,9 +34,7 @@ class _Face:
         self.options = options
         """What this object was told at its construction."""
 
-    def _call(
-        self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None
-    ) -> Call:
+    def _call(self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None) -> Call:
         return self._checking.call(key, namespace, now, on_error)
 
     def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
@@ -270,9 +268,7 @@ class AsyncPersistentDedupe(_Face):
         """See `PersistentDedupe.warmup`."""
         return await self._checking.warmup(self._quiet_call(namespace, now, on_disk_error))
 
-    async def forget(
-        self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None
-    ) -> bool:
+    async def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """See `PersistentDedupe.forget`."""
         return await self._claiming.forget(self._call(key, namespace, None, on_disk_error))
 
@@ -313,9 +309,7 @@ class AsyncPersistentDedupe(_Face):
         """See `PersistentDedupe.commit`."""
         return await self._claiming.commit(self._call(key, namespace, now, on_disk_error))
 
-    async def release(
-        self, key: str, *, namespace: str | None = None, error: Exception | None = None
-    ) -> None:
+    async def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
         """See `PersistentDedupe.release`. A cancellation does not keep the claim open."""
         await self._claiming.release(self._call(key, namespace), error)
 
@@ -331,9 +325,7 @@ class AsyncPersistentDedupe(_Face):
             yield claim
         except BaseException as error:
             if claim:
-                await self.release(
-                    key, namespace=namespace, error=error if isinstance(error, Exception) else None
-                )
+                await self.release(key, namespace=namespace, error=error if isinstance(error, Exception) else None)
             raise
         if claim:
             await self.commit(key, namespace=namespace)

@@ -2,15 +2,17 @@
 
 Promise    An entry that is not a time of a plain key is carried along exactly as it was written, and never matched,
            until its key is recorded for the first time.
-How        Times in a dict, in file order. Who prunes first builds a heap of (time, order, key) beside it; items that
-           the dict contradicts are skipped, so that pruning costs what it removes and not the whole document.
+How        Times in a dict, in file order. The first pruning builds a heap of (time, order, key) beside it; items
+           that the dict contradicts are skipped, so that pruning costs what it removes, not the whole document.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
+import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
@@ -69,17 +71,21 @@ class Document:
     source: bytes | None = None
     """The bytes that hold exactly this document; None once it has changed."""
     _ages: list[Age] | None = None
-    # Invariant: if there are ages, every item of `times` is among them, and `_latest` is at least its time.
+    # Invariant: if there are ages, every item of `times` is among them.
     _order: int = 0
-    _latest: float = 0.0
+    _span: tuple[float, float] | None = None
+    # Invariant: if there is a span, all of `times` lies within it.
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
         """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""
         self.times.pop(key, None)
         self.kept = tuple(entry for entry in self.kept if entry.key != key)
         ahead = self._pull_back(now, window)
-        expired = self._drop_oldest(lambda seen_at: not window.is_recent(seen_at, now))
-        evicted = self._drop_oldest(lambda _: len(self.times) >= limit)
+        expired = evicted = 0
+        if not window.is_recent(self._bounds()[0], now):
+            expired = self._drop_oldest(lambda seen_at: not window.is_recent(seen_at, now))
+        if len(self.times) >= limit:
+            evicted = self._drop_oldest(lambda _: len(self.times) >= limit)
         self._add(key, now)
         return Pruned(expired, evicted, ahead)
 
@@ -96,24 +102,30 @@ class Document:
         self.source = None
         return True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Document:
-        """A copy; the heap is built again when somebody prunes it, which may be never."""
-        return Document(self.times.copy(), self.kept, self.oddities, self.source)
-
     def _add(self, key: str, now: float) -> None:
+        oldest, latest = self._bounds()
         self.times[key] = now
         self.source = None
-        heapq.heappush(self._heap(), (now, self._order, key))
-        self._order += 1
-        self._latest = max(self._latest, now)
+        self._span = (min(oldest, now), max(latest, now))
+        if self._ages is not None:
+            heapq.heappush(self._ages, (now, self._order, key))
+            self._order += 1
+            # Forgotten keys leave their items behind; past twice the size a fresh heap is cheaper than these.
+            if len(self._ages) > 2 * len(self.times) + 64:
+                self._ages = None
 
     def _changed(self) -> None:
-        self.source = None
-        self._ages = None
+        self.source = self._ages = self._span = None
+
+    def _bounds(self) -> tuple[float, float]:
+        """No time is before the first nor after the second."""
+        if self._span is None:
+            times = self.times.values()
+            self._span = (min(times, default=math.inf), max(times, default=0.0))
+        return self._span
 
     def _pull_back(self, now: float, window: Window) -> int:
-        self._heap()
-        if not window.is_ahead(self._latest, now):
+        if not window.is_ahead(self._bounds()[1], now):
             return 0
         ahead = [key for key, seen_at in self.times.items() if window.is_ahead(seen_at, now)]
         self.times.update(dict.fromkeys(ahead, now))
@@ -132,15 +144,12 @@ class Document:
             if not outdated:
                 del self.times[key]
                 dropped += 1
+        self._span = (heap[0][0] if heap else math.inf, self._bounds()[1])
         return dropped
 
     def _heap(self) -> list[Age]:
-        heap = self._ages
-        # Forgotten keys leave their items behind; past twice the size a fresh heap is cheaper than carrying them.
-        if heap is None or len(heap) > 2 * len(self.times) + 64:
-            heap = [(seen_at, order, key) for order, (key, seen_at) in enumerate(self.times.items())]
-            heapq.heapify(heap)
-            self._ages = heap
-            self._order = len(heap)
-            self._latest = max(self.times.values(), default=0.0)
-        return heap
+        if self._ages is None:
+            self._ages = list(zip(self.times.values(), itertools.count(), self.times, strict=False))
+            heapq.heapify(self._ages)
+            self._order = len(self._ages)
+        return self._ages

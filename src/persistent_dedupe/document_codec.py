@@ -9,6 +9,7 @@ Source     The format of openclaw's file-backed persistent-dedupe, which reads a
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -19,7 +20,7 @@ import attrs
 import orjson
 
 from persistent_dedupe.document import Document, KeptEntry, Oddity
-from persistent_dedupe.keys import trimmed
+from persistent_dedupe.keys import BLANKS
 from storewriter.codecs import DecodeError
 
 __all__ = ["DocumentCodec", "decode", "encode"]
@@ -86,35 +87,67 @@ def _as_we_write_it(data: bytes) -> dict[str, float] | None:
     times = cast("dict[str, float]", parsed)
     if _body(times) + b"\n" != data:
         return None
-    return times if all(_is_ours(key, value) for key, value in times.items()) else None
+    return times if _are_surely_ours(times, data) else None
+
+
+_NUMBERS = {int, float}
+_BOM = "\ufeff".encode()
+
+
+def _are_surely_ours(times: dict[str, float], data: bytes) -> bool:
+    """Whether `_is_ours` says so of every entry, or a quick No: this is asked of every file at every read.
+
+    `str.strip` removes more than `keys.trimmed` does, except for the byte order mark.
+    """
+    if not _NUMBERS.issuperset(map(type, times.values())) or _BOM in data:
+        return False
+    return min(times.values(), default=1) > 0 and "" not in times and list(map(str.strip, times)) == list(times)
 
 
 def _is_ours(key: str, value: object) -> bool:
-    return _is_time(value) and key != "" and trimmed(key) == key
-
-
-def _is_time(value: object) -> bool:
-    if type(value) is float:
-        return 0 < value < math.inf
-    return type(value) is int and value > 0
+    """Whether the entry is a time of a plain key."""
+    if type(value) is int:
+        if value <= 0:
+            return False
+    elif type(value) is not float or not 0 < value < math.inf:
+        return False
+    return key != "" and key[0] not in BLANKS and key[-1] not in BLANKS
 
 
 def _walked(data: bytes) -> Document:
     text = _text(data)
     times: dict[str, float] = {}
-    kept: list[KeptEntry] = []
     oddities: list[Oddity] = []
     known: set[str] = set()
-    for entry, value in _entries(text):
-        if entry.key in known:
-            oddities.append(Oddity("duplicate key", entry.key))
-        known.add(entry.key)
-        if _is_ours(entry.key, value):
-            times[entry.key] = max(value, times.get(entry.key, 0))
+    invalid = 0
+    for key, value in _pairs(text):
+        if key in known:
+            oddities.append(Oddity("duplicate key", key))
+        known.add(key)
+        if _is_ours(key, value):
+            times[key] = max(value, times.get(key, 0))
         else:
-            oddities.append(Oddity("invalid entry", entry.key))
-            kept.append(entry)
-    return Document(times, tuple(kept), tuple(oddities), source=data)
+            oddities.append(Oddity("invalid entry", key))
+            invalid += 1
+    return Document(times, _as_written(text, invalid), tuple(oddities), source=data)
+
+
+def _pairs(text: str) -> list[tuple[str, Any]]:
+    """All entries in order, without their text. Raises DecodeError."""
+    try:
+        pairs: Any = _decoder.decode(text)
+    except (ValueError, RecursionError):
+        pairs = None
+    if isinstance(pairs, _Pairs):
+        return pairs
+    # The careful walk knows what is wrong and where; the only document besides an object is `null`.
+    return [(entry.key, value) for entry, value in _entries(text)]
+
+
+def _as_written(text: str, invalid: int) -> tuple[KeptEntry, ...]:
+    """The text of the invalid entries. We write them first, so that this walk is a short one in our own files."""
+    entries = (entry for entry, value in _entries(text) if not _is_ours(entry.key, value))
+    return tuple(itertools.islice(entries, invalid))
 
 
 def _text(data: bytes) -> str:
@@ -125,12 +158,14 @@ def _text(data: bytes) -> str:
         raise DecodeError(msg, position=error.start) from None
 
 
-_LARGEST_FINITE = 309
-"""Digits beyond which an integer is no finite number to the other readers of these files."""
+_SURELY_FINITE = 300
+"""Digits up to which an integer is a finite number to the other readers of these files, whose numbers are doubles."""
 
 
 def _integer(digits: str) -> float:
-    return math.inf if len(digits) > _LARGEST_FINITE or math.isinf(float(digits)) else int(digits)
+    if len(digits) <= _SURELY_FINITE or math.isfinite(float(digits)):
+        return int(digits)
+    return math.inf
 
 
 def _refused(constant: str) -> float:
@@ -138,7 +173,11 @@ def _refused(constant: str) -> float:
     raise ValueError(msg)
 
 
-_values = json.JSONDecoder(parse_int=_integer, parse_constant=_refused)
+class _Pairs(list[tuple[str, Any]]):
+    """The entries of an object, duplicates included."""
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_refused)
 _BLANK = re.compile(r"[ \t\n\r]*")
 
 
@@ -169,7 +208,7 @@ def _value(text: str, at: int, possible: bool, expected: str) -> tuple[int, int,
     try:
         if not possible:
             raise ValueError
-        value, end = _values.raw_decode(text, at)
+        value, end = _decoder.raw_decode(text, at)
     except RecursionError:
         msg = "nested too deeply"
         raise DecodeError(msg, position=at) from None

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 
 __all__ = [
+    "BLANKS",
     "DEFAULT_NAMESPACE",
     "Location",
     "ScopedKey",
@@ -35,9 +36,9 @@ Location = str | os.PathLike[str] | Callable[[str], str | os.PathLike[str]]
 
 # What JavaScript's trim() removes, not what str.strip() does: the original shares these files with us, and both must
 # mean the same key. They differ in U+001C to U+001F and U+0085 (only Python) and U+FEFF (only JavaScript).
-_BLANKS = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
+_TRIMMED = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+BLANKS = frozenset(_TRIMMED)
+"""The characters that no key begins or ends with."""
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ class ScopedKey:
 
 def trimmed(text: str) -> str:
     """The text without outer white space."""
-    return text.strip(_BLANKS)
+    return text.strip(_TRIMMED)
 
 
 def scope(key: str, namespace: str | None) -> ScopedKey:

@@ -66,8 +66,6 @@ def _scheduler() -> Callable[[Callable[[], None]], object]:
     """The door through which other threads reach the event loop of the running task."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
-        run_sync_soon: Callable[[Callable[[], None]], object] = (
-            trio.lowlevel.current_trio_token().run_sync_soon
-        )
+        run_sync_soon: Callable[[Callable[[], None]], object] = trio.lowlevel.current_trio_token().run_sync_soon
         return run_sync_soon
     return asyncio.get_running_loop().call_soon_threadsafe

@@ -62,13 +62,9 @@ class DedupeOptions:
     unique name, never deleted, and the namespace starts empty. `raise`: moved aside, and this one call raises.
     `leave`: it stays as it is, byte for byte, and every call is answered by `failure`. None: `start-empty` if failing
     open, `leave` if failing closed. Calls that only read never move anything."""
-    blank_key: Literal["new", "error"] = attrs.field(
-        default="new", validator=attrs.validators.in_(("new", "error"))
-    )
+    blank_key: Literal["new", "error"] = attrs.field(default="new", validator=attrs.validators.in_(("new", "error")))
     """A blank key names no event: `new` every time and never recorded, or a ValueError."""
-    future_tolerance: float = attrs.field(
-        default=300.0, validator=attrs.validators.and_(_number, _not_negative)
-    )
+    future_tolerance: float = attrs.field(default=300.0, validator=attrs.validators.and_(_number, _not_negative))
     """Seconds that a time in the file may be ahead of the clock. One further ahead counts as now, and is reported."""
     claim_limit: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.and_(_number, _above_zero))

@@ -92,9 +92,7 @@ class Reports:
     def moved_aside(self, path: Path, aside: Path) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""
         self.count("moved_aside")
-        log.warning(
-            "%s could not be understood; it was moved aside to %s and the namespace starts empty", path, aside
-        )
+        log.warning("%s could not be understood; it was moved aside to %s and the namespace starts empty", path, aside)
 
     def unexpected(self, path: str, name: str, by: int, message: str) -> None:
         """Something that costs a promise: `message` has a place for the number and one for the path."""
@@ -116,9 +114,7 @@ class Reports:
     def _oddity(self, path: str, name: str, treatment: str, keys: list[str]) -> None:
         if keys:
             self.count(name, by=len(keys))
-            log.warning(
-                "%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys)
-            )
+            log.warning("%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys))
 
     def _log_once(self, path: str, kind: str, message: str, *args: object) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from typing import Any
 
@@ -63,15 +64,21 @@ def hold(dedupe: PersistentDedupe) -> str:
     return "released"
 
 
-def race(dedupe: PersistentDedupe, count: int, tasks: int, seed: int) -> list[int]:
-    """Check `count` keys, each by several tasks of this process at once; which were told new."""
+def race(dedupe: PersistentDedupe, count: int, tasks: int, pair: int, seed: int) -> list[int]:
+    """Check `count` keys, each twice and by two tasks at once; which were told new, as often as they were.
+
+    Processes of one pair walk the same keys at the same time, in an order that differs a little, so that each is
+    ahead of the other now and then.
+    """
+    order = list(range(count))
+    random.Random(pair).shuffle(order)
+    dice = random.Random(seed)
+    order = [order[place] for place in sorted(range(count), key=lambda place: place + dice.uniform(0, 4 * tasks))]
     new: list[int] = []
     racing = AsyncPersistentDedupe(dedupe._checking.location, dedupe.options)
 
     async def checker(lane: int) -> None:
-        # Neighbouring lanes walk the same keys, so that every key is wanted by several tasks of every process.
-        for place in range(lane // 4, count, tasks // 4):
-            key = (place * 7 + seed) % count
+        for key in order[lane // 2 :: tasks // 2]:
             if await racing.check_and_record(f"key-{key}"):
                 new.append(key)
 

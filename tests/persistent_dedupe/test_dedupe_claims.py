@@ -124,9 +124,7 @@ def test_an_error_of_the_commit_reaches_the_waiters_and_ends_the_claim(face: Any
     face.run(main)
 
 
-def test_a_commit_of_what_somebody_else_has_recorded_is_false_for_the_waiters_too(
-    face: Any, tmp_path: Path
-) -> None:
+def test_a_commit_of_what_somebody_else_has_recorded_is_false_for_the_waiters_too(face: Any, tmp_path: Path) -> None:
     async def main() -> None:
         dedupe, other = face.make(tmp_path, ttl=10), face.make(tmp_path, ttl=10)
         await dedupe.claim("k")
@@ -472,9 +470,7 @@ def test_a_process_from_before_a_reboot_is_gone() -> None:
     assert is_gone(attrs.evolve(this_process(), boot_id="another-boot"))
 
 
-@pytest.mark.parametrize(
-    "elsewhere", [{"host": "elsewhere"}, {"pid_namespace": 1}, {"pid": None}, {"boot_id": None}]
-)
+@pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"pid_namespace": 1}, {"pid": None}, {"boot_id": None}])
 def test_what_cannot_be_judged_from_here_is_not_gone(ended: Owner, elsewhere: dict[str, Any]) -> None:
     assert not is_gone(attrs.evolve(ended, **elsewhere))
 

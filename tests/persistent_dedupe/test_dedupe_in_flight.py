@@ -133,9 +133,7 @@ def test_when_the_first_is_cancelled_while_its_record_is_saved_exactly_one_is_to
 
 
 @anyio_backends
-def test_when_nobody_waits_a_cancelled_check_may_have_recorded_its_key(
-    backend: str, gate: Any, make: Any
-) -> None:
+def test_when_nobody_waits_a_cancelled_check_may_have_recorded_its_key(backend: str, gate: Any, make: Any) -> None:
     """This is the case for claims: recorded, and nobody was told."""
 
     async def main() -> None:

@@ -77,9 +77,7 @@ def test_bad_files_never_take_each_others_names(face: Any, tmp_path: Path) -> No
     assert sorted(path.read_bytes() for path in aside(tmp_path)) == [b"bad 0", b"bad 1", b"bad 2"]
 
 
-def test_failing_closed_a_bad_file_stays_as_it_is_and_every_check_raises(
-    face: Any, tmp_path: Path, bad: bytes
-) -> None:
+def test_failing_closed_a_bad_file_stays_as_it_is_and_every_check_raises(face: Any, tmp_path: Path, bad: bytes) -> None:
     path = write(tmp_path, bad)
     errors: list[Exception] = []
 

@@ -13,9 +13,7 @@ from persistent_dedupe import ClaimReleased, ClaimStatus, DedupeOptions
 from storewriter import StoreCorrupt
 
 
-def test_p1_a_recorded_key_is_a_duplicate_in_its_namespace_for_a_second_object_too(
-    face: Any, tmp_path: Path
-) -> None:
+def test_p1_a_recorded_key_is_a_duplicate_in_its_namespace_for_a_second_object_too(face: Any, tmp_path: Path) -> None:
     async def main() -> None:
         first = face.make(tmp_path, ttl=86400)
         assert await first.check_and_record("m1", namespace="a")
@@ -41,9 +39,7 @@ def test_p2_of_two_checks_at_the_same_time_exactly_the_first_is_new(face: Any, t
     face.run(main)
 
 
-def test_p3_where_nothing_can_be_written_a_key_is_new_once_and_then_known_to_memory(
-    face: Any, tmp_path: Path
-) -> None:
+def test_p3_where_nothing_can_be_written_a_key_is_new_once_and_then_known_to_memory(face: Any, tmp_path: Path) -> None:
     async def main() -> None:
         errors: list[Exception] = []
         dedupe = face.make(Path("/dev/null/dedupe"), ttl=86400, on_disk_error=errors.append)
