@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help demo test check lint types layers clean
+.PHONY: help demo test check lint types layers bench bench-quick clean
 
 help:
 	@echo "make demo    see updates get lost, and not get lost"
 	@echo "make test    the tests, the code in the docs included"
 	@echo "make check   lint, types, layers"
+	@echo "make bench   measure beside what others use; bench-quick: in about three minutes"
 	@echo "make clean   remove $(VENV) and what the tools left"
 
 demo: $(VENV)/.has-cli
@@ -33,6 +34,14 @@ types: $(VENV)/.has-lint
 
 layers: $(VENV)/.has-lint
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.has-bench
+	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks report --publish
+
+bench-quick: $(VENV)/.has-bench
+	$(BIN)/python -m benchmarks run --quick
+	$(BIN)/python -m benchmarks report
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache
@@ -58,3 +67,8 @@ $(VENV)/.has-lint: pyproject.toml | $(VENV)/.has-test
 	@echo "Installing into $(VENV) (once) ..."
 	@$(PIP) --editable '.[test,lint]'
 	@touch $(VENV)/.has-cli $(VENV)/.has-test $@
+
+$(VENV)/.has-bench: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[bench]'
+	@touch $(VENV)/.has-cli $@
