@@ -1,10 +1,11 @@
 """Is the owner of a lock provably dead?  ALIVE, GONE or UNKNOWN; only GONE permits a reclaim.
 
-Promise    GONE is proof: same host, same PID namespace, and either no such process, or that pid was given to another
-           one (start time differs), or the machine has been booted since.
+Promise    GONE is proof: same host, and the machine has been booted since; or also same PID namespace, and either no
+           such process, or that pid was given to another one (start time differs).
 How        Signal 0 (kill(2)), field 22 of /proc/<pid>/stat and /proc/sys/kernel/random/boot_id (proc(5)).
 Does not   say anything about another host, another container, or a record without facts: those are UNKNOWN.
-           "Not permitted to signal" is ALIVE: somebody is there.
+           "Not permitted to signal" is ALIVE: somebody is there. Hosts are told apart by their names, so machines that
+           share a file system need different ones.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Machine:
     host: str
     boot_id: str | None
     pid_namespace: int | None
+    clock_is_shifted: bool = False
+    """Whether this process counts time since boot from another moment than its host does (time_namespaces(7))."""
 
     def is_running(self, pid: int) -> bool:
         """Whether a process with this pid exists; not permitted to ask means yes. A zombie has stopped running."""
@@ -49,8 +52,8 @@ class Machine:
         return fields is None or fields[0] not in ("Z", "X")
 
     def start_ticks(self, pid: int) -> int | None:
-        """When the process started, in clock ticks since boot; None where that cannot be read."""
-        fields = _stat_fields(pid)
+        """When the process started, in clock ticks since boot; None where that cannot be read or compared."""
+        fields = None if self.clock_is_shifted else _stat_fields(pid)
         return int(fields[19]) if fields is not None and len(fields) > 19 else None
 
 
@@ -59,10 +62,11 @@ def judge(owner: Owner, machine: Machine | None = None) -> Verdict:
     seen = here() if machine is None else machine
     if owner.pid is None or owner.host is None or owner.host != seen.host:
         return Verdict.UNKNOWN
+    if owner.boot_id is not None and seen.boot_id is not None and owner.boot_id != seen.boot_id:
+        # Before the namespace: no process of any container outlives its machine.
+        return Verdict.GONE
     if owner.pid_namespace != seen.pid_namespace:
         return Verdict.UNKNOWN
-    if owner.boot_id is not None and seen.boot_id is not None and owner.boot_id != seen.boot_id:
-        return Verdict.GONE
     if not seen.is_running(owner.pid):
         return Verdict.GONE
     now_ticks = seen.start_ticks(owner.pid)
@@ -82,6 +86,7 @@ def here() -> Machine:
             host=socket.gethostname(),
             boot_id=_read_text("/proc/sys/kernel/random/boot_id"),
             pid_namespace=_pid_namespace(),
+            clock_is_shifted=_clock_is_shifted(),
         )
     return _here
 
@@ -147,6 +152,13 @@ def _pid_namespace() -> int | None:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return None
+
+
+def _clock_is_shifted() -> bool:
+    offsets = _read_text("/proc/self/timens_offsets")  # absent where there are no time namespaces
+    lines = [] if offsets is None else [line.split() for line in offsets.splitlines()]
+    # The clock goes by name since Linux 5.8, by number before.
+    return any(line[0] in ("boottime", "7") and line[1:] != ["0", "0"] for line in lines if line)
 
 
 def _read_text(path: str) -> str | None:

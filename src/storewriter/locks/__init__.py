@@ -5,8 +5,10 @@ from __future__ import annotations
 from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
 from storewriter.locks.flock import Flock
 from storewriter.locks.in_process import InProcess
+from storewriter.locks.lease import Lease
+from storewriter.locks.marker import Marker
 
-__all__ = ["Flock", "Hold", "InProcess", "Strategy", "WaitingStrategy", "named"]
+__all__ = ["Flock", "Hold", "InProcess", "Lease", "Marker", "Strategy", "WaitingStrategy", "named"]
 
 
 def named(lock: str | Strategy) -> Strategy:
@@ -26,4 +28,4 @@ def named(lock: str | Strategy) -> Strategy:
     return lock
 
 
-_BY_NAME: dict[str, type[Strategy]] = {"flock": Flock, "none": InProcess}
+_BY_NAME: dict[str, type[Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}

@@ -1,0 +1,222 @@
+"""The sidecar `.<name>.lock`: the file that carries every strategy's kernel lock and the record of who holds it.
+
+Promise    It is opened without following links, close-on-exec, mode 0600, and closed in a forked child. The record
+           names the strategy, the process and what the turn is for.
+Does not   get deleted, ever: whoever deletes it splits its waiters over two files. Those who hold it notice
+           (`is_named`) and do not commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import sys
+import time
+from typing import Final
+
+import attrs
+
+from storewriter import _forks, _mounts
+from storewriter._kernel_locks import kernel_locks
+from storewriter._keys import sidecar
+from storewriter._liveness import describe, myself
+from storewriter._owner import Owner
+from storewriter._replace import make_folders
+from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM
+from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
+# O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
+
+NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
+"""What locking answers where a file system has no kernel locks."""
+
+_descriptors: set[int] = set()
+"""Lock files that this process has open. A forked child closes its copies: flock(2) belongs to the open file, so the
+child would keep the lock of a parent that dies."""
+
+
+def _close_in_child() -> None:
+    for fd in _descriptors:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _descriptors.clear()
+
+
+_forks.in_child(_close_in_child)
+
+
+def open_sidecar(path: str) -> int:
+    """Open the sidecar of a store, creating it and the folders above it."""
+    return open_lock_file(path, sidecar(path))
+
+
+def open_lock_file(path: str, name: str) -> int:
+    """Open a lock file of the store at `path`, creating it and the folders above it."""
+    try:
+        fd = os.open(name, _FLAGS, 0o600)
+    except FileNotFoundError:
+        make_folders(path, SYSTEM, durable=True)
+        fd = os.open(name, _FLAGS, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            msg = f"{name} is a symbolic link; the lock file of {path} must be a file of its own. Remove the link."
+            raise OSError(errno.ELOOP, msg) from error
+        raise
+    _descriptors.add(fd)
+    return fd
+
+
+def adopt(fd: int) -> int:
+    """Close this descriptor too in a forked child."""
+    _descriptors.add(fd)
+    return fd
+
+
+def close(fd: int) -> None:
+    """Close a lock file."""
+    _descriptors.discard(fd)
+    os.close(fd)
+
+
+def require_regular(found: os.stat_result, path: str) -> None:
+    """Refuse a sidecar that is a folder, a FIFO or a device."""
+    if not stat.S_ISREG(found.st_mode):
+        name = sidecar(path)
+        raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
+
+
+def is_named(inode: int, device: int, path: str) -> bool:
+    """Whether the file that was locked still is the sidecar at that path.
+
+    1. A opens the sidecar.  2. Somebody deletes it, or its folder.  3. B creates a new one and locks it.  4. A locks
+    the old one. Both would be in; A sees here that its file has no name any more, or another one, and starts over.
+    The file must be open meanwhile, or its inode number could come back.
+    """
+    try:
+        named = os.stat(sidecar(path), follow_symlinks=False)
+    except OSError:
+        return False
+    return named.st_ino == inode and named.st_dev == device
+
+
+def require_named(inode: int, device: int, path: str) -> None:
+    """Raise `LockLost` if the sidecar was taken away from under its holder: the next one locks another file."""
+    if not is_named(inode, device, path):
+        raise LockLost(
+            f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so somebody "
+            f"else may be in. Nothing was written; leave lock files alone while programs use the store.",
+            path=path,
+            owner=None,
+        )
+
+
+def require_parent(generation: int, path: str) -> None:
+    """Raise `LockLost` in a forked child: the turn is its parent's."""
+    if generation != _forks.generation:
+        msg = f"the turn on {path} belongs to the parent process; this forked child holds nothing"
+        raise LockLost(msg, path=path, owner=None)
+
+
+# -- the record -------------------------------------------------------------------------------------------------------
+
+_prefixes: dict[str, bytes] = {}
+"""By strategy: this process as an owner's record. All but the time and the label is the same every time."""
+_prefixes_pid = 0
+
+
+def _record(strategy: str, label: str | None) -> bytes:
+    global _prefixes_pid
+    if _prefixes_pid != os.getpid():
+        _prefixes.clear()
+        _prefixes_pid = os.getpid()
+    prefix = _prefixes.get(strategy)
+    if prefix is None:
+        prefix = _prefixes[strategy] = attrs.evolve(myself(), strategy=strategy).to_record()[:-2]
+    what_for = b"" if label is None else b',"label":' + json.dumps(label).encode()
+    return b'%b,"since":%.3f%b}\n' % (prefix, time.time(), what_for)
+
+
+def write_record(fd: int, strategy: str, label: str | None) -> None:
+    """Name this process as the holder. Never fails: the record is for people."""
+    try:
+        os.pwrite(fd, _record(strategy, label), 0)
+    except OSError:
+        # On a full disk the lock is as good as ever; only the waiters' errors will know less.
+        pass
+
+
+def read_record(fd: int) -> Owner | None:
+    """What the record says; whoever wrote it may be long gone."""
+    try:
+        return Owner.from_record(os.pread(fd, 4096, 0))
+    except OSError:
+        return None
+
+
+def open_to_read(path: str) -> int | None:
+    """Open a store's sidecar for looking only; None if there is none."""
+    try:
+        return os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+
+
+def owner_of(fd: int) -> Owner | None:
+    """Who holds the kernel lock. The kernel's word counts; the record adds since when and what for."""
+    record = read_record(fd)
+    holders = [lock.pid for lock in kernel_locks(os.fstat(fd)) if lock.kind == "FLOCK" and not lock.waiting]
+    if not holders:
+        return None if sys.platform == "linux" and os.path.exists("/proc/locks") else record
+    if record is not None and record.pid in holders:
+        return record
+    # Somebody who keeps no record: flock(1), filelock, another language. Its pid is all the kernel tells.
+    return attrs.evolve(describe(holders[0]), strategy=None) if holders[0] > 0 else Owner()
+
+
+def require_same_strategy(fd: int, path: str, ours: str) -> None:
+    """Refuse to stand behind a holder of the sidecar whose strategy is another one.
+
+    An old record does not count: only if the kernel confirms that the process it names holds the file now.
+    """
+    record = read_record(fd)
+    if record is None or record.strategy in (None, ours):
+        return
+    holder = owner_of(fd)
+    if holder is not None and holder.strategy == record.strategy:
+        raise mismatch(path, ours, str(record.strategy), holder)
+
+
+def mismatch(path: str, ours: str, theirs: str, owner: Owner | None) -> StrategyMismatch:
+    """The error for a store that is in use with another strategy."""
+    return StrategyMismatch(
+        f"{path} is guarded with lock={theirs!r} by {owner or 'an unknown process'}, and lock={ours!r} was asked for: "
+        f"the two would not exclude each other. Use the same strategy in every program, or let that one end first.",
+        path=path,
+        ours=ours,
+        theirs=theirs,
+        owner=owner,
+    )
+
+
+def unsupported(path: str, strategy: str, error: OSError | None) -> UnsupportedLock:
+    """The error for a file system on which a kernel lock excludes nobody."""
+    mount = _mounts.mount_of(path)
+    where = "the file system" if mount is None else f"the file system ({mount.kind}, mounted at {mount.point})"
+    why = (
+        f"has no kernel locks ({error.strerror})"
+        if error is not None
+        else "grants a kernel lock to everybody: a second descriptor was not refused"
+    )
+    problem = UnsupportedLock(
+        f"{where} of {path} {why}, so lock={strategy!r} cannot exclude anybody there. "
+        f"Use lock='lease' in every program that writes this store.",
+        path=path,
+        strategy=strategy,
+        filesystem=None if mount is None else mount.kind,
+    )
+    problem.errno = errno.ENOLCK if error is None else error.errno
+    return problem

@@ -1,0 +1,70 @@
+"""`lease`: a marker with a heartbeat, which runs out. For hosts that share a file system, and for holders that hang.
+
+Promise    A holder that is dead, or has not refreshed its marker for `stale` seconds, is succeeded. If it comes back,
+           its commit is refused with `LockLost` and nothing is written.
+How        `filelock.SoftFileLease` at `.<name>.marker`, refreshed every third of `stale` by a thread of its own. Its
+           age is counted by each contender on its own clock. The commit is fenced: refreshed, checked and renamed
+           under the guard that every take-over needs (`_guard.py`).
+Does not   stop the old holder's code: only its commit. Where kernel locks do not reach everybody there is no guard,
+           and a holder that is paused for `stale` between the check and the rename still renames (docs/strategies.md).
+Fails by   OSError from the marker or the sidecar; StrategyMismatch, also for another `stale`; LockLost.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from storewriter._owner import Owner
+from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLock
+
+__all__ = ["Lease"]
+
+
+def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        msg = f"Lease.stale must be a finite number of seconds above 0, got {value!r}"
+        raise ValueError(msg)
+
+
+@attrs.frozen
+class Lease:
+    """A marker that runs out (see the module). Every program that writes a store must use the same `stale`."""
+
+    stale: float = attrs.field(default=60.0, validator=_seconds)
+    """Seconds without a refresh after which a holder is succeeded."""
+    _terms: Terms = attrs.field(init=False, eq=False, repr=False)
+
+    name: ClassVar[str] = "lease"
+    is_quick: ClassVar[bool] = False
+
+    @_terms.default
+    def _make_terms(self) -> Terms:
+        return Terms("lease", float(self.stale), functools.partial(_make, float(self.stale)))
+
+    def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
+        """See `Strategy`."""
+        return attempt(path, label, self._terms)
+
+    def owner(self, path: str) -> Owner | None:
+        """See `Strategy`."""
+        return owner_at(path)
+
+
+def _make(stale: float, name: str, loss: Loss) -> SoftFileLock:
+    from filelock import SoftFileLease
+
+    return SoftFileLease(
+        name,
+        mode=0o600,
+        thread_local=False,
+        lease_duration=stale,
+        heartbeat_interval=stale / 3,
+        on_compromise=lambda compromise: loss.report(compromise.reason),
+    )

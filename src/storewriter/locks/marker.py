@@ -1,0 +1,51 @@
+"""`marker`: a file whose existence is the lock. For file systems without kernel locks.
+
+Promise    At most one holder among all who reach the folder. A dead holder's marker is taken over at the next attempt,
+           on proof: no such process, or its pid belongs to another one, or the machine was booted since.
+How        `filelock.MarkerSoftFileLock` at `.<name>.marker`: created exclusively, with a record of its owner. Where
+           the file system has kernel locks the turn holds one on the sidecar too, so that users of `flock` meet it.
+Does not   judge a process of another host or container, nor its age: such a marker waits for its owner, or for a
+           person who knows. `lease` is for those.
+Fails by   OSError from the marker or the sidecar; StrategyMismatch; LockLost if somebody removed the marker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from storewriter._owner import Owner
+from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLock
+
+__all__ = ["Marker"]
+
+
+@attrs.frozen
+class Marker:
+    """Existence of `.<name>.marker` (see the module)."""
+
+    name: ClassVar[str] = "marker"
+    is_quick: ClassVar[bool] = False
+
+    def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
+        """See `Strategy`."""
+        return attempt(path, label, _TERMS)
+
+    def owner(self, path: str) -> Owner | None:
+        """See `Strategy`."""
+        return owner_at(path)
+
+
+def _make(name: str, loss: Loss) -> SoftFileLock:
+    from filelock import MarkerSoftFileLock
+
+    # Protocol 2 of filelock's records, not SoftFileLock's own: under that one a lease's marker would pass for a
+    # damaged one and be taken over after two seconds.
+    return MarkerSoftFileLock(name, mode=0o600, thread_local=False)
+
+
+_TERMS = Terms("marker", None, _make)
