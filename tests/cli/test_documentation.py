@@ -1,0 +1,59 @@
+"""What the documentation names is there: tests, modules, files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+def functions_in(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    named = TEST_NAME.findall(page.read_text())
+
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (ROOT / path).is_file() or (test and test not in functions_in(ROOT / path))
+    ]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    missing = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
+
+    assert missing == []
+
+
+def test_every_promise_names_a_test() -> None:
+    guarantees = (ROOT / "docs" / "guarantees.md").read_text()
+    rows = [line for line in guarantees.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+
+    assert rows
+    assert [row for row in rows if not TEST_NAME.search(row)] == []
+
+
+def test_the_architecture_page_names_every_module_that_has_a_floor() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = " ".join(contracts[0]["layers"])
+    page = (ROOT / "docs" / "architecture.md").read_text()
+
+    missing = [name for name in re.findall(r"\w+", floors) if not re.search(rf"\b{name}(\.py|/)", page)]
+
+    assert missing == []
