@@ -1,0 +1,113 @@
+"""For tests of programs that keep their state in a store: see, fail and stop the system calls of a commit.
+
+A `System` is the record of system calls that a store uses for its files (the lock file is not among them). Here one
+is built around the real one, so that nothing has to be patched:
+
+    recorder = Recorder()
+    store = Store(path, system=intercepted(recorder))
+    store.update(change)
+    assert "flush" in recorder.names()
+
+    disk_full = Fault(OSError(errno.ENOSPC, "no space"), name="write")
+    store = Store(path, system=intercepted(disk_full))
+    with pytest.raises(OSError):
+        store.update(change)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import attrs
+
+from storewriter._system import SYSTEM, System
+
+__all__ = ["Around", "Call", "Fault", "Recorder", "System", "intercepted"]
+
+
+@attrs.frozen
+class Call:
+    """One call of a method of `System`."""
+
+    name: str
+    """The method: `open`, `write`, `flush`, `rename`, ..."""
+    arguments: tuple[Any, ...]
+
+
+Around = Callable[[Call, Callable[[], Any]], Any]
+"""What happens instead of a call: it gets the call, and a function that makes it and returns what it returns. Runs in
+the thread that commits."""
+
+
+def intercepted(around: Around, real: System = SYSTEM) -> System:
+    """A `System` whose every call goes through `around`; `real` does the work."""
+    return cast(System, _Intercepted(around, real))
+
+
+class _Intercepted:
+    def __init__(self, around: Around, real: System) -> None:
+        self._around = around
+        self._real = real
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method: Callable[..., Any] = getattr(self._real, name)
+
+        def call(*arguments: Any) -> Any:
+            return self._around(Call(name, arguments), lambda: method(*arguments))
+
+        return call
+
+
+@attrs.define(eq=False)
+class Recorder:
+    """Keeps every call and what it returned, in order. One that raises is kept with the error as its result."""
+
+    done: list[tuple[Call, Any]] = attrs.field(factory=list[tuple[Call, Any]])
+
+    def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
+        """See `Around`."""
+        try:
+            result = proceed()
+        except BaseException as error:
+            self.done.append((call, error))
+            raise
+        self.done.append((call, result))
+        return result
+
+    def names(self) -> list[str]:
+        """The names of the calls, in order."""
+        return [call.name for call, _ in self.done]
+
+    def forget(self) -> None:
+        """Start anew."""
+        self.done.clear()
+
+
+@attrs.define(eq=False)
+class Fault:
+    """Fails one call, and lets all others pass."""
+
+    error: BaseException
+    """What is raised."""
+    name: str | None = None
+    """Only a call of this name; None: any."""
+    skip: int = 0
+    """How many calls that fit are let through first."""
+    late: bool = False
+    """Raise after the call was made, as a network file system does when the answer is lost. `close` is always made:
+    a descriptor is gone even if close(2) fails."""
+    struck: Call | None = None
+    """The call that failed; None as long as there was none."""
+
+    def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
+        """See `Around`."""
+        if self.struck is not None or self.name not in (None, call.name):
+            return proceed()
+        if self.skip:
+            self.skip -= 1
+            return proceed()
+        self.struck = call
+        if self.late or call.name == "close":
+            proceed()
+        raise self.error
