@@ -26,6 +26,7 @@ from storewriter.errors import (
     VersionConflict,
 )
 from storewriter.per_store_writer_queue import PerStoreWriterQueue, Turn, run_exclusive
+from storewriter.recovery import Recovery
 from storewriter.store import AsyncStore, AsyncTransaction, Store, Transaction
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "PerStoreWriterQueue",
     "QueueFull",
     "ReadOnlyStore",
+    "Recovery",
     "ReentrantTurn",
     "Store",
     "StoreCorrupt",

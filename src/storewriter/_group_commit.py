@@ -17,6 +17,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -27,7 +28,7 @@ from storewriter._remembered import LARGE, Kept, Slot
 from storewriter.codecs import Codec, DecodeError
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
-from storewriter.storage import Storage, stamp_of
+from storewriter.storage import FileStorage, stamp_of
 
 T = TypeVar("T")
 
@@ -47,6 +48,13 @@ def version_of(data: bytes | None) -> str:
     return ABSENT if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+class ReturnedAwaitable(TypeError):
+    """A function that looked plain returned an awaitable: nothing of it has run."""
+
+    def __init__(self) -> None:
+        super().__init__("the function returned an awaitable; async functions need AsyncStore")
+
+
 class Request:
     """One caller's update: its function, and what came of it."""
 
@@ -63,8 +71,12 @@ class Request:
 
     def run(self, state: Any) -> Any:
         """Apply the function; returns the new state."""
-        result = self._context.run(self.fn, state)
-        self.result = result
+        self.error = None
+        result = self.result = self._context.run(self.fn, state)
+        if result is not None and hasattr(type(result), "__await__"):
+            if isinstance(result, CoroutineType):
+                result.close()
+            raise ReturnedAwaitable
         return result if self._replaces else state
 
     def may_share(self) -> bool:
@@ -86,7 +98,7 @@ class Document:
     """A store's document as this process last saw it: where it lives, how it is written, and what was decoded."""
 
     path: str
-    storage: Storage
+    storage: FileStorage
     codec: Codec[Any]
     default: Callable[[], Any]
     _slot: Slot = attrs.field(factory=Slot)
@@ -100,22 +112,14 @@ class Document:
         the document says: somebody may have kept a reference into it and changed it outside of any update, and that
         must never be saved.
         """
+        self.storage.finish()
         kept = self._slot.take()
-        if kept is None:
-            data = self.storage.load()
-            return data, self.decode(data)
-        if kept.fd is not None and self.storage.is_still(kept.fd, kept.stamp):
-            data = kept.data
-        else:
-            try:
-                data = self.storage.load()
-            except BaseException:
-                kept.close()
-                raise
-        if data == kept.data and self._still_says(kept):
-            self._in_use = kept
-            return kept.data, kept.state
-        kept.close()
+        if kept is not None:
+            if self.storage.is_still(kept.fd, kept.stamp) and self._still_says(kept):
+                self._in_use = kept
+                return kept.data, kept.state
+            kept.close()
+        data = self.storage.load()
         return data, self.decode(data)
 
     def _still_says(self, kept: Kept) -> bool:
@@ -128,22 +132,17 @@ class Document:
             return False
 
     def save(self, data: bytes, state: Any, *, shared: bool) -> None:
-        """Save, and remember, so that nothing is decoded while nobody else writes. Only in a turn."""
+        """Save, and remember what is worth it, so that nothing is decoded while nobody else writes. Only in a turn."""
         self.forget()
-        large = len(data) >= LARGE
-        fd = self.storage.save(data, keep_open=large)
+        fd = self.storage.save(data, keep_open=len(data) >= LARGE)
         if fd is not None:
             self._slot.put(Kept(data, state, shared, fd, stamp_of(os.fstat(fd))))
-        elif not large:
-            self._slot.put(Kept(data, state, shared=True))
 
-    def remember(self, data: bytes, state: Any, *, shared: bool) -> None:
+    def remember(self, state: Any, *, shared: bool) -> None:
         """Remember a document that needed no save. Only in a turn."""
         kept, self._in_use = self._in_use, None
         if kept is not None:
             self._slot.put(attrs.evolve(kept, state=state, shared=kept.shared or shared))
-        elif len(data) < LARGE:
-            self._slot.put(Kept(data, state, shared=True))
 
     def forget(self) -> None:
         """Drop the remembered state."""
@@ -209,11 +208,28 @@ class Batch:
         until = time.monotonic() + APPLY_SECONDS
         done = 0
         for request in requests:
-            if done and time.monotonic() > until:
-                break
+            if done:
+                if time.monotonic() > until:
+                    break
+                self._detach()
             self._apply_one(request, is_own=done == 0)
             done += 1
         return done
+
+    def _detach(self) -> None:
+        """Before the next function: take the state out of the reach of the one before.
+
+        A caller may keep what its function put in or got out, and then the next function would change that caller's
+        objects; if it failed, its trace would even stay, because the first one put them in again when it was repeated.
+        """
+        if not self._since or not self._since[-1].may_share():
+            return
+        try:
+            self._good = self.document.codec.encode(self.state)
+        except Exception:
+            self._encode_one_by_one()
+        self.state = self.document.decode(self._good)
+        self._since.clear()
 
     def _apply_one(self, request: Request, *, is_own: bool) -> None:
         try:
@@ -294,6 +310,7 @@ class Batch:
             try:
                 self.state = request.run(self.state)
                 self._good = codec.encode(self.state)
+                self.state = self.document.decode(self._good)  # out of this function's reach, as in `_detach`
             except Exception as error:
                 error.add_note(f"the update was not applied to {self.document.path}")
                 request.error = error
@@ -313,7 +330,7 @@ class Batch:
             self._written = True
             return
         if data is not None and data == self._base:
-            self.document.remember(data, self.state, shared=self._is_shared(data))
+            self.document.remember(self.state, shared=self._is_shared(data))
         else:
             self.document.forget()
 
@@ -353,6 +370,11 @@ class Batch:
 
 def _copy_of(error: BaseException) -> BaseException:
     """The same error as an object of its own: two callers must not add to one traceback."""
-    twin = copy.copy(error)
+    try:
+        twin = copy.copy(error)
+    except Exception:  # an exception class whose arguments do not make it again
+        return error
+    if not isinstance(twin, type(error)):
+        return error
     twin.__cause__ = error.__cause__ or error
     return twin

@@ -78,6 +78,14 @@ class State(enum.IntEnum):
 WAITING, CALLED, HOLDING, FAILED, ADMITTED, ANSWERED, LEFT = State
 
 
+class Nobody:
+    """The waiter of a caller that is gone: whoever wakes it learns so."""
+
+    def wake(self) -> bool:
+        """See `Waiter`."""
+        return False
+
+
 class Ticket:
     """One place in a line."""
 
@@ -265,22 +273,27 @@ def pass_on(ticket: Ticket) -> None:
     if ticket.generation != _forks.generation:
         return  # a forked child: the turn is its parent's
     error: BaseException | None = None
+    following: Ticket | None = None
     while ticket.state is not LEFT:
         try:
-            error = _pass_on(ticket) or error
+            following, error = _advance(ticket)
         except KeyboardInterrupt as interrupt:
             error = interrupt
+    _wake(following)
     if error is not None:
         raise error
 
 
-def _pass_on(ticket: Ticket) -> BaseException | None:
-    """One try; returns what releasing the hold raised. Interrupted before the line has gone on, it can be repeated."""
+def _advance(ticket: Ticket) -> tuple[Ticket | None, BaseException | None]:
+    """Name the head after this one. Returns whom to wake, and what releasing the hold raised.
+
+    Interrupted before the line has gone on, it can be repeated.
+    """
     lane = ticket.lane
     error: BaseException | None = None
     while True:
         hold = lane.hold
-        if hold is not None and not (lane._waiting and lane.waiting() and hold.may_pass()):
+        if hold is not None and not (lane._waiting and lane.waiting() and _may_pass(hold)):
             # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
             error = _release(hold)
@@ -294,16 +307,20 @@ def _pass_on(ticket: Ticket) -> BaseException | None:
             if following is None:
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
-                return error
+                return None, error
             if lane.hold is not None:
                 following.state = HOLDING
-            else:
-                lane.opening = True
-        if following.state is HOLDING:
-            _wake(following)
-        else:
-            _start_opening(lane)
-        return error
+                return following, error
+            lane.opening = True
+        return _start_opening(lane), error
+
+
+def _may_pass(hold: Hold) -> bool:
+    try:
+        return hold.may_pass()
+    except Exception:
+        log.exception("a lock could not say whether somebody waits for it; it is given back")
+        return False
 
 
 def _release(hold: Hold) -> BaseException | None:
@@ -350,6 +367,8 @@ def give_back(ticket: Ticket, admitted: list[Ticket]) -> None:
         for other in admitted:
             other.state = WAITING
         ticket.lane.put_back(admitted)
+    for other in admitted:
+        other.waiter.wake()  # their deadlines count again
 
 
 def answer(ticket: Ticket) -> None:
@@ -400,27 +419,34 @@ def _call_next(lane: Lane) -> Ticket | None:
 
 
 def _wake(ticket: Ticket | None) -> None:
-    """Wake a named head; one whose loop is closed is passed over, or the line would wait for it for ever."""
+    """Wake a named head; those whose loop is closed are passed over, or the line would wait for them for ever.
+
+    In a loop, not by recursion: a closed loop may leave a long line behind.
+    """
     while ticket is not None and not ticket.waiter.wake():
         if ticket.state is HOLDING:
-            pass_on(ticket)
-            return
+            ticket, error = _advance(ticket)
+            if error is not None:
+                log.error("could not release the lock of a task whose loop is closed", exc_info=error)
+            continue
         with _mutex:
             ticket.state = LEFT
             ticket = _call_next(ticket.lane)
 
 
-def _start_opening(lane: Lane) -> None:
+def _start_opening(lane: Lane) -> Ticket | None:
+    """Send the waiting thread to the door. Returns the head to wake if there is no thread to be had: it must ask for
+    itself then, and will meet the same trouble with a caller to raise it to."""
     try:
         _threads.start(_open, lane, _forks.generation)
     except RuntimeError:
-        # No thread to be had: the head must ask for itself, and will meet the same trouble with an error to raise.
         with _mutex:
             lane.opening = False
             head = lane.head
             if head is not None:
                 head.state = CALLED
-        _wake(head)
+            return head
+    return None
 
 
 def _open(lane: Lane, generation: int) -> None:

@@ -31,12 +31,24 @@ def may_share(fn: Any, result: Any) -> bool:
         return True
     known = fn.__globals__
     return not all(
-        _is_atom(known[name]) or isinstance(known[name], _CODE) for name in _names(fn.__code__) if name in known
+        _is_atom(known[name]) or isinstance(known[name], _CODE) for name in _names_of(fn.__code__) if name in known
     )
 
 
 def _is_atom(value: Any) -> bool:
     return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_atom, value)))
+
+
+_names_known: dict[CodeType, frozenset[str]] = {}
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
+    names = _names_known.get(code)
+    if names is None:
+        if len(_names_known) >= 256:
+            _names_known.clear()
+        names = _names_known[code] = frozenset(_names(code))
+    return names
 
 
 def _names(code: CodeType) -> set[str]:

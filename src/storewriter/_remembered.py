@@ -1,11 +1,10 @@
 """The state between two updates of one process: kept while it is of use, gone when the store is idle.
 
-Promise    What `take` returns is the state of the document that is there now, or nothing. Idle stores keep no
-           descriptor, no thread, and no more than a few small documents of memory for the whole process.
-How        A small document is read again and compared byte for byte: nothing can fool that. A large one is kept open:
-           while it is open its inode number cannot be given to another file (the number of a removed file is reused
-           at once on ext4), so the same number at the path is the same file. Whoever renames a new file into place is
-           noticed; so is who writes into the file, by its time of change and size.
+Promise    What `take` returns belongs to a document that is still open. A quarter of a second after the last update
+           nothing is left: no descriptor, no memory, no thread. A store that is touched once and dropped keeps nothing.
+How        The document is kept open: while it is open its inode number cannot be given to another file (the number of
+           a removed file is reused at once on ext4), so the same number at the path is the same file. Whoever renames
+           a new file into place is noticed; so is who writes into the file, by its time of change and size.
            The state itself is checked by encoding it again, unless nobody can have a reference into it (`_reach.py`).
 Only       in the store's turn, except for the sweep, which takes entries away as a whole.
 """
@@ -16,6 +15,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ import attrs
 
 from storewriter import _forks, _threads
 
-LARGE: Final = 1 << 16
-"""Bytes from which reading a document again costs more than keeping it open."""
+LARGE: Final = 1 << 14
+"""Bytes from which a state is worth remembering. Below, reading and decoding the document again costs a twentieth of
+a durable save, and every function sees exactly what the document says."""
 
 _IDLE_SECONDS: Final = 0.25
 """After so long without an update a large document is closed and forgotten."""
@@ -41,16 +42,16 @@ class Kept:
     state: Any
     shared: bool
     """Whether somebody may hold a reference into the state."""
-    fd: int | None = None
-    """The open file, of a large document."""
-    stamp: tuple[int, ...] = ()
+    fd: int
+    """The open file."""
+    stamp: tuple[int, ...]
     """What fstat(2) said of it."""
     used: float = 0.0
 
     def close(self) -> None:
         """Let go of the file."""
-        fd, self.fd = self.fd, None
-        if fd is not None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
@@ -58,7 +59,7 @@ class Kept:
 class Slot:
     """One document's place."""
 
-    __slots__ = ("_entry",)
+    __slots__ = ("__weakref__", "_entry")
 
     def __init__(self) -> None:
         # A deque, because its pop is one step: the sweep and the holder of the turn cannot both get the entry.
@@ -69,7 +70,7 @@ class Slot:
         self.clear()
         kept.used = time.monotonic()
         self._entry.append(kept)
-        _register(self, large=kept.fd is not None)
+        _register(self)
 
     def take(self) -> Kept | None:
         """Get the entry out; whoever takes it owns it."""
@@ -84,30 +85,34 @@ class Slot:
         if kept is not None:
             kept.close()
 
-    def keeps_open(self, since: float) -> bool:
-        """Whether a large document is still in use; one last used before `since` is let go."""
+    def is_in_use(self, since: float) -> bool:
+        """Whether something is remembered that was used after `since`; what was not is let go."""
         try:
             kept = self._entry[0]
         except IndexError:
             return False
-        if kept.fd is None or kept.used >= since:
-            return kept.fd is not None
+        if kept.used >= since:
+            return True
         self.clear()  # if it was replaced at this very moment, a fresh one goes: it is only a memory
         return False
 
+    def __del__(self) -> None:
+        self.clear()
+
 
 _mutex = threading.RLock()
-"""Guards the two below."""
-_slots: OrderedDict[int, Slot] = OrderedDict()
+"""Guards the two below. Re-entrant, because a slot may be collected while its thread is in here."""
+_slots: OrderedDict[int, weakref.ref[Slot]] = OrderedDict()
+"""By identity, in the order of use; a store that is dropped takes its slot along."""
 _sweeping = False
 
 
 def _reset_in_child() -> None:
-    # The child starts with an empty memory; the descriptors are its own copies, and are closed with their entries.
+    # The child starts with an empty memory; the descriptors are its own copies.
     global _mutex, _sweeping
     _mutex = threading.RLock()
-    for slot in _slots.values():
-        slot.clear()
+    for slot in list(_slots.values()):
+        _clear(slot)
     _slots.clear()
     _sweeping = False
 
@@ -115,35 +120,42 @@ def _reset_in_child() -> None:
 _forks.in_child(_reset_in_child)
 
 
-def _register(slot: Slot, *, large: bool) -> None:
+def _clear(reference: weakref.ref[Slot]) -> None:
+    slot = reference()
+    if slot is not None:
+        slot.clear()
+
+
+def _register(slot: Slot) -> None:
     global _sweeping
     with _mutex:
-        _slots[id(slot)] = slot  # by identity, and the entry keeps the slot alive, so the number stays its own
+        _slots[id(slot)] = weakref.ref(slot)
         _slots.move_to_end(id(slot))
         oldest = _slots.popitem(last=False)[1] if len(_slots) > _MOST else None
-        start = large and not _sweeping
-        if start:
-            _sweeping = True
+        start = not _sweeping
+        _sweeping = True
     if oldest is not None:
-        oldest.clear()
+        _clear(oldest)
     if start:
         try:
             _threads.start(_sweep)
-        except RuntimeError:  # no thread to be had: then nothing large may stay
-            with _mutex:
-                _sweeping = False
+        except RuntimeError:  # no thread to be had: then nothing may stay
+            _sweeping = False
             slot.clear()
 
 
 def _sweep() -> None:
-    """Lives while a large document is remembered."""
+    """Lives while something is remembered."""
     global _sweeping
     pause = threading.Event()
     while True:
         pause.wait(_IDLE_SECONDS / 2)
         since = time.monotonic() - _IDLE_SECONDS
         with _mutex:
-            in_use = [slot.keeps_open(since) for slot in _slots.values()]
-            if not any(in_use):
+            for key, reference in list(_slots.items()):
+                slot = reference()
+                if slot is None or not slot.is_in_use(since):
+                    del _slots[key]
+            if not _slots:
                 _sweeping = False
                 return

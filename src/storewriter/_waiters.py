@@ -307,20 +307,28 @@ async def pause(loop: Any) -> None:
 class _Call(Generic[T]):
     """A blocking call on its way through a thread of its own."""
 
-    __slots__ = ("_call", "_error", "_result", "_waiter")
+    __slots__ = ("_call", "_done", "_error", "_result", "_waiter")
 
     def __init__(self, call: Callable[[], T], waiter: Waiter) -> None:
         self._call = call
         self._waiter = waiter
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
 
     def run(self) -> None:
         try:
             self._result = self._call()
         except BaseException as error:
             self._error = error
+        self._done.release()
         self._waiter.wake()
+
+    def join(self) -> None:
+        """Wait for the end of the call in this thread."""
+        self._done.acquire()
+        self._done.release()
 
     def answer(self) -> T:
         if self._error is not None:
@@ -336,10 +344,28 @@ async def off_loop(call: Callable[[], T], loop: Any) -> tuple[T, BaseException |
     """Run a blocking call in a thread of its own and wait for its end, come what may.
 
     Returns its result and the cancellation that came meanwhile, which the caller must raise once it has put its
-    affairs in order. If the call failed, its error is raised and the cancellation, if any, is the error's context.
+    affairs in order. If the call failed, its error is raised instead.
     """
     waiter = async_waiter(loop)
     running = _Call(call, waiter)
-    _threads.start(running.run)
-    cancelled = await waiter.sleep_through()
+    try:
+        _threads.start(running.run)
+    except RuntimeError:
+        # The system gives no more threads. What is to be done here ends turns: to block the loop for a moment is
+        # better than to keep everybody else waiting for ever.
+        return call(), None
+    try:
+        cancelled = await waiter.sleep_through()
+    except GeneratorExit:
+        # The loop is being torn down under us. The thread still works inside our turn, so the turn must not end yet.
+        running.join()
+        raise
     return running.answer(), cancelled
+
+
+def domain_of(loop: Any) -> object:
+    """What tells one event loop from another; `loop` as `current_task` returned it."""
+    if getattr(loop, "__name__", None) == "trio":
+        token: object = loop.lowlevel.current_trio_token()
+        return token
+    return loop

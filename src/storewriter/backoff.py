@@ -93,9 +93,10 @@ class Backoff:
             attempt += 1
 
     def _bare(self, attempt: int) -> float:
-        # The exponent is capped where the power would overflow a float long after the cap took over.
-        exponent = min(attempt, 64) if self.factor > 1 else 0
-        return min(self.maximum, self.minimum * min(self.factor**exponent, self.maximum / self.minimum))
+        # By logarithm, because the power itself overflows a float long after the maximum has taken over.
+        if attempt * math.log(self.factor) >= math.log(self.maximum / self.minimum):
+            return self.maximum if self.factor > 1 else self.minimum
+        return min(self.maximum, self.minimum * self.factor**attempt)
 
     def _jittered(self, delay: float, dice: random.Random) -> float:
         if self.jitter == "full":

@@ -37,13 +37,20 @@ class StoreWriterError(Exception):
         self.__dict__.update(facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+        # An OSError keeps these outside of its __dict__.
+        system = {name: getattr(self, name, None) for name in _OS_FACTS if isinstance(self, OSError)}
+        known = {name: value for name, value in system.items() if value is not None}
+        return (_rebuild, (type(self), self.args, {**self.__dict__, **known}))
+
+
+_OS_FACTS = ("errno", "strerror", "filename", "filename2")
 
 
 def _rebuild(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(facts)
+    for name, value in facts.items():
+        setattr(error, name, value)
     return error
 
 

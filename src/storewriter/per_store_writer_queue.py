@@ -75,12 +75,19 @@ class _Door:
     def _poll(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""
         sleeping = Event()
-        for delay in attrs.evolve(self._backoff, retries=None).delays():
+        delays = self._backoff.delays()
+        while True:
             hold = self.attempt(key, label)
             if hold is not None or not wanted():
                 return hold
+            delay = next(delays, None)
+            if delay is None:
+                raise _Exhausted
             sleeping.wait(delay)
-        return None
+
+
+class _Exhausted(Exception):
+    """The backoff's retries are used up."""
 
 
 class Turn:
@@ -141,11 +148,12 @@ class PerStoreWriterQueue:
     """Seconds of waiting after which one log record says on whom; None: never."""
 
     _door: _Door = attrs.field(init=False)
-    _is_quick: bool = attrs.field(init=False)
+    is_quick: bool = attrs.field(init=False)
+    """Whether the strategy's attempts and releases may run on an event loop."""
 
     def __attrs_post_init__(self) -> None:
         self._door = _Door(self.lock, self.backoff)
-        self._is_quick = self.lock.is_quick
+        self.is_quick = self.lock.is_quick
 
     @timeout.validator
     @warn_after.validator
@@ -232,7 +240,7 @@ def require_seconds(name: str, value: float | None) -> float | None:
 class TurnRequest:
     """What `queue.turn()` returns: enter it with `with` or `async with`. One object serves one turn at a time."""
 
-    __slots__ = ("_label", "_loop", "_paths", "_queue", "_tickets", "_timeout")
+    __slots__ = ("_entered", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout")
 
     def __init__(
         self, queue: PerStoreWriterQueue, paths: tuple[PathLike, ...], label: str | None, timeout: float | None
@@ -242,11 +250,12 @@ class TurnRequest:
         self._label = label
         self._timeout = timeout
         self._tickets: list[Caller] = []
+        self._entered: list[None] = [None]
         self._loop: Any = None
 
     def __enter__(self) -> Turn:
-        tickets = self._tickets
         keys = self._keys()
+        tickets = self._claim()
         caller = Caller(self._queue, self._label, self._timeout)
         try:
             for key in keys:
@@ -265,8 +274,8 @@ class TurnRequest:
         self._leave()
 
     async def __aenter__(self) -> Turn:
-        tickets = self._tickets
         keys = self._keys()
+        tickets = self._claim()
         caller = Caller(self._queue, self._label, self._timeout)
         self._loop = caller.loop
         try:
@@ -286,26 +295,34 @@ class TurnRequest:
         await self._aleave(self._loop)
 
     def _keys(self) -> tuple[str, ...]:
-        if self._tickets:
-            msg = "this turn is already in use; ask queue.turn() for another one"
-            raise RuntimeError(msg)
         paths = self._paths
         if len(paths) == 1:
             return (canonical(paths[0]),)
         return tuple(sorted({canonical(path) for path in paths}))
 
+    def _claim(self) -> list[Caller]:
+        """One user at a time: two threads that enter the same object would end each other's turns."""
+        try:
+            self._entered.pop()  # one step, so that only one of two gets it
+        except IndexError:
+            msg = "this turn is already in use; ask queue.turn() for another one"
+            raise RuntimeError(msg) from None
+        return self._tickets
+
     def _leave(self) -> None:
         tickets = self._tickets
-        while tickets:
-            # Last in, first out, and every one of them even if one release fails.
-            try:
+        try:
+            while tickets:
+                # Last in, first out, and every one of them even if one release fails.
                 leave_turn(tickets.pop())
-            except BaseException:
-                self._leave()
-                raise
+        except BaseException:
+            self._leave()
+            raise
+        if not self._entered:
+            self._entered.append(None)
 
     async def _aleave(self, loop: Any) -> None:
-        if self._queue._is_quick:
+        if self._queue.is_quick:
             self._leave()
             return
         _, cancelled = await off_loop(self._leave, loop)
@@ -317,7 +334,8 @@ class Caller(Ticket):
     """A ticket with somebody behind it: who asks, until when, and how it sleeps."""
 
     _warned = False
-    _late = False
+    _looked = False
+    """Whether the clock has to be looked at before the next sleep."""
 
     def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
         self.queue = queue
@@ -333,6 +351,7 @@ class Caller(Ticket):
         """The same caller on its way to another store, with the same deadline."""
         other = Caller(self.queue, self.label, self.timeout)
         other.asked = self.asked
+        other._looked = True  # part of its time has passed
         return other
 
     def new_waiter(self) -> Waiter:
@@ -347,7 +366,8 @@ class Caller(Ticket):
             try:
                 waiter.sleep(seconds)
             except BaseException:
-                while not _lanes.leave(self) and self.state is ADMITTED:
+                # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
+                while not _lanes.leave(self) and self.state is not ANSWERED:
                     waiter.sleep_through()
                 raise
 
@@ -357,9 +377,14 @@ class Caller(Ticket):
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
         self.is_async = True
-        if _must_give_way(self.thread, self.asked):
-            await pause(self.loop)
-        if self._step_in(key, by_thread=not self.queue._is_quick):
+        if self._step_in(key, by_thread=not self.queue.is_quick):
+            if _must_give_way(self.thread, self.asked):
+                # With the turn in hand, so that nobody who asks meanwhile gets in before.
+                try:
+                    await pause(self.loop)
+                except BaseException:
+                    leave_turn(self)
+                    raise
             return
         try:
             while (seconds := self._proceed()) is not _THERE:
@@ -367,10 +392,12 @@ class Caller(Ticket):
                 try:
                     await waiter.sleep(seconds)
                 except GeneratorExit:
-                    _lanes.leave(self)  # the loop is being torn down: nothing can be awaited any more
+                    # The task is being torn down, and nothing can be awaited any more.
+                    self.waiter = _lanes.Nobody()
+                    _lanes.leave(self)
                     raise
                 except BaseException:
-                    while not _lanes.leave(self) and self.state is ADMITTED:
+                    while not _lanes.leave(self) and self.state is not ANSWERED:
                         await waiter.sleep_through()
                     raise
         except LockTimeout:
@@ -431,9 +458,9 @@ class Caller(Ticket):
 
     def _first_pause(self) -> Any:
         """Most waits end before anything needs to be looked at."""
-        if self._late:
+        if self._looked:
             return self._proceed_slowly()
-        self._late = True
+        self._looked = True
         warn_after, timeout = self.queue.warn_after, self.timeout
         if warn_after is None or timeout is None:
             return timeout if warn_after is None else warn_after
@@ -445,9 +472,11 @@ class Caller(Ticket):
         late = deadline is not None and now >= deadline
         if self.state is FAILED:
             assert self.error is not None
+            if isinstance(self.error, _Exhausted):
+                raise _timeout_error(self, self.lane.key, _holder(self), 0, now - self.asked)
             raise self.error
         if self.state is CALLED:
-            if not (self.is_async and not self.queue._is_quick) and self._attempt():
+            if not (self.is_async and not self.queue.is_quick) and self._attempt():
                 return _THERE
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
@@ -462,8 +491,8 @@ class Caller(Ticket):
             self._warned = True
             _warn(self, now - self.asked)
         if self.state is ADMITTED:
-            # The answer is on its way. If the batch breaks, the ticket stands in line again and its deadline counts.
-            return self.timeout
+            # The answer is on its way. If the batch breaks, the ticket stands in line again, and is woken to look.
+            return None
         moments = [] if deadline is None else [deadline]
         if not self._warned and warn_after is not None:
             moments.append(self.asked + warn_after)

@@ -16,13 +16,14 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from storewriter import _keys, _lanes
-from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request, version_of
+from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request, ReturnedAwaitable, version_of
 from storewriter._lanes import ANSWERED, Ticket
 from storewriter._replace import Durability
-from storewriter._waiters import current_task, off_loop, pause
+from storewriter._system import SYSTEM, System
+from storewriter._waiters import current_task, domain_of, off_loop, pause
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.errors import CommitUncertain, LockLost
 from storewriter.per_store_writer_queue import (
@@ -36,6 +37,7 @@ from storewriter.per_store_writer_queue import (
     leave_turn,
     require_seconds,
 )
+from storewriter.recovery import Recovery, recover
 from storewriter.storage import FileStorage
 
 __all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
@@ -63,7 +65,12 @@ class _StoreBase(Generic[S]):
         queue: PerStoreWriterQueue | None = None,
         *,
         timeout: float | None | _Unset = UNSET,
+        in_place: bool = False,
+        system: System = SYSTEM,
     ) -> None:
+        if isinstance(backups, bool) or not isinstance(backups, int) or backups < 0:
+            msg = f"backups must be a whole number from 0, got {backups!r}"
+            raise ValueError(msg)
         if durability not in _DURABILITIES:
             msg = f"durability must be one of {_DURABILITIES}, got {durability!r}"
             raise ValueError(msg)
@@ -78,11 +85,16 @@ class _StoreBase(Generic[S]):
         self._codec = codec if codec is not None else _codec_for(default)
         self._durability = durability
         self._mode = mode
+        self._backups = backups
+        self._in_place = in_place
+        self._system = system
         self._document = self._document_at(_keys.canonical(self._given))
         self._known_mates: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
-        storage = FileStorage(key, self._durability, self._mode)
+        storage = FileStorage(
+            key, self._durability, self._mode, self._system, backups=self._backups, in_place=self._in_place
+        )
         return Document(key, storage, self._codec, self._default)
 
     def _current_document(self) -> Document:
@@ -120,7 +132,13 @@ class _StoreBase(Generic[S]):
 
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
-        data = _follow_link(document.storage.load)
+        try:
+            data = _follow_link(document.storage.load)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            document = self._current_document()
+            data = document.storage.load()
         return data, document.decode(data)
 
 
@@ -224,6 +242,27 @@ class Store(_StoreBase[S]):
         """
         return Transaction(self, label, timeout)
 
+    def recover(self, *, label: str | None = None, timeout: float | None | _Unset = UNSET) -> Recovery:
+        """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
+
+        Nothing is done to a document that can be read. The returned value says what was done. Never automatic.
+        Raises LockTimeout, ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
+        """
+        document = self._current_document()
+        caller = self._caller(label, timeout)
+        caller.enter(document.path)
+        try:
+            return _recover(document, caller)
+        finally:
+            leave_turn(caller)
+
+
+def _recover(document: Document, ticket: Ticket) -> Recovery:
+    """Bring a corrupt store back, in a turn."""
+    document.forget()
+    with hold_of(ticket).fence():
+        return recover(document.storage, document.codec, document.default)
+
 
 def _may_begin_anew(error: BaseException) -> bool:
     """A lost lease: the function runs again on fresh state. A path that became a link: it is resolved anew."""
@@ -266,13 +305,19 @@ class _Admission:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if error is not None and not self._settles(error):
-            _lanes.give_back(self._ticket, self._tickets)
-            return False
-        self._batch.report()
-        for ticket in self._tickets:
-            _lanes.answer(ticket)
-        return error is not None
+        happened = error is None
+        try:
+            happened = happened or self._settles(cast("BaseException", error))
+            if happened:
+                self._batch.report()
+        finally:
+            # Whatever went wrong above: nobody may be left without an answer.
+            if happened:
+                for ticket in self._tickets:
+                    _lanes.answer(ticket)
+            else:
+                _lanes.give_back(self._ticket, self._tickets)
+        return happened
 
     def _settles(self, error: BaseException) -> bool:
         """Whether an error of the save is the answer to everybody; otherwise the others go back in line."""
@@ -494,7 +539,7 @@ class AsyncStore(_StoreBase[S]):
         caller = self._caller(label, timeout)
         for attempt in range(_TRIES):
             document = self._current_document()
-            caller.mates = self._mates(document, caller.loop, request)
+            caller.mates = self._mates(document, domain_of(caller.loop), request)
             caller.work = request
             await caller.aenter(document.path)
             if caller.state is ANSWERED:
@@ -509,6 +554,9 @@ class AsyncStore(_StoreBase[S]):
             finally:
                 await leading.leave()
             caller = caller.again()
+        if isinstance(request.error, ReturnedAwaitable):
+            # A plain function that hands on what an async one returns: it wants to be awaited.
+            return await self._change_alone(request, label, timeout, replaces)
         return request.unwrap()
 
     async def _change_alone(
@@ -535,6 +583,19 @@ class AsyncStore(_StoreBase[S]):
         """See `Store.transaction`; entered with `async with`."""
         return AsyncTransaction(self, label, timeout)
 
+    async def recover(self, *, label: str | None = None, timeout: float | None | _Unset = UNSET) -> Recovery:
+        """See `Store.recover`."""
+        document = self._current_document()
+        caller = self._caller(label, timeout)
+        await caller.aenter(document.path)
+        try:
+            done, cancelled = await off_loop(lambda: _recover(document, caller), caller.loop)
+        finally:
+            await _leave_off_loop(caller)
+        if cancelled is not None:
+            raise cancelled
+        return done
+
 
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -549,11 +610,10 @@ def _is_async(fn: Callable[..., Any]) -> bool:
 class _Leading:
     """Lead one batch, in a turn, in a task: the steps of `_lead`, those that may wait for a disk off the loop."""
 
-    __slots__ = ("_cancelled", "_document", "_loop", "_quick", "_request", "_ticket")
+    __slots__ = ("_cancelled", "_document", "_loop", "_request", "_ticket")
 
     def __init__(self, caller: Caller, document: Document, request: Request) -> None:
         self._loop = caller.loop
-        self._quick = caller.queue._is_quick
         self._document = document
         self._ticket = caller
         self._request = request
@@ -578,16 +638,22 @@ class _Leading:
         self._cancelled = self._cancelled or cancelled
 
     async def leave(self) -> None:
-        if self._quick:
-            leave_turn(self._ticket)
-        else:
-            await self._step(lambda: leave_turn(self._ticket))
+        cancelled = await _leave_off_loop(self._ticket)
+        self._cancelled = self._cancelled or cancelled
         self._raise_cancelled()
 
     def _raise_cancelled(self) -> None:
         cancelled, self._cancelled = self._cancelled, None
         if cancelled is not None:
             raise cancelled
+
+
+async def _leave_off_loop(caller: Caller) -> BaseException | None:
+    """End a turn in a task; returns the cancellation that came meanwhile."""
+    if caller.queue.is_quick:
+        leave_turn(caller)
+        return None
+    return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]
 
 
 def _encode_and_save(batch: Batch, hold: Any) -> None:
@@ -645,7 +711,7 @@ class AsyncTransaction(Generic[S]):
     ) -> None:
         if kind is None and not self._work.discarded:
             await self._off_loop(self._commit_and_end)
-        elif self._store._queue._is_quick:
+        elif self._store._queue.is_quick:
             self._work.end()
         else:
             await self._off_loop(self._work.end)
