@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from storewriter import LockLost, PerStoreWriterQueue, Store
+from storewriter import LockLost, PerStoreWriterQueue, Store, events
+from storewriter._keys import sidecar
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
 
 _processes = multiprocessing.get_context("forkserver")
@@ -141,6 +142,11 @@ class _Contending:
     def check(self, path: str) -> None:
         self.holds[path].check()
 
+    def lock_plainly(self, path: str) -> None:
+        """Lock the sidecar as flock(1) does."""
+        fd = os.open(sidecar(path), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
     def commit(self, path: str, text: str) -> None:
         """Write the document through the fence, as a store does."""
         with self.holds[path].fence():
@@ -205,6 +211,12 @@ class _Contending:
         real = time.time
         time.time = lambda: real() + seconds
 
+    def tell_waiting(self) -> None:
+        """From now on note "waiting" once a turn has been waited for, and wait on."""
+        events.subscribe(
+            lambda event: self.pipe.send(("note", "waiting")) if isinstance(event, events.TurnWaited) else None
+        )
+
     def count(self, name: str, path: str, times: int, witness: str | None, pause: bool) -> list[int]:
         """Add one to a store, so often; returns the numbers. `pause`: note "inside" in the first turn, and wait."""
         guarding = _Witness(witness)
@@ -212,7 +224,7 @@ class _Contending:
             path,
             default=lambda: {"n": 0},
             durability="process",
-            queue=PerStoreWriterQueue(lock=strategy(name), timeout=PATIENCE, warn_after=None),
+            queue=PerStoreWriterQueue(lock=strategy(name), timeout=PATIENCE, warn_after=0.2),
         )
         guarding.guard_commits(f"{path}.committing")
         pausing = [pause]

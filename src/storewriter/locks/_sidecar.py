@@ -157,6 +157,17 @@ def read_record(fd: int) -> Owner | None:
         return None
 
 
+def holder(path: str) -> Owner | None:
+    """Who holds the kernel lock on a store's sidecar."""
+    fd = open_to_read(path)
+    if fd is None:
+        return None
+    try:
+        return owner_of(fd)
+    finally:
+        os.close(fd)
+
+
 def open_to_read(path: str) -> int | None:
     """Open a store's sidecar for looking only; None if there is none."""
     try:

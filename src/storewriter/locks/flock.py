@@ -136,13 +136,7 @@ class Flock:
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. The kernel's word counts; the record adds since when and what for."""
-        fd = _sidecar.open_to_read(path)
-        if fd is None:
-            return None
-        try:
-            return _sidecar.owner_of(fd)
-        finally:
-            os.close(fd)
+        return _sidecar.holder(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""

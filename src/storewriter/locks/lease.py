@@ -20,6 +20,7 @@ import attrs
 
 from storewriter._owner import Owner
 from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
+from storewriter.locks._sidecar import holder
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -53,8 +54,8 @@ class Lease:
         return attempt(path, label, self._terms)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`."""
-        return owner_at(path)
+        """See `Strategy`. Without a marker, whoever has the sidecar locked: it is in the way as well."""
+        return owner_at(path) or holder(path)
 
 
 def _make(stale: float, name: str, loss: Loss) -> SoftFileLock:

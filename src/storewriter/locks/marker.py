@@ -17,6 +17,7 @@ import attrs
 
 from storewriter._owner import Owner
 from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
+from storewriter.locks._sidecar import holder
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -36,8 +37,8 @@ class Marker:
         return attempt(path, label, _TERMS)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`."""
-        return owner_at(path)
+        """See `Strategy`. Without a marker, whoever has the sidecar locked: it is in the way as well."""
+        return owner_at(path) or holder(path)
 
 
 def _make(name: str, loss: Loss) -> SoftFileLock:
