@@ -1,0 +1,69 @@
+"""What a codec is: two functions; and how it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path"]
+
+S = TypeVar("S")
+
+Path = tuple[str | int, ...]
+"""Where something stands in a document: keys of objects and indices of arrays, from the outside in."""
+
+
+class Codec(Protocol[S]):
+    """Two functions. Anything that has them can be a store's codec.
+
+    `decode(encode(state))` must equal `state`, and equal states must give equal bytes: bytes are compared to know
+    whether anything changed. A codec is shared by threads and compared with `==` to know whether two stores agree.
+    """
+
+    def encode(self, state: S) -> bytes:
+        """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it."""
+        ...
+
+    def decode(self, data: bytes) -> S:
+        """The state, as an object of its own at every call. Raise `DecodeError` (or any ValueError) otherwise."""
+        ...
+
+
+class DecodeError(ValueError):
+    """The bytes are not a document of this codec. Stores turn it into `StoreCorrupt`, which names the file."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        position: int | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        path: Path | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.position = position
+        """Offset from 0, if known: in characters, or in bytes where the bytes are no text."""
+        self.line = line
+        """From 1, if known."""
+        self.column = column
+        """From 1, if known."""
+        self.path = path
+        """Keys and indices that lead to the value, if known."""
+
+
+class EncodeError(ValueError):
+    """The state cannot be written as a document of this codec."""
+
+
+@attrs.frozen
+class FunctionCodec(Generic[S]):
+    """A codec from two functions."""
+
+    encode: Callable[[S], bytes]
+    """State to bytes."""
+    decode: Callable[[bytes], S]
+    """Bytes to state."""

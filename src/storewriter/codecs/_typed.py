@@ -1,0 +1,178 @@
+"""What the typed codecs share: JSON values on one side, objects of a type on the other, and a proof between them.
+
+Promise    A document is taken only if the objects made of it would be written as a document that says the same: no
+           field is dropped because the type does not know it, no text becomes a number, no fraction is cut off. A state
+           is written only if it can be read back: a wrong value in a field fails the update that put it there, and not
+           everybody's next load.
+How        Both ways the values are turned into objects and back, and compared with what they were. A library that has a
+           quick way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare.
+May differ defaults that are added, texts that a type writes in its own way (a date with Z or +00:00), null for which a
+           field has a value, the order of a list that was made a set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+import orjson
+
+from storewriter.codecs._places import error_at, locate, spelled
+from storewriter.codecs._protocol import EncodeError, Path
+from storewriter.codecs.json import JsonCodec, text_of
+
+__all__ = ["FieldError", "Shape", "decode", "encode"]
+
+S = TypeVar("S")
+
+
+class FieldError(Exception):
+    """A value that a type cannot take, and where it stands."""
+
+    def __init__(self, reason: str, path: Path = (), *, at_key: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+        self.at_key = at_key
+        """Whether the key itself is the fault, and not its value."""
+
+    def __str__(self) -> str:
+        return f"{spelled(self.path)}: {self.reason}"
+
+
+@attrs.frozen
+class Shape(Generic[S]):
+    """How objects of one type are made of JSON values, and the other way."""
+
+    name: str
+    """The type, for people."""
+    to_plain: Callable[[S], Any]
+    """Objects to JSON values (dicts, lists, text, numbers, booleans, None). May raise anything."""
+    from_plain: Callable[[Any], S]
+    """JSON values to objects. Raises FieldError."""
+    from_bytes: Callable[[bytes], S] | None = None
+    """A document to objects, more quickly. Raises any exception, to have it tried the other way."""
+    to_bytes: Callable[[S], bytes] | None = None
+    """What `from_bytes` took, if nothing was lost."""
+
+    def quickly(self, data: bytes) -> tuple[S] | None:
+        """The objects of a document that is proven to be written as the very same bytes."""
+        if self.from_bytes is None or self.to_bytes is None:
+            return None
+        try:
+            state = self.from_bytes(data)
+            again = self.to_bytes(state)
+        except Exception:  # whatever is wrong is found again the careful way, and told with its place
+            return None
+        # The library leaves out the newline at the end.
+        return (state,) if len(data) == len(again) + 1 and data.startswith(again) else None
+
+
+def encode(shape: Shape[S], document: JsonCodec, state: S, *, verify: bool) -> bytes:
+    """The state as a document. Raises EncodeError for one that cannot be written, or not be read back."""
+    plain = _plain(shape, state)
+    data = document.encode(plain)
+    if verify and shape.quickly(data) is None:
+        try:
+            _objects(shape, plain, exact=True)
+        except FieldError as error:
+            msg = f"the state would not be read back as {shape.name}: {error}"
+            raise EncodeError(msg) from error
+    return data
+
+
+def decode(shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool) -> S:
+    """The objects that a document describes. Raises DecodeError with path, line and column."""
+    found = shape.quickly(data) if exact else None
+    if found is not None:
+        return found[0]
+    plain = document.decode(data)
+    try:
+        return _objects(shape, plain, exact=exact)
+    except FieldError as error:
+        text = text_of(data)
+        position = locate(text, error.path, key=error.at_key)
+        raise error_at(f"not a {shape.name}: {error}", text, position, error.path) from error
+
+
+def _plain(shape: Shape[S], state: S) -> Any:
+    try:
+        return shape.to_plain(state)
+    except EncodeError:
+        raise
+    except Exception as error:
+        msg = f"the state cannot be written as {shape.name}: {error}"
+        raise EncodeError(msg) from error
+
+
+def _objects(shape: Shape[S], plain: Any, *, exact: bool) -> S:
+    state = shape.from_plain(plain)
+    if exact:
+        try:
+            again = _plain(shape, state)
+        except EncodeError as error:
+            raise FieldError(str(error)) from error
+        if not _is_written_alike(plain, again):
+            _require_same(plain, again, ())
+    return state
+
+
+def _is_written_alike(plain: Any, again: Any) -> bool:
+    """Settles nearly every document at the engine's speed; `==` would not do, for True equals 1."""
+    try:
+        return orjson.dumps(plain) == orjson.dumps(again)
+    except TypeError:  # what only the careful encoder can write
+        return False
+
+
+def _require_same(plain: Any, again: Any, path: Path) -> None:
+    """Raise FieldError at the first place where `again` does not say what `plain` said."""
+    if isinstance(plain, dict):
+        _require_same_object(cast("dict[str, Any]", plain), again, path)
+    elif isinstance(plain, (list, tuple)):
+        _require_same_array(cast("list[Any]", plain), again, path)
+    elif plain is None or (isinstance(plain, str) and isinstance(again, str)):
+        return
+    elif isinstance(plain, bool) is not isinstance(again, bool) or plain != again:
+        raise FieldError(f"{plain!r} would be written back as {again!r}", path)
+
+
+def _require_same_object(plain: dict[str, Any], again: Any, path: Path) -> None:
+    if not isinstance(again, dict):
+        raise FieldError(f"an object would be written back as {again!r}", path)
+    for key, value in plain.items():
+        inner = (*path, key)
+        if key not in again:
+            raise FieldError("unknown field; it would be lost at the next save", inner, at_key=True)
+        _require_same(value, again[key], inner)
+
+
+def _require_same_array(plain: list[Any], again: Any, path: Path) -> None:
+    if not isinstance(again, (list, tuple)):
+        raise FieldError(f"an array would be written back as {again!r}", path)
+    others = cast("list[Any]", again)
+    if len(others) < len(plain):
+        raise FieldError(f"of {len(plain)} values only {len(others)} would be written back", path)
+    try:
+        for index, (value, other) in enumerate(zip(plain, others, strict=False)):
+            _require_same(value, other, (*path, index))
+    except FieldError:
+        if not _are_same_in_any_order(plain, others):
+            raise
+
+
+def _are_same_in_any_order(plain: list[Any], again: list[Any]) -> bool:
+    try:
+        return sorted(map(_spelling, plain)) == sorted(map(_spelling, again))
+    except TypeError:  # what only the careful encoder can write: compared in order, then
+        return False
+
+
+def _spelling(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def in_order(values: Any) -> list[Any]:
+    """The values of a set, in an order that is the same in every process."""
+    return sorted(values, key=_spelling)

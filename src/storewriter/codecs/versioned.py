@@ -1,0 +1,186 @@
+"""Documents that evolve: a version in the document, and functions that bring an older one up to date.
+
+Promise    A document of an older version is migrated step by step when it is loaded, and stays as it is on disk until
+           an update saves it. One that is newer than the program is refused, as is one whose migration fails: neither
+           is ever read as something else, or reset.
+How        The version is the first field of a JSON object, and belongs to this codec alone: the codec inside, and the
+           state, never see it. It is spliced in and cut out; a document of the present version is decoded once.
+Slower     where the field's name stands anywhere else in the document too: then it is decoded once more, to see where.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, cast
+
+import attrs
+import orjson
+
+from storewriter.codecs._places import error_at, locate
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError
+from storewriter.codecs.json import JsonCodec, text_of
+
+__all__ = ["Migration", "Versioned"]
+
+S = TypeVar("S")
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+"""The document of one version to that of the next, as JSON values, without the version field. May change and return
+what it was given; must have no other effect, and must raise for what it cannot handle."""
+
+_DOCUMENT: Final = JsonCodec(shape=dict)
+_OPENING: Final = re.compile(rb"\{(?P<blank>[ \t\r\n]*)(?P<end>\}?)")
+
+
+def _ordered(migrations: Mapping[int, Migration]) -> tuple[tuple[int, Migration], ...]:
+    return tuple(sorted(migrations.items(), key=lambda item: item[0]))
+
+
+def _none() -> Any:
+    return {}
+
+
+def _is_version(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+@attrs.frozen
+class Versioned(Generic[S]):
+    """A codec of JSON objects, with a version and migrations around it.
+
+    `Versioned(AttrsCodec(Book), version=3, migrations={1: rename_owner, 2: add_tags})`
+
+    Raises TypeError or ValueError at once for a version that is no whole number, or migrations that do not lead to it.
+    A read never writes: the first update that follows saves the document in the new version.
+    """
+
+    codec: Codec[S]
+    """For the document of the present version, without its version field. Must write JSON objects."""
+    version: int = attrs.field(kw_only=True)
+    """The version that this program writes, from 1."""
+    migrations: tuple[tuple[int, Migration], ...] = attrs.field(converter=_ordered, factory=_none, kw_only=True)
+    """Given as a mapping: `migrations[n]` makes a document of version n + 1 out of one of version n."""
+    field: str = attrs.field(default="version", kw_only=True)
+    """Name of the field."""
+    missing: int | None = attrs.field(default=None, kw_only=True)
+    """What a document without the field is: one of this version (0, say, for those from before there were versions), or
+    None: refused, because it may be something else altogether."""
+    _own: re.Pattern[bytes] = attrs.field(init=False, eq=False, repr=False)
+    """The beginning of a document as this codec writes it."""
+
+    def __attrs_post_init__(self) -> None:
+        if not _is_version(self.version) or self.version < 1:
+            raise ValueError(f"version must be a whole number from 1, got {self.version!r}")
+        if self.missing is not None and not _is_version(self.missing):
+            raise ValueError(f"missing must be None or a whole number from 0, got {self.missing!r}")
+        starts = [start for start, _ in self.migrations]
+        if starts and (not all(map(_is_version, starts)) or starts != list(range(starts[0], self.version))):
+            raise ValueError(f"migrations start from {starts}; they must lead to {self.version} without a gap")
+        own = rb"\{[ \t\r\n]*%s:[ ]?%d(?:,|(?=[ \t\r\n]*\}))" % (re.escape(self._name), self.version)
+        object.__setattr__(self, "_own", re.compile(own))
+
+    @property
+    def _name(self) -> bytes:
+        return orjson.dumps(self.field)
+
+    @property
+    def oldest(self) -> int:
+        """The oldest version that can be read."""
+        return self.migrations[0][0] if self.migrations else self.version
+
+    def encode(self, state: S) -> bytes:
+        """See `Codec`. Raises EncodeError if the codec inside writes no object, or one with a field of that name."""
+        data = self.codec.encode(state)
+        opening = _OPENING.match(data)
+        if opening is None:
+            raise EncodeError(f"a versioned document must be a JSON object, got {data[:20]!r}")
+        name = self._name
+        if name in data and self.field in _DOCUMENT.decode(data):
+            raise EncodeError(f"the document has a field {self.field!r} of its own: choose another `field`")
+        blank = opening["blank"]
+        colon = b": " if blank else b":"
+        comma = b"" if opening["end"] else b","
+        return b"".join((b"{", blank, name, colon, b"%d" % self.version, comma, data[1:]))
+
+    def decode(self, data: bytes) -> S:
+        """See `Codec`. Raises DecodeError, too, for a version that this program cannot read, naming both."""
+        own = self._own.match(data)
+        # A second one might be a duplicate key.
+        if own is not None and data.count(self._name) == 1:
+            return self._decode_own(data, own.end())
+        document = _DOCUMENT.decode(data)
+        found = self._version_of(document, data)
+        document.pop(self.field, None)
+        if found == self.version:
+            return self._decode_laid_out_otherwise(document, data)
+        return self._decode_older(document, found)
+
+    def _decode_own(self, data: bytes, end: int) -> S:
+        try:
+            return self.codec.decode(b"{" + data[end:])
+        except DecodeError as error:
+            text = text_of(data)
+            if error.position is None:
+                raise
+            cut = len(data[:end].decode("utf-8")) - 1
+            raise error_at(error.reason, text, error.position + cut, error.path) from error
+
+    def _decode_laid_out_otherwise(self, document: dict[str, Any], data: bytes) -> S:
+        try:
+            return self.codec.decode(_DOCUMENT.encode(document))
+        except DecodeError as error:
+            if error.path is None:
+                raise DecodeError(error.reason) from error
+            text = text_of(data)
+            raise error_at(error.reason, text, locate(text, error.path), error.path) from error
+
+    def _version_of(self, document: dict[str, Any], data: bytes) -> int:
+        if self.field not in document:
+            if self.missing is None:
+                raise DecodeError(f"there is no field {self.field!r} to tell the version of the document")
+            found: Any = self.missing
+        else:
+            found = document[self.field]
+        reason = self._objection(found)
+        if reason is None:
+            return found  # type: ignore[no-any-return]
+        text = text_of(data)
+        raise error_at(reason, text, locate(text, (self.field,)), (self.field,))
+
+    def _objection(self, found: Any) -> str | None:
+        if not _is_version(found):
+            return f"the version of the document ({self.field!r}) must be a whole number from 0, found {found!r}"
+        if found > self.version:
+            return (
+                f"the document has version {found}, and this program knows versions up to {self.version}: it was "
+                f"written by a newer program; upgrade this one"
+            )
+        if found < self.oldest:
+            return (
+                f"the document has version {found}, and this program reads versions {self.oldest} to {self.version}: "
+                f"migrate it with an older program first"
+            )
+        return None
+
+    def _decode_older(self, document: dict[str, Any], found: int) -> S:
+        for start, migrate in self.migrations:
+            if start >= found:
+                document = self._migrated(migrate, document, start)
+        try:
+            return self.codec.decode(_DOCUMENT.encode(document))
+        except ValueError as error:
+            path = getattr(error, "path", None)
+            # Where it stands in the file is not known: the file holds an older document.
+            raise DecodeError(f"migrated from version {found} to {self.version}: {error}", path=path) from error
+
+    def _migrated(self, migrate: Migration, document: dict[str, Any], start: int) -> dict[str, Any]:
+        try:
+            made: Any = migrate(document)
+        except Exception as error:
+            reason = f"the migration from version {start} to {start + 1} failed: {type(error).__name__}: {error}"
+            raise DecodeError(reason) from error
+        if not isinstance(made, dict) or self.field in made:
+            what = type(made).__name__ if not isinstance(made, dict) else f"a document with {self.field!r}"
+            raise DecodeError(f"the migration from version {start} to {start + 1} returned {what}, no document")
+        return cast("dict[str, Any]", made)
