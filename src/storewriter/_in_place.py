@@ -27,7 +27,7 @@ import os
 import secrets
 from collections.abc import Callable
 
-from storewriter._replace import Durability, existing, naming, replace, write_all, write_beside
+from storewriter._replace import Durability, existing, refuse, replace, write_all, write_beside
 from storewriter._system import NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain
 
@@ -55,18 +55,15 @@ def load(path: str, read: Read, system: System) -> bytes | None:
             return data
 
 
-def save(path: str, data: bytes, old: bytes, *, durability: Durability, system: System) -> None:
-    """Write `data` over the document that `load` gave as `old`. Raises as `replace` does."""
-    found = existing(path, system)
-    if found is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durability: Durability, system: System) -> None:
+    """Write `data` over the document, which is the file `found` and was loaded as `old`. Raises as `replace` does."""
     _begin(path, old, found, durability, system)
     try:
         _overwrite(path, data, found, durability, system)
         _end(path, durability, system)
     except OSError as error:
         outcome = _undo(path, old, found, durability, system)
-        raise naming(error, path, "saving in place", outcome) from error
+        refuse(error, path, "saving in place", outcome)
 
 
 def finish(path: str, read: Read, *, durability: Durability, system: System) -> bool:
@@ -90,7 +87,7 @@ def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability,
         # Nothing of the new document is anywhere yet. If the journal is, it holds what the file holds.
         with contextlib.suppress(OSError, CommitUncertain):
             _end(path, durability, system)
-        raise naming(error, path, "saving in place", "the old document is untouched") from error
+        refuse(error, path, "saving in place", "the old document is untouched")
 
 
 def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
@@ -150,4 +147,6 @@ def _unfinished(content: bytes | None, path: str, system: System) -> bytes | Non
         found = system.lstat(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        refuse(error, path, "reading", "the document is untouched")
     return old if found.st_ino == int(inode) else None

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 import attrs
 
@@ -100,14 +100,14 @@ def replace(
     of the new document, which the caller must close: while it is open, no other file can have its inode number.
     `before` is called with what the old document is, once the new one is ready and before it takes the name.
     """
-    old = existing(path, system)
-    model, look = (path, old) if like is None else (like, system.lstat(like))
     power = durability == "power"
-    plan = _Plan(path, temporary(path), power, system, old, model, look, mode, keep_open, before)
     try:
+        old = existing(path, system)
+        model, look = (path, old) if like is None else (like, system.lstat(like))
+        plan = _Plan(path, temporary(path), power, system, old, model, look, mode, keep_open, before)
         return _commit_durably(plan, data) if power else _commit(plan, data, -1)
     except OSError as error:
-        raise naming(error, path, "saving", "the old document is untouched") from error
+        refuse(error, path, "saving", "the old document is untouched")
 
 
 def write_beside(name: str, data: bytes, *, like: str, durability: Durability, system: System) -> None:
@@ -391,13 +391,13 @@ def _flush_name(level: str, system: System) -> None:
         raise
 
 
-def naming(error: OSError, path: str, doing: str, outcome: str) -> OSError:
-    """The same kind of error, telling which store it was and what became of it."""
+def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
+    """Raise the same kind of error, telling which store it was and what became of it."""
     if isinstance(error, (ReadOnlyStore, NotARegularFile)):
-        return error
+        raise error
     if error.errno is None:
         error.add_note(f"store: {path}; {outcome}")
-        return error
+        raise error
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""
-    return OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome})", path)
+    raise OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome})", path) from error

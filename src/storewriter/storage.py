@@ -21,7 +21,7 @@ from storewriter._replace import (
     close_quietly,
     existing,
     make_folders,
-    naming,
+    refuse,
     replace,
     require_regular,
     write_beside,
@@ -105,7 +105,7 @@ class FileStorage:
             try:
                 make_folders(self.path, self.system, durable=self.durability == "power")
             except OSError as error:
-                raise naming(error, self.path, "creating its folder", "there is no document") from error
+                refuse(error, self.path, "creating its folder", "there is no document")
             return self._replace(data, keep_open)
 
     def restore(self, data: bytes) -> None:
@@ -144,17 +144,21 @@ class FileStorage:
         write_beside(name, data, like=self.path, durability=self.durability, system=self.system)
 
     def _save_in_place(self, data: bytes, old: bytes) -> None:
-        found = existing(self.path, self.system)
-        if self.backups and found is not None:
-            _backups.keep(
-                self.path,
-                found,
-                self.backups,
-                link=False,
-                copy=lambda name: self.write_beside(name, old),
-                system=self.system,
-            )
-        _in_place.save(self.path, data, old, durability=self.durability, system=self.system)
+        try:
+            found = existing(self.path, self.system)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+            if self.backups:
+                self._keep_copy(found, old)
+        except OSError as error:
+            refuse(error, self.path, "saving in place", "the old document is untouched")
+        _in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
+
+    def _keep_copy(self, found: os.stat_result, old: bytes) -> None:
+        def copy(name: str) -> None:
+            self.write_beside(name, old)
+
+        _backups.keep(self.path, found, self.backups, link=False, copy=copy, system=self.system)
 
     def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
         """See `Storage`. Both are looked at: the open file for a change, the path for another file."""
@@ -182,15 +186,15 @@ def _read_file(path: str, system: System) -> bytes | None:
         fd = system.open(path, _READ_FLAGS)
     except FileNotFoundError:
         return None
-    except OSError:
+    except OSError as error:
         _require_regular(path, system)
-        raise
+        refuse(error, path, "reading", "the document is untouched")
     try:
         found = system.fstat(fd)
         require_regular(path, found)
         return _read_all(fd, found.st_size, system)
     except OSError as error:
-        raise naming(error, path, "reading", "the document is untouched") from error
+        refuse(error, path, "reading", "the document is untouched")
     finally:
         close_quietly(fd, system)
 
