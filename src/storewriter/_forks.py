@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-generation = 0
+generation: int = 0
 """How many forks lie between this process and the one that imported the package. A turn remembers the number it was
 taken under; in a child it no longer matches, and the turn is its parent's."""
 

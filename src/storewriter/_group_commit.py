@@ -16,7 +16,7 @@ import copy
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
 from typing import Any, Final, TypeVar
 
@@ -73,7 +73,7 @@ class Request:
         """Apply the function; returns the new state."""
         self.error = None
         result = self.result = self._context.run(self.fn, state)
-        if result is not None and hasattr(type(result), "__await__"):
+        if result is not None and isinstance(result, Awaitable):
             if isinstance(result, CoroutineType):
                 result.close()
             raise ReturnedAwaitable

@@ -59,11 +59,9 @@ def sidecar(key: str) -> str:
     return path
 
 
-def _text(path: object) -> str:
-    text = os.fspath(path)  # type: ignore[call-overload]
-    if isinstance(text, bytes):
-        return os.fsdecode(text)
-    return str(text)
+def _text(path: str | os.PathLike[str]) -> str:
+    # fsdecode refuses what is no path with a TypeError, and takes bytes as well.
+    return str(os.fsdecode(path))
 
 
 def _resolve(name: str) -> str:

@@ -9,7 +9,7 @@ How        The head asks the lane's door for a hold, once, in its own thread. If
            somebody outside is waiting.
 Does not   know what a key or a hold is, nor deadlines: those are floor 3's (`per_store_writer_queue.py`).
 
-Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `_waiting`, `opening` and the tickets' `state`.
+Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
            The mutex is re-entrant because a signal handler may ask for a turn while its thread is in here.
@@ -26,7 +26,6 @@ from typing import Any, Protocol
 
 from storewriter import _forks, _threads
 from storewriter._waiters import ThreadWaiter, Waiter
-
 
 log = logging.getLogger("storewriter")
 
@@ -94,6 +93,8 @@ class Ticket:
     waiter: Waiter
     """Set before anybody could wake it."""
     is_async = False
+    is_quick = True
+    """Whether its thread may release a hold, or must not be kept waiting (a task, and a lock that may wait)."""
     began = 0.0
     """When its turn began (seconds since the epoch)."""
     error: BaseException | None = None
@@ -101,8 +102,9 @@ class Ticket:
     """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
     work: Any = None
     """What the batch does for it; the lanes only carry it."""
-    lane: Lane = None  # type: ignore[assignment]
+    lane: Lane
     """Set when it joins."""
+    joined = False
 
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
@@ -122,9 +124,9 @@ class Lane:
     hold: Hold | None = None
     opening = False
     """Whether the waiting thread is at the door."""
-    _waiting: deque[Ticket] | tuple[()] = ()
-    _left = 0
-    """Tickets in `_waiting` that have left: skipped when they come up, swept out when they outnumber the rest."""
+    queue: deque[Ticket] | tuple[()] = ()
+    left = 0
+    """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
 
     def __init__(self, key: str, door: Door, head: Ticket) -> None:
         self.key = key
@@ -133,41 +135,41 @@ class Lane:
 
     def waiting(self) -> int:
         """How many wait behind the head."""
-        return len(self._waiting) - self._left
+        return len(self.queue) - self.left
 
     def in_line(self) -> Iterable[Ticket]:
         """The head and those behind it, in order."""
         if self.head is not None:
             yield self.head
-        yield from (ticket for ticket in self._waiting if ticket.state is not LEFT)
+        yield from (ticket for ticket in self.queue if ticket.state is not LEFT)
 
     def push(self, ticket: Ticket) -> None:
         """Join at the end."""
-        if not isinstance(self._waiting, deque):
-            self._waiting = deque()
-        self._waiting.append(ticket)
+        if not isinstance(self.queue, deque):
+            self.queue = deque()
+        self.queue.append(ticket)
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Join at the front, in the given order."""
-        self._waiting = deque([*tickets, *self._waiting])
+        self.queue = deque([*tickets, *self.queue])
 
     def pop(self) -> Ticket | None:
         """The next who has not left."""
-        waiting = self._waiting
+        waiting = self.queue
         while isinstance(waiting, deque) and waiting:
             ticket = waiting.popleft()
             if ticket.state is not LEFT:
                 return ticket
-            self._left -= 1
+            self.left -= 1
         return None
 
     def drop(self, ticket: Ticket) -> None:
         """Mark a waiting ticket as gone; O(1), the sweep is paid for by those that left."""
         ticket.state = LEFT
-        self._left += 1
-        if self._left > 32 and self._left * 2 > len(self._waiting):
-            self._waiting = deque(other for other in self._waiting if other.state is not LEFT)
-            self._left = 0
+        self.left += 1
+        if self.left > 32 and self.left * 2 > len(self.queue):
+            self.queue = deque(other for other in self.queue if other.state is not LEFT)
+            self.left = 0
 
 
 _mutex = threading.RLock()
@@ -192,7 +194,9 @@ def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, A
     with _mutex:
         lane = _lanes.get(key)
         if lane is None:
-            ticket.lane = _lanes[key] = Lane(key, door, ticket)
+            ticket.lane = Lane(key, door, ticket)
+            ticket.joined = True
+            _lanes[key] = ticket.lane
             ticket.state = CALLED
             return True
         objection = object_to(lane, ticket, door)
@@ -200,6 +204,7 @@ def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, A
             raise objection
         ticket.waiter = ticket.new_waiter()
         ticket.lane = lane
+        ticket.joined = True
         if lane.head is None:
             # The others gave up, but the waiting thread is still at the door: its hold will be ours.
             lane.head = ticket
@@ -242,9 +247,10 @@ def leave(ticket: Ticket) -> bool:
 
     A ticket that has been given its turn meanwhile passes it on.
     """
-    lane = ticket.lane
-    if lane is None or ticket.generation != _forks.generation:
+    if not ticket.joined or ticket.generation != _forks.generation:
         return True
+    lane = ticket.lane
+    following: Ticket | None = None
     with _mutex:
         state = ticket.state
         if state is LEFT:
@@ -257,11 +263,21 @@ def leave(ticket: Ticket) -> bool:
         if state is not HOLDING:
             ticket.state = LEFT
             following = _call_next(lane)
-    if state is HOLDING:
+    if state is not HOLDING:
+        _wake(following)
+    elif ticket.is_quick:
         pass_on(ticket)
     else:
-        _wake(following)
+        # A task that was cancelled with the hold just in its hands: giving it back may take as long as a disk does.
+        _threads.start(_pass_on_alone, ticket)
     return True
+
+
+def _pass_on_alone(ticket: Ticket) -> None:
+    try:
+        pass_on(ticket)
+    except Exception:
+        log.exception("could not release the lock of %s", ticket.lane.key)
 
 
 def pass_on(ticket: Ticket) -> None:
@@ -293,13 +309,13 @@ def _advance(ticket: Ticket) -> tuple[Ticket | None, BaseException | None]:
     error: BaseException | None = None
     while True:
         hold = lane.hold
-        if hold is not None and not (lane._waiting and lane.waiting() and _may_pass(hold)):
+        if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
             # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
             error = _release(hold)
             lane.hold = None
         with _mutex:
-            following = lane.pop() if lane._waiting else None
+            following = lane.pop() if lane.queue else None
             if following is None and lane.hold is not None:
                 continue  # the last one left while we asked: the hold has nobody to go to
             ticket.state = LEFT
@@ -347,11 +363,11 @@ def admit(ticket: Ticket, limit: int) -> list[Ticket]:
     if mates is None or not lane.waiting():
         return admitted
     with _mutex:
-        waiting = lane._waiting
+        waiting = lane.queue
         while isinstance(waiting, deque) and waiting and len(admitted) < limit:
             other = waiting[0]
             if other.state is LEFT:
-                lane._left -= 1
+                lane.left -= 1
             elif other.mates == mates:
                 other.state = ADMITTED
                 admitted.append(other)
@@ -435,8 +451,11 @@ def _wake(ticket: Ticket | None) -> None:
 
 
 def _start_opening(lane: Lane) -> Ticket | None:
-    """Send the waiting thread to the door. Returns the head to wake if there is no thread to be had: it must ask for
-    itself then, and will meet the same trouble with a caller to raise it to."""
+    """Send the waiting thread to the door.
+
+    Returns the head to wake if there is no thread to be had: it must ask for itself then, and will meet the same
+    trouble with a caller to raise it to.
+    """
     try:
         _threads.start(_open, lane, _forks.generation)
     except RuntimeError:

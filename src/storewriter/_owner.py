@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -76,7 +76,7 @@ class Owner:
             fields = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        return _from_fields(fields) if isinstance(fields, dict) else None
+        return _from_fields(cast("dict[str, Any]", fields)) if isinstance(fields, dict) else None
 
 
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {

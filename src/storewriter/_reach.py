@@ -1,4 +1,4 @@
-"""Could a function have left something in the state that its caller can still change?
+"""Whether a function may have left something in the state that its caller can still change.
 
 A remembered state is checked against its bytes before it is used again, because somebody may have kept a reference
 into it. For a large document that check costs as much as the encoding. It is spared where the function had nothing
@@ -11,7 +11,7 @@ Does not   follow the functions and modules that it calls: one that hides the st
 from __future__ import annotations
 
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 _ATOMS = (str, int, float, bool, bytes, complex, type(None), type(Ellipsis))
 _CODE = (FunctionType, BuiltinFunctionType, ModuleType, type)
@@ -36,7 +36,7 @@ def may_share(fn: Any, result: Any) -> bool:
 
 
 def _is_atom(value: Any) -> bool:
-    return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_atom, value)))
+    return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_atom, cast("Any", value))))
 
 
 _names_known: dict[CodeType, frozenset[str]] = {}

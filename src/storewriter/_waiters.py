@@ -61,7 +61,9 @@ class ThreadWaiter:
         """True when woken, False when `seconds` have passed. KeyboardInterrupt is raised in the main thread."""
         if seconds is None:
             return self._lock.acquire()
-        return self._lock.acquire(timeout=min(seconds, _thread.TIMEOUT_MAX)) if seconds > 0 else self._lock.acquire(False)
+        if seconds <= 0:
+            return self._lock.acquire(False)
+        return self._lock.acquire(timeout=min(seconds, _thread.TIMEOUT_MAX))
 
     def sleep_through(self) -> BaseException | None:
         """Sleep until woken whatever comes; returns the interrupt that came meanwhile."""

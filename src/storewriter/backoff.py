@@ -69,7 +69,7 @@ class Backoff:
 
     @classmethod
     def reference(cls, *, seed: int | None = None) -> Backoff:
-        """openclaw's policy: 6 retries, 8 ms x 1.35, at most 180 ms, jitter. Gives up after 0.12 to 0.23 s."""
+        """Openclaw's policy: 6 retries, 8 ms x 1.35, at most 180 ms, jitter. Gives up after 0.12 to 0.23 s."""
         return cls(minimum=0.008, factor=1.35, maximum=0.18, retries=6, jitter="proportional", seed=seed)
 
     def delays(

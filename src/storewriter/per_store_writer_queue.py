@@ -49,22 +49,25 @@ PathLike = str | os.PathLike[str]
 log = logging.getLogger("storewriter")
 
 
-class _Unset:
+class Unset:
     """`timeout` was not given."""
 
 
-UNSET = _Unset()
+UNSET = Unset()
 
 
 class _Door:
     """A queue's strategy, as the lanes see it."""
 
-    __slots__ = ("_backoff", "attempt", "strategy")
+    __slots__ = ("_attempt", "_backoff", "strategy")
 
     def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
         self.strategy = strategy
-        self.attempt: Callable[[str, str | None], Hold | None] = strategy.attempt
+        self._attempt = strategy.attempt
         self._backoff = backoff
+
+    def attempt(self, key: str, label: str | None) -> Hold | None:
+        return self._attempt(key, label)
 
     def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         strategy = self.strategy
@@ -128,6 +131,16 @@ def hold_of(ticket: Ticket) -> Hold:
     return cast("Hold", hold)
 
 
+def _check_seconds(queue: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    require_seconds(attribute.name, value)
+
+
+def _check_max_pending(queue: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        msg = f"max_pending must be None or a whole number from 0, got {value!r}"
+        raise ValueError(msg)
+
+
 @attrs.define(eq=False)
 class PerStoreWriterQueue:
     """One line of writers per store.
@@ -140,34 +153,23 @@ class PerStoreWriterQueue:
     """Lock strategy: `flock`, `marker`, `lease`, `none`, or an object from `storewriter.locks`."""
     backoff: Backoff = attrs.field(default=Backoff(), kw_only=True)
     """Pace of the strategies that must poll."""
-    timeout: float | None = attrs.field(default=30.0, kw_only=True)
+    timeout: float | None = attrs.field(default=30.0, kw_only=True, validator=_check_seconds)
     """Seconds for the whole wait, lane and lock; None waits for ever; 0 takes a free store or none."""
-    max_pending: int | None = attrs.field(default=None, kw_only=True)
+    max_pending: int | None = attrs.field(default=None, kw_only=True, validator=_check_max_pending)
     """How many may wait for one store, without the holder; None: no limit."""
-    warn_after: float | None = attrs.field(default=1.0, kw_only=True)
+    warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
     """Seconds of waiting after which one log record says on whom; None: never."""
 
-    _door: _Door = attrs.field(init=False)
+    door: _Door = attrs.field(init=False, repr=False)
     is_quick: bool = attrs.field(init=False)
     """Whether the strategy's attempts and releases may run on an event loop."""
 
     def __attrs_post_init__(self) -> None:
-        self._door = _Door(self.lock, self.backoff)
+        self.door = _Door(self.lock, self.backoff)
         self.is_quick = self.lock.is_quick
 
-    @timeout.validator
-    @warn_after.validator
-    def _check_seconds(self, attribute: attrs.Attribute[Any], value: float | None) -> None:
-        require_seconds(attribute.name, value)
-
-    @max_pending.validator
-    def _check_max_pending(self, attribute: attrs.Attribute[Any], value: int | None) -> None:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            msg = f"max_pending must be None or a whole number from 0, got {value!r}"
-            raise ValueError(msg)
-
     def turn(
-        self, *paths: PathLike, label: str | None = None, timeout: float | None | _Unset = UNSET
+        self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> TurnRequest:
         """Ask for the turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
 
@@ -182,7 +184,7 @@ class PerStoreWriterQueue:
         if not paths:
             msg = "turn() needs the path of at least one store"
             raise TypeError(msg)
-        seconds = self.timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
+        seconds = self.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         return TurnRequest(self, paths, label, seconds)
 
     @overload
@@ -192,7 +194,7 @@ class PerStoreWriterQueue:
         fn: Callable[[], Awaitable[T]],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
     ) -> T: ...
 
     @overload
@@ -202,7 +204,7 @@ class PerStoreWriterQueue:
         fn: Callable[[], T],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
     ) -> T: ...
 
     async def run_exclusive(
@@ -211,7 +213,7 @@ class PerStoreWriterQueue:
         fn: Callable[[], Any],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
     ) -> Any:
         """Run `fn`, async or plain, in a turn of its own, in the caller's task; returns what it returns."""
         async with self.turn(path, label=label, timeout=timeout):
@@ -377,6 +379,7 @@ class Caller(Ticket):
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
         self.is_async = True
+        self.is_quick = self.queue.is_quick
         if self._step_in(key, by_thread=not self.queue.is_quick):
             if _must_give_way(self.thread, self.asked):
                 # With the turn in hand, so that nobody who asks meanwhile gets in before.
@@ -412,7 +415,7 @@ class Caller(Ticket):
         """
         if not _forks.installed:
             _forks.install()
-        if not _lanes.join(self, key, self.queue._door, _objection):
+        if not _lanes.join(self, key, self.queue.door, _objection):
             return False
         if not by_thread and self._attempt():
             return True

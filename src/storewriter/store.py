@@ -15,23 +15,24 @@ import errno
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any, Generic, TypeVar, cast, overload
 
-from storewriter import _keys, _lanes
-from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request, ReturnedAwaitable, version_of
+from storewriter import _keys
+from storewriter._group_commit import Document, Request, ReturnedAwaitable, version_of
 from storewriter._lanes import ANSWERED, Ticket
+from storewriter._leading import TRIES, Leading, follow_link, lead, leave_off_loop, may_begin_anew
 from storewriter._replace import Durability
 from storewriter._system import SYSTEM, System
-from storewriter._waiters import current_task, domain_of, off_loop, pause
+from storewriter._transactions import AsyncTransaction, Transaction
+from storewriter._waiters import current_task, domain_of, off_loop
 from storewriter.codecs import Codec, JsonCodec
-from storewriter.errors import CommitUncertain, LockLost
+from storewriter.errors import LockLost
 from storewriter.per_store_writer_queue import (
     UNSET,
     Caller,
     PathLike,
     PerStoreWriterQueue,
-    _Unset,
+    Unset,
     default_queue,
     hold_of,
     leave_turn,
@@ -45,10 +46,10 @@ __all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
 S = TypeVar("S")
 T = TypeVar("T")
 
-_SMALL = 1 << 16
-"""Bytes up to which a document is read on the event loop: it is in the page cache, and a thread costs more."""
-
 _DURABILITIES = ("power", "process")
+
+
+_EMPTY: Callable[[], Any] = dict
 
 
 class _StoreBase(Generic[S]):
@@ -57,14 +58,14 @@ class _StoreBase(Generic[S]):
     def __init__(
         self,
         path: PathLike,
-        default: Callable[[], S] = dict,  # type: ignore[assignment]
+        default: Callable[[], S] = _EMPTY,
         codec: Codec[S] | None = None,
         durability: Durability = "power",
         mode: int = 0o600,
         backups: int = 0,
         queue: PerStoreWriterQueue | None = None,
         *,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         in_place: bool = False,
         system: System = SYSTEM,
     ) -> None:
@@ -80,10 +81,10 @@ class _StoreBase(Generic[S]):
         # Absolute now: the working folder may change under a long-lived store.
         self._given = os.path.join(os.getcwd(), os.fsdecode(path)) if path else _keys.canonical(path)
         self._queue = queue or default_queue
-        self._timeout = self._queue.timeout if isinstance(timeout, _Unset) else require_seconds("timeout", timeout)
+        self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         self._default = default
         self._codec = codec if codec is not None else _codec_for(default)
-        self._durability = durability
+        self._durability: Durability = durability
         self._mode = mode
         self._backups = backups
         self._in_place = in_place
@@ -112,7 +113,7 @@ class _StoreBase(Generic[S]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
 
-    def _caller(self, label: str | None, timeout: float | None | _Unset) -> Caller:
+    def _caller(self, label: str | None, timeout: float | None | Unset) -> Caller:
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
         return Caller(self._queue, label, seconds)
 
@@ -133,7 +134,7 @@ class _StoreBase(Generic[S]):
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
         try:
-            data = _follow_link(document.storage.load)
+            data = follow_link(document.storage.load)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
@@ -145,23 +146,10 @@ class _StoreBase(Generic[S]):
 def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
     """JSON of the default's shape: a store whose default is a dict holds a JSON object."""
     sample = default()
-    if type(sample) in (dict, list):
-        return JsonCodec(shape=type(sample))
+    for shape in (dict, list):
+        if type(sample) is shape:
+            return JsonCodec(shape=shape)
     return JsonCodec()
-
-
-def _follow_link(load: Callable[[], T]) -> T:
-    """A document that has become a link since its path was resolved: resolve it anew at the next try."""
-    try:
-        return load()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            _keys.forget()
-        raise
-
-
-_TRIES = 8
-"""How often an update begins anew because its path has become a link, or its lease was lost, before it gives up."""
 
 
 class Store(_StoreBase[S]):
@@ -189,7 +177,7 @@ class Store(_StoreBase[S]):
         fn: Callable[[S], T],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> T:
         """Change the state in place: `fn(state)`; what it returns comes back once the change is committed.
@@ -206,16 +194,16 @@ class Store(_StoreBase[S]):
         fn: Callable[[S], S],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> S:
         """Replace the state: `fn(state)` returns the new one, which comes back once it is committed. See `update`."""
         state: S = self._change(Request(fn, replaces=True, expect=expect), label, timeout)
         return state
 
-    def _change(self, request: Request, label: str | None, timeout: float | None | _Unset) -> Any:
+    def _change(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
         caller = self._caller(label, timeout)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             document = self._current_document()
             caller.mates = self._mates(document, "threads", request)
             caller.work = request
@@ -223,10 +211,10 @@ class Store(_StoreBase[S]):
             if caller.state is ANSWERED:
                 break
             try:
-                _lead(document, caller, request)
+                lead(document, caller, request)
                 break
             except (LockLost, OSError) as error:
-                if attempt + 1 == _TRIES or not _may_begin_anew(error):
+                if attempt + 1 == TRIES or not may_begin_anew(error):
                     raise
             finally:
                 leave_turn(caller)
@@ -234,15 +222,15 @@ class Store(_StoreBase[S]):
         return request.unwrap()
 
     def transaction(
-        self, *, label: str | None = None, timeout: float | None | _Unset = UNSET
+        self, *, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> Transaction[S]:
         """A turn with the state in hand, for code that has effects: `with store.transaction() as tx: tx.state ...`.
 
         Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
         """
-        return Transaction(self, label, timeout)
+        return Transaction(self._current_document, lambda: self._caller(label, timeout))
 
-    def recover(self, *, label: str | None = None, timeout: float | None | _Unset = UNSET) -> Recovery:
+    def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
         """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
 
         Nothing is done to a document that can be read. The returned value says what was done. Never automatic.
@@ -255,186 +243,6 @@ class Store(_StoreBase[S]):
             return _recover(document, caller)
         finally:
             leave_turn(caller)
-
-
-def _recover(document: Document, ticket: Ticket) -> Recovery:
-    """Bring a corrupt store back, in a turn."""
-    document.forget()
-    with hold_of(ticket).fence():
-        return recover(document.storage, document.codec, document.default)
-
-
-def _may_begin_anew(error: BaseException) -> bool:
-    """A lost lease: the function runs again on fresh state. A path that became a link: it is resolved anew."""
-    return isinstance(error, LockLost) or (isinstance(error, OSError) and error.errno == errno.ELOOP)
-
-
-def _lead(document: Document, ticket: Ticket, request: Request) -> None:
-    """Lead one batch, in a turn, in plain code."""
-    batch = Batch(document)
-    _follow_link(batch.load)
-    with _Admission(ticket, batch, request) as admission:
-        admission.apply()
-        batch.encode()
-        batch.save(hold_of(ticket))
-
-
-class _Admission:
-    """Those who were taken into a batch: each is answered, or put back in line if the batch never happened."""
-
-    __slots__ = ("_batch", "_request", "_ticket", "_tickets")
-
-    def __init__(self, ticket: Ticket, batch: Batch, request: Request) -> None:
-        self._batch = batch
-        self._request = request
-        self._ticket = ticket
-        self._tickets = _lanes.admit(ticket, MOST_UPDATES)
-
-    def apply(self) -> None:
-        """Apply the leader's function and the others', as far as the time goes."""
-        requests = [self._request, *(ticket.work for ticket in self._tickets)]
-        done = self._batch.apply(requests)
-        late = self._tickets[done - 1 :]
-        if late:
-            del self._tickets[done - 1 :]
-            _lanes.give_back(self._ticket, late)
-
-    def __enter__(self) -> _Admission:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        happened = error is None
-        try:
-            happened = happened or self._settles(cast("BaseException", error))
-            if happened:
-                self._batch.report()
-        finally:
-            # Whatever went wrong above: nobody may be left without an answer.
-            if happened:
-                for ticket in self._tickets:
-                    _lanes.answer(ticket)
-            else:
-                _lanes.give_back(self._ticket, self._tickets)
-        return happened
-
-    def _settles(self, error: BaseException) -> bool:
-        """Whether an error of the save is the answer to everybody; otherwise the others go back in line."""
-        batch = self._batch
-        if isinstance(error, LockLost):
-            batch.document.forget()
-            return False
-        if isinstance(error, Exception):
-            batch.fail_all(error)
-            return True
-        # Interrupted in the middle: the truth is on disk.
-        batch.document.forget()
-        if not batch.is_in_place():
-            return False
-        path = batch.document.path
-        msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
-        batch.fail_all(CommitUncertain(msg, path=path))
-        for ticket in self._tickets:
-            _lanes.answer(ticket)
-        self._tickets = []
-        return False
-
-
-class Transaction(Generic[S]):
-    """A turn with the state in hand (see `Store.transaction`)."""
-
-    def __init__(self, store: Store[S], label: str | None, timeout: float | None | _Unset) -> None:
-        self._store = store
-        self._label = label
-        self._timeout = timeout
-        self._work = _Work[S]()
-
-    @property
-    def state(self) -> S:
-        """The state, to read, mutate or assign, inside the block."""
-        return self._work.batch().state  # type: ignore[no-any-return]
-
-    @state.setter
-    def state(self, state: S) -> None:
-        self._work.batch().state = state
-
-    def discard(self) -> None:
-        """Leave the store as it is, whatever was done to the state."""
-        self._work.discarded = True
-
-    def check(self) -> None:
-        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
-        hold_of(self._work.held()).check()
-
-    def __enter__(self) -> Transaction[S]:
-        store = self._store
-        document = store._current_document()
-        caller = store._caller(self._label, self._timeout)
-        caller.enter(document.path)
-        try:
-            self._work.begin(caller, document)
-            _follow_link(self._work.batch().load)
-        except BaseException:
-            self._work.end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None and not self._work.discarded:
-                self._work.commit()
-        finally:
-            self._work.end()
-
-
-class _Work(Generic[S]):
-    """What a transaction has in hand."""
-
-    __slots__ = ("_batch", "_committed", "_ticket", "discarded")
-
-    def __init__(self) -> None:
-        self._batch: Batch | None = None
-        self._ticket: Ticket | None = None
-        self._committed = False
-        self.discarded = False
-
-    def begin(self, ticket: Ticket, document: Document) -> None:
-        self._ticket = ticket
-        self._batch = Batch(document)
-        self._committed = False
-        self.discarded = False
-
-    def batch(self) -> Batch:
-        if self._batch is None:
-            msg = "the transaction is not open: use its state inside the `with` block"
-            raise RuntimeError(msg)
-        return self._batch
-
-    def held(self) -> Ticket:
-        if self._ticket is None:
-            msg = "the transaction is not open"
-            raise RuntimeError(msg)
-        return self._ticket
-
-    def commit(self) -> None:
-        batch = self.batch()
-        hold = hold_of(self.held())
-        hold.check()
-        batch.encode_strictly()
-        batch.save(hold)
-        self._committed = True
-        batch.report()
-
-    def end(self) -> None:
-        ticket, self._ticket = self._ticket, None
-        batch, self._batch = self._batch, None
-        if batch is not None and not self._committed:
-            batch.document.forget()  # its state may have been changed
-        if ticket is not None:
-            leave_turn(ticket)
 
 
 class AsyncStore(_StoreBase[S]):
@@ -467,7 +275,7 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], Awaitable[T]],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> T: ...
 
@@ -477,7 +285,7 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], T],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> T: ...
 
@@ -486,11 +294,13 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], Any],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> Any:
-        """See `Store.update`. A plain `fn` runs on the caller's loop; an async one in the caller's task, in a turn of
-        its own, and is cancelled with it.
+        """See `Store.update`.
+
+        A plain `fn` runs on the caller's loop; an async one in the caller's task, in a turn of its own, and is
+        cancelled with it.
         """
         return await self._change(fn, False, label, timeout, expect)
 
@@ -500,7 +310,7 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], Awaitable[S]],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> S: ...
 
@@ -510,7 +320,7 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], S],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> S: ...
 
@@ -519,7 +329,7 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], Any],
         *,
         label: str | None = None,
-        timeout: float | None | _Unset = UNSET,
+        timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> Any:
         """See `Store.transform` and `update`."""
@@ -530,26 +340,26 @@ class AsyncStore(_StoreBase[S]):
         fn: Callable[[S], Any],
         replaces: bool,
         label: str | None,
-        timeout: float | None | _Unset,
+        timeout: float | None | Unset,
         expect: str | None,
     ) -> Any:
         request = Request(fn, replaces=replaces, expect=expect)
         if _is_async(fn):
             return await self._change_alone(request, label, timeout, replaces)
         caller = self._caller(label, timeout)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             document = self._current_document()
             caller.mates = self._mates(document, domain_of(caller.loop), request)
             caller.work = request
             await caller.aenter(document.path)
             if caller.state is ANSWERED:
                 break
-            leading = _Leading(caller, document, request)
+            leading = Leading(caller, document, request)
             try:
                 await leading.run()
                 break
             except (LockLost, OSError) as error:
-                if attempt + 1 == _TRIES or not _may_begin_anew(error):
+                if attempt + 1 == TRIES or not may_begin_anew(error):
                     raise
             finally:
                 await leading.leave()
@@ -560,10 +370,10 @@ class AsyncStore(_StoreBase[S]):
         return request.unwrap()
 
     async def _change_alone(
-        self, request: Request, label: str | None, timeout: float | None | _Unset, replaces: bool
+        self, request: Request, label: str | None, timeout: float | None | Unset, replaces: bool
     ) -> Any:
         """An async function: no neighbours, so that its awaits hold up nobody's answer but those who wait anyway."""
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             try:
                 async with self.transaction(label=label, timeout=timeout) as tx:
                     tx.expect(request)
@@ -571,19 +381,19 @@ class AsyncStore(_StoreBase[S]):
                     if replaces:
                         tx.state = result
             except LockLost:
-                if attempt + 1 == _TRIES:
+                if attempt + 1 == TRIES:
                     raise
             else:
                 return result
         raise AssertionError  # pragma: no cover
 
     def transaction(
-        self, *, label: str | None = None, timeout: float | None | _Unset = UNSET
+        self, *, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> AsyncTransaction[S]:
         """See `Store.transaction`; entered with `async with`."""
-        return AsyncTransaction(self, label, timeout)
+        return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout))
 
-    async def recover(self, *, label: str | None = None, timeout: float | None | _Unset = UNSET) -> Recovery:
+    async def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
         """See `Store.recover`."""
         document = self._current_document()
         caller = self._caller(label, timeout)
@@ -591,7 +401,7 @@ class AsyncStore(_StoreBase[S]):
         try:
             done, cancelled = await off_loop(lambda: _recover(document, caller), caller.loop)
         finally:
-            await _leave_off_loop(caller)
+            await leave_off_loop(caller)
         if cancelled is not None:
             raise cancelled
         return done
@@ -604,126 +414,11 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     code = getattr(fn, "__code__", None)
     if code is not None:  # a plain function, by far the most common
         return bool(code.co_flags & _COROUTINE)
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
 
 
-class _Leading:
-    """Lead one batch, in a turn, in a task: the steps of `_lead`, those that may wait for a disk off the loop."""
-
-    __slots__ = ("_cancelled", "_document", "_loop", "_request", "_ticket")
-
-    def __init__(self, caller: Caller, document: Document, request: Request) -> None:
-        self._loop = caller.loop
-        self._document = document
-        self._ticket = caller
-        self._request = request
-        self._cancelled: BaseException | None = None
-
-    async def run(self) -> None:
-        batch = Batch(self._document)
-        # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
-        await pause(self._loop)
-        if self._document.storage.size() <= _SMALL:
-            _follow_link(batch.load)
-        else:
-            await self._step(lambda: _follow_link(batch.load))
-            self._raise_cancelled()
-        hold = hold_of(self._ticket)
-        with _Admission(self._ticket, batch, self._request) as admission:
-            admission.apply()
-            await self._step(lambda: _encode_and_save(batch, hold))
-
-    async def _step(self, call: Callable[[], None]) -> None:
-        _, cancelled = await off_loop(call, self._loop)
-        self._cancelled = self._cancelled or cancelled
-
-    async def leave(self) -> None:
-        cancelled = await _leave_off_loop(self._ticket)
-        self._cancelled = self._cancelled or cancelled
-        self._raise_cancelled()
-
-    def _raise_cancelled(self) -> None:
-        cancelled, self._cancelled = self._cancelled, None
-        if cancelled is not None:
-            raise cancelled
-
-
-async def _leave_off_loop(caller: Caller) -> BaseException | None:
-    """End a turn in a task; returns the cancellation that came meanwhile."""
-    if caller.queue.is_quick:
-        leave_turn(caller)
-        return None
-    return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]
-
-
-def _encode_and_save(batch: Batch, hold: Any) -> None:
-    batch.encode()
-    batch.save(hold)
-
-
-class AsyncTransaction(Generic[S]):
-    """A turn with the state in hand, in a task (see `Store.transaction`)."""
-
-    def __init__(self, store: AsyncStore[S], label: str | None, timeout: float | None | _Unset) -> None:
-        self._store = store
-        self._label = label
-        self._timeout = timeout
-        self._work = _Work[S]()
-        self._loop: Any = None
-
-    @property
-    def state(self) -> S:
-        """The state, to read, mutate or assign, inside the block."""
-        return self._work.batch().state  # type: ignore[no-any-return]
-
-    @state.setter
-    def state(self, state: S) -> None:
-        self._work.batch().state = state
-
-    def discard(self) -> None:
-        """Leave the store as it is, whatever was done to the state."""
-        self._work.discarded = True
-
-    def check(self) -> None:
-        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
-        hold_of(self._work.held()).check()
-
-    def expect(self, request: Request) -> None:
-        """Raise VersionConflict unless the request's expectation holds."""
-        self._work.batch().check_version(request)
-
-    async def __aenter__(self) -> AsyncTransaction[S]:
-        store = self._store
-        document = store._current_document()
-        caller = store._caller(self._label, self._timeout)
-        self._loop = caller.loop
-        await caller.aenter(document.path)
-        try:
-            self._work.begin(caller, document)
-            await self._off_loop(lambda: _follow_link(self._work.batch().load))
-        except BaseException:
-            self._work.end()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and not self._work.discarded:
-            await self._off_loop(self._commit_and_end)
-        elif self._store._queue.is_quick:
-            self._work.end()
-        else:
-            await self._off_loop(self._work.end)
-
-    def _commit_and_end(self) -> None:
-        try:
-            self._work.commit()
-        finally:
-            self._work.end()
-
-    async def _off_loop(self, call: Callable[[], None]) -> None:
-        _, cancelled = await off_loop(call, self._loop)
-        if cancelled is not None:
-            raise cancelled
-
+def _recover(document: Document, ticket: Ticket) -> Recovery:
+    """Bring a corrupt store back, in a turn."""
+    document.forget()
+    with hold_of(ticket).fence():
+        return recover(document.storage, document.codec, document.default)

@@ -1,0 +1,170 @@
+"""Lead one batch: who is taken in, who is answered, and where its steps run.
+
+Promise    Whoever was taken into a batch is answered, or stands in line again, whatever happens to the leader.
+How        `lead` in plain code and `Leading` in a task drive the same steps (`_group_commit.py`); the task runs what
+           may wait for a disk off its loop, and a cancellation that comes meanwhile is raised when the turn has ended.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, TypeVar, cast
+
+from storewriter import _keys, _lanes
+from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request
+from storewriter._lanes import Ticket
+from storewriter._waiters import off_loop, pause
+from storewriter.errors import CommitUncertain, LockLost
+from storewriter.locks import Hold
+from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
+
+T = TypeVar("T")
+
+SMALL: Final = 1 << 16
+"""Bytes up to which a document is read on the event loop: it is in the page cache, and a thread costs more."""
+
+TRIES: Final = 8
+"""How often an update begins anew because its path has become a link, or its lease was lost, before it gives up."""
+
+
+def follow_link(load: Callable[[], T]) -> T:
+    """A document that has become a link since its path was resolved: resolve it anew at the next try."""
+    try:
+        return load()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _keys.forget()
+        raise
+
+
+def may_begin_anew(error: BaseException) -> bool:
+    """A lost lease: the function runs again on fresh state. A path that became a link: it is resolved anew."""
+    return isinstance(error, LockLost) or (isinstance(error, OSError) and error.errno == errno.ELOOP)
+
+
+def lead(document: Document, ticket: Ticket, request: Request) -> None:
+    """Lead one batch, in a turn, in plain code."""
+    batch = Batch(document)
+    follow_link(batch.load)
+    with _Admission(ticket, batch, request) as admission:
+        admission.apply()
+        batch.encode()
+        batch.save(hold_of(ticket))
+
+
+class _Admission:
+    """Those who were taken into a batch: each is answered, or put back in line if the batch never happened."""
+
+    __slots__ = ("_batch", "_request", "_ticket", "_tickets")
+
+    def __init__(self, ticket: Ticket, batch: Batch, request: Request) -> None:
+        self._batch = batch
+        self._request = request
+        self._ticket = ticket
+        self._tickets = _lanes.admit(ticket, MOST_UPDATES)
+
+    def apply(self) -> None:
+        """Apply the leader's function and the others', as far as the time goes."""
+        requests = [self._request, *(ticket.work for ticket in self._tickets)]
+        done = self._batch.apply(requests)
+        late = self._tickets[done - 1 :]
+        if late:
+            del self._tickets[done - 1 :]
+            _lanes.give_back(self._ticket, late)
+
+    def __enter__(self) -> _Admission:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        happened = error is None
+        try:
+            happened = happened or self._settles(cast("BaseException", error))
+            if happened:
+                self._batch.report()
+        finally:
+            # Whatever went wrong above: nobody may be left without an answer.
+            if happened:
+                for ticket in self._tickets:
+                    _lanes.answer(ticket)
+            else:
+                _lanes.give_back(self._ticket, self._tickets)
+        return happened
+
+    def _settles(self, error: BaseException) -> bool:
+        """Whether an error of the save is the answer to everybody; otherwise the others go back in line."""
+        batch = self._batch
+        if isinstance(error, LockLost):
+            batch.document.forget()
+            return False
+        if isinstance(error, Exception):
+            batch.fail_all(error)
+            return True
+        # Interrupted in the middle: the truth is on disk.
+        batch.document.forget()
+        if not batch.is_in_place():
+            return False
+        path = batch.document.path
+        msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
+        batch.fail_all(CommitUncertain(msg, path=path))
+        for ticket in self._tickets:
+            _lanes.answer(ticket)
+        self._tickets = []
+        return False
+
+
+class Leading:
+    """Lead one batch, in a turn, in a task: the steps of `lead`, those that may wait for a disk off the loop."""
+
+    __slots__ = ("_cancelled", "_document", "_loop", "_request", "_ticket")
+
+    def __init__(self, caller: Caller, document: Document, request: Request) -> None:
+        self._loop = caller.loop
+        self._document = document
+        self._ticket = caller
+        self._request = request
+        self._cancelled: BaseException | None = None
+
+    async def run(self) -> None:
+        batch = Batch(self._document)
+        # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
+        await pause(self._loop)
+        if self._document.storage.size() <= SMALL:
+            follow_link(batch.load)
+        else:
+            await self._step(lambda: follow_link(batch.load))
+            self._raise_cancelled()
+        hold = hold_of(self._ticket)
+        with _Admission(self._ticket, batch, self._request) as admission:
+            admission.apply()
+            await self._step(lambda: _encode_and_save(batch, hold))
+
+    async def _step(self, call: Callable[[], None]) -> None:
+        _, cancelled = await off_loop(call, self._loop)
+        self._cancelled = self._cancelled or cancelled
+
+    async def leave(self) -> None:
+        cancelled = await leave_off_loop(self._ticket)
+        self._cancelled = self._cancelled or cancelled
+        self._raise_cancelled()
+
+    def _raise_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            raise cancelled
+
+
+async def leave_off_loop(caller: Caller) -> BaseException | None:
+    """End a turn in a task; returns the cancellation that came meanwhile."""
+    if caller.queue.is_quick:
+        leave_turn(caller)
+        return None
+    return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]
+
+
+def _encode_and_save(batch: Batch, hold: Hold) -> None:
+    batch.encode()
+    batch.save(hold)

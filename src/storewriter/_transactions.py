@@ -1,0 +1,182 @@
+"""A turn with the state in hand, for code that has effects: `Transaction` and `AsyncTransaction`.
+
+Promise    Leaving the block commits, and returns when the commit is as durable as the store promises. Raising inside
+           it, or `discard()`, leaves the store untouched. The turn ends in every case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from storewriter._group_commit import Batch, Document, Request
+from storewriter._lanes import Ticket
+from storewriter._leading import follow_link
+from storewriter._waiters import off_loop
+from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
+
+__all__ = ["AsyncTransaction", "Transaction"]
+
+S = TypeVar("S")
+
+
+class _Work(Generic[S]):
+    """What a transaction has in hand."""
+
+    __slots__ = ("_batch", "_committed", "_ticket", "discarded")
+
+    def __init__(self) -> None:
+        self._batch: Batch | None = None
+        self._ticket: Ticket | None = None
+        self._committed = False
+        self.discarded = False
+
+    def begin(self, ticket: Ticket, document: Document) -> None:
+        self._ticket = ticket
+        self._batch = Batch(document)
+        self._committed = False
+        self.discarded = False
+
+    def batch(self) -> Batch:
+        if self._batch is None:
+            msg = "the transaction is not open: use its state inside the `with` block"
+            raise RuntimeError(msg)
+        return self._batch
+
+    def held(self) -> Ticket:
+        if self._ticket is None:
+            msg = "the transaction is not open"
+            raise RuntimeError(msg)
+        return self._ticket
+
+    def commit(self) -> None:
+        batch = self.batch()
+        hold = hold_of(self.held())
+        hold.check()
+        batch.encode_strictly()
+        batch.save(hold)
+        self._committed = True
+        batch.report()
+
+    def end(self) -> None:
+        ticket, self._ticket = self._ticket, None
+        batch, self._batch = self._batch, None
+        if batch is not None and not self._committed:
+            batch.document.forget()  # its state may have been changed
+        if ticket is not None:
+            leave_turn(ticket)
+
+
+class Transaction(Generic[S]):
+    """A turn with the state in hand (see `Store.transaction`)."""
+
+    def __init__(self, find: Callable[[], Document], ask: Callable[[], Caller]) -> None:
+        self._find = find
+        self._ask = ask
+        self._work = _Work[S]()
+
+    @property
+    def state(self) -> S:
+        """The state, to read, mutate or assign, inside the block."""
+        return self._work.batch().state  # type: ignore[no-any-return]
+
+    @state.setter
+    def state(self, state: S) -> None:
+        self._work.batch().state = state
+
+    def discard(self) -> None:
+        """Leave the store as it is, whatever was done to the state."""
+        self._work.discarded = True
+
+    def check(self) -> None:
+        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        hold_of(self._work.held()).check()
+
+    def __enter__(self) -> Transaction[S]:
+        document = self._find()
+        caller = self._ask()
+        caller.enter(document.path)
+        try:
+            self._work.begin(caller, document)
+            follow_link(self._work.batch().load)
+        except BaseException:
+            self._work.end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and not self._work.discarded:
+                self._work.commit()
+        finally:
+            self._work.end()
+
+
+class AsyncTransaction(Generic[S]):
+    """A turn with the state in hand, in a task (see `Store.transaction`)."""
+
+    def __init__(self, find: Callable[[], Document], ask: Callable[[], Caller]) -> None:
+        self._find = find
+        self._ask = ask
+        self._is_quick = True
+        self._work = _Work[S]()
+        self._loop: Any = None
+
+    @property
+    def state(self) -> S:
+        """The state, to read, mutate or assign, inside the block."""
+        return self._work.batch().state  # type: ignore[no-any-return]
+
+    @state.setter
+    def state(self, state: S) -> None:
+        self._work.batch().state = state
+
+    def discard(self) -> None:
+        """Leave the store as it is, whatever was done to the state."""
+        self._work.discarded = True
+
+    def check(self) -> None:
+        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        hold_of(self._work.held()).check()
+
+    def expect(self, request: Request) -> None:
+        """Raise VersionConflict unless the request's expectation holds."""
+        self._work.batch().check_version(request)
+
+    async def __aenter__(self) -> AsyncTransaction[S]:
+        document = self._find()
+        caller = self._ask()
+        self._is_quick = caller.queue.is_quick
+        self._loop = caller.loop
+        await caller.aenter(document.path)
+        try:
+            self._work.begin(caller, document)
+            await self._off_loop(lambda: follow_link(self._work.batch().load))
+        except BaseException:
+            self._work.end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._work.discarded:
+            await self._off_loop(self._commit_and_end)
+        elif self._is_quick:
+            self._work.end()
+        else:
+            await self._off_loop(self._work.end)
+
+    def _commit_and_end(self) -> None:
+        try:
+            self._work.commit()
+        finally:
+            self._work.end()
+
+    async def _off_loop(self, call: Callable[[], None]) -> None:
+        _, cancelled = await off_loop(call, self._loop)
+        if cancelled is not None:
+            raise cancelled
