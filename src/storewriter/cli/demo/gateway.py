@@ -48,7 +48,8 @@ class Gateway:
             answer = ""
         if not answer:
             _, errors = self._process.communicate()
-            msg = f"the gateway process ended with exit code {self._process.returncode}: {errors.strip()}"
+            reason = errors.strip().rpartition("\n")[2]
+            msg = f"the gateway process ended with exit code {self._process.returncode}: {reason}"
             raise click.ClickException(msg)
         return answer
 
