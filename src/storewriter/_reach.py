@@ -5,16 +5,18 @@ into it. For a large document that check costs as much as the encoding. It is sp
 mutable within reach to leave behind, and gave nothing mutable back.
 
 Promise    False only for a plain function whose result, closure, defaults and globals hold no mutable object.
-Does not   follow the functions and modules that it calls: one that hides the state there does so on purpose.
+Does not   follow the functions that it calls: one that hides the state there does so on purpose. Nor see that one
+           object was put in two places of the state: a state is a tree, and whoever needs a thing twice puts a copy.
 """
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any, cast
 
 _ATOMS = (str, int, float, bool, bytes, complex, type(None), type(Ellipsis))
-_CODE = (FunctionType, BuiltinFunctionType, ModuleType, type)
+_CODE = (FunctionType, BuiltinFunctionType)
+"""Classes and modules are not among them: their attributes are where mutable defaults are kept."""
 
 
 def may_share(fn: Any, result: Any) -> bool:

@@ -15,7 +15,7 @@ import errno
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 from storewriter import _keys
 from storewriter._group_commit import Document, Request, ReturnedAwaitable, version_of
@@ -185,6 +185,10 @@ class Store(_StoreBase[S]):
         `fn` is a transaction function: it may run again on a fresh state, may run in another thread that waits for
         the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
         is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
+
+        The state is a tree, as documents are: to have a list or dict in two places, put a copy. The functions that
+        are committed together work on one object, one after the other, and a large document is kept like that until
+        somebody else writes.
         """
         result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
         return result
