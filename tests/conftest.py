@@ -1,0 +1,96 @@
+"""For every test: nothing is left behind. For the async ones: on asyncio and on trio."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, settings
+
+from storewriter import PerStoreWriterQueue, _lanes
+
+Main = Callable[[], Coroutine[Any, Any, Any]]
+
+# No database: a run leaves no folder behind, and the same commit gives the same verdict.
+settings.register_profile(
+    "storewriter", database=None, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("storewriter")
+
+_PATIENCE = 5.0
+"""Seconds in which a thread that has done its work must have gone (they linger for 20 ms), and a document that is
+remembered between updates must have been closed (a quarter of a second after the last update)."""
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the descriptor of the listing itself
+        if not target.startswith("/proc/"):
+            found[name] = target
+    return found
+
+
+def _threads() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
+def _leftovers(descriptors: dict[str, str], threads: set[str]) -> dict[str, object]:
+    new = {name: target for name, target in _descriptors().items() if descriptors.get(name) != target}
+    return {
+        what: left
+        for what, left in {
+            "lanes": list(_lanes._lanes),
+            "descriptors": new,
+            "threads": _threads() - threads,
+        }.items()
+        if left
+    }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """No lane, no descriptor, no thread survives a test."""
+    gc.collect()
+    descriptors, threads = _descriptors(), _threads()
+    yield
+    end = time.monotonic() + _PATIENCE
+    while left := _leftovers(descriptors, threads):
+        if time.monotonic() > end:
+            pytest.fail(f"left behind: {left}")
+        gc.collect()
+        threading.Event().wait(0.005)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store that does not exist yet."""
+    return tmp_path / "state.json"
+
+
+@pytest.fixture
+def queue() -> PerStoreWriterQueue:
+    """A patient queue: what hangs shows as LockTimeout after 20 s."""
+    return PerStoreWriterQueue(timeout=20.0)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Both event loops."""
+    return str(request.param)
+
+
+@pytest.fixture
+def run(backend: str) -> Callable[[Main], Any]:
+    """Run an async function on each of them."""
+    return lambda main: anyio.run(main, backend=backend)

@@ -1,0 +1,117 @@
+"""One file, one line: however it is spelled, and wherever it comes to be."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from helpers.children import HOLDER, child
+from helpers.lines import held
+
+from storewriter import LockTimeout, PerStoreWriterQueue, Store
+
+
+def test_spellings_and_links_lead_to_one_line(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "alias.json").symlink_to("state.json")
+    monkeypatch.chdir(tmp_path)
+    with held(queue, tmp_path / "real" / "state.json"):
+        for spelling in ("real/state.json", "./link/state.json", b"link/alias.json", tmp_path / "real/../link/alias.json"):
+            with pytest.raises(LockTimeout), queue.turn(spelling, timeout=0):
+                pass
+            with pytest.raises(LockTimeout):
+                Store(spelling).update(lambda state: None, timeout=0)  # type: ignore[arg-type]
+
+
+def test_another_process_with_another_spelling_waits_too(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with child(HOLDER, tmp_path / "link" / "state.json") as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout), PerStoreWriterQueue().turn(tmp_path / "real" / "state.json", timeout=0):
+            pass
+
+
+def test_a_relative_path_of_a_turn_means_the_folder_of_the_moment(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    with queue.turn("state.json") as first:
+        monkeypatch.chdir(tmp_path / "two")
+        with queue.turn("state.json", timeout=0) as second:
+            assert first.path == str(tmp_path / "one" / "state.json")
+            assert second.path == str(tmp_path / "two" / "state.json")
+
+
+def test_a_store_keeps_the_folder_in_which_it_was_made(tmp_path: Path, monkeypatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    store = Store("state.json")
+    monkeypatch.chdir(tmp_path / "two")
+    store.update(lambda state: state.update(x=1))
+    assert store.path == str(tmp_path / "one" / "state.json")
+    assert (tmp_path / "one" / "state.json").exists()
+    assert not (tmp_path / "two" / "state.json").exists()
+
+
+def test_a_store_that_becomes_a_link_between_two_updates_is_followed(tmp_path: Path) -> None:
+    """At once: also within the moment for which a resolved path is believed."""
+    store = Store(tmp_path / "state.json")
+    for place in range(20):
+        store.update(lambda state, place=place: state.update(place=place))
+        target = tmp_path / f"target-{place}.json"
+        target.write_text('{"other":true}')
+        (tmp_path / "new").symlink_to(target)
+        os.replace(tmp_path / "new", tmp_path / "state.json")
+        assert store.read() == {"other": True}
+        with store.transaction() as tx:
+            tx.state["seen"] = place
+        assert (tmp_path / "state.json").is_symlink()
+        assert Store(target).read() == {"other": True, "seen": place}
+        os.unlink(tmp_path / "state.json")
+
+
+def test_folders_are_created_and_every_one_of_them_is_private(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        with queue.turn(tmp_path / "a" / "b" / "c" / "state.json"):
+            pass
+        Store(tmp_path / "x" / "y" / "state.json").update(lambda state: state.update(a=1))
+    finally:
+        os.umask(umask)
+    for folder in ("a", "a/b", "a/b/c", "x", "x/y"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700, folder
+    for file in ("a/b/c/.state.json.lock", "x/y/.state.json.lock", "x/y/state.json"):
+        assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600, file
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    assert Store(tmp_path / "a" / "state.json").read() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sidecar_that_is_a_link_a_folder_or_a_fifo_is_refused(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    sidecar = tmp_path / ".state.json.lock"
+
+    def refused() -> None:
+        with pytest.raises(OSError, match="state.json"), queue.turn(tmp_path / "state.json", timeout=1):
+            pass
+
+    sidecar.symlink_to(victim)
+    refused()
+    assert victim.read_text() == "precious"
+    sidecar.unlink()
+    sidecar.mkdir()
+    refused()
+    sidecar.rmdir()
+    os.mkfifo(sidecar)
+    refused()
+    sidecar.unlink()
+    with queue.turn(tmp_path / "state.json", timeout=0):
+        pass
