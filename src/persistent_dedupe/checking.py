@@ -293,10 +293,11 @@ class Checking:
         file = self.file(call.scoped.namespace)
         if file is None:
             return []
-        times = (await file.keys.read()).times
+        document = await file.keys.read()
+        self.state.reports.oddities(str(file.path), document.oddities)
         entries = [
             Entry(key=key, seen_at=seen_at / 1000, recent=self.window.is_recent(seen_at, call.now))
-            for key, seen_at in times.items()
+            for key, seen_at in document.times.items()
         ]
         return sorted(entries, key=lambda entry: entry.seen_at, reverse=True)
 

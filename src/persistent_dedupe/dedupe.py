@@ -313,7 +313,7 @@ class AsyncPersistentDedupe(_Face):
         """See `PersistentDedupe.release`. A cancellation does not keep the claim open."""
         await self._claiming.release(self._call(key, namespace), error)
 
-    async def wait(self, claim: Claim, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in `PersistentDedupe`
+    async def wait(self, claim: Claim, timeout: float | None = None) -> bool:
         """See `PersistentDedupe.wait`. Cancelling the wait harms nobody else."""
         return await self._claiming.wait(claim, timeout)
 

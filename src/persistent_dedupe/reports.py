@@ -87,7 +87,7 @@ class Reports:
             self.count("lock_timeouts")
         if isinstance(error, StoreCorrupt):
             self.count("bad_files")
-        self._log_once(path, type(error).__name__, "%s: %s", path, error)
+        self._log_once(logging.ERROR, path, type(error).__name__, "%s: %s", path, error)
 
     def moved_aside(self, path: Path, aside: Path) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""
@@ -98,7 +98,7 @@ class Reports:
         """Something that costs a promise: `message` has a place for the number and one for the path."""
         if by:
             self.count(name, by=by)
-            self._log_once(path, name, message, by, path)
+            self._log_once(logging.WARNING, path, name, message, by, path)
 
     def oddities(self, path: str, found: tuple[Oddity, ...]) -> None:
         """Entries of a file that nobody can have meant; those already reported are skipped."""
@@ -116,11 +116,11 @@ class Reports:
             self.count(name, by=len(keys))
             log.warning("%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys))
 
-    def _log_once(self, path: str, kind: str, message: str, *args: object) -> None:
+    def _log_once(self, level: int, path: str, kind: str, message: str, *args: object) -> None:
         with self._lock:
             repeated = (path, kind) in self._logged
             self._logged.add((path, kind))
-        log.log(logging.DEBUG if repeated else logging.WARNING, message, *args)
+        log.log(logging.DEBUG if repeated else level, message, *args)
 
 
 def _keys(oddities: Iterable[Oddity], kind: str) -> list[str]:

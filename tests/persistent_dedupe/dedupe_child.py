@@ -78,9 +78,7 @@ def race(dedupe: PersistentDedupe, count: int, tasks: int, pair: int, seed: int)
     racing = AsyncPersistentDedupe(dedupe._checking.location, dedupe.options)
 
     async def checker(lane: int) -> None:
-        for key in order[lane // 2 :: tasks // 2]:
-            if await racing.check_and_record(f"key-{key}"):
-                new.append(key)
+        new.extend([key for key in order[lane // 2 :: tasks // 2] if await racing.check_and_record(f"key-{key}")])
 
     async def run() -> None:
         async with anyio.create_task_group() as group:

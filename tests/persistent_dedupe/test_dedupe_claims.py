@@ -186,11 +186,17 @@ def test_a_block_that_ends_well_commits(face: Any, tmp_path: Path) -> None:
 
 def test_a_block_that_fails_releases_with_its_error(tmp_path: Path) -> None:
     dedupe = PersistentDedupe(tmp_path, DedupeOptions(ttl=10))
-    with pytest.raises(RuntimeError, match="handler"), dedupe.handling("k"):
-        waiting = dedupe.claim("k")
-        raise RuntimeError("handler")
+    waiting: list[Claim] = []
+
+    def handle() -> None:
+        with dedupe.handling("k"):
+            waiting.append(dedupe.claim("k"))
+            raise RuntimeError("handler")
+
     with pytest.raises(RuntimeError, match="handler"):
-        dedupe.wait(waiting)
+        handle()
+    with pytest.raises(RuntimeError, match="handler"):
+        dedupe.wait(waiting[0])
     assert dedupe.claim("k")
 
 
@@ -249,7 +255,7 @@ def test_a_claim_that_is_cancelled_while_it_is_written_leaves_nothing_behind(
             assert list(written_claims(tmp_path)) == ["k"]
             await dedupe.release("k")
         assert written_claims(tmp_path) == {}
-        with pytest.raises(ClaimReleased, match="its claimer was interrupted|it was released"):
+        with pytest.raises(ClaimReleased, match=r"its claimer was interrupted|it was released"):
             await dedupe.wait(waiting)
         assert await dedupe.claim("k")
 

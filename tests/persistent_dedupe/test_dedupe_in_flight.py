@@ -80,14 +80,13 @@ def test_when_the_first_is_cancelled_while_it_waits_for_the_file_the_second_reco
         async def second() -> None:
             results.append(await dedupe.check_and_record("k"))
 
-        async with anyio.create_task_group() as tasks:
-            async with PerStoreWriterQueue(lock=gate).turn(dedupe.path()):
-                tasks.start_soon(first)
-                await anyio.wait_all_tasks_blocked()
-                tasks.start_soon(second)
-                await anyio.wait_all_tasks_blocked()
-                scope.cancel()
-                await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks, PerStoreWriterQueue(lock=gate).turn(dedupe.path()):
+            tasks.start_soon(first)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            await anyio.wait_all_tasks_blocked()
         assert [(result.is_new, result.recorded) for result in results] == [(True, True)]
 
     run(backend, main)

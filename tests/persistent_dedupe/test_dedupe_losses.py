@@ -240,7 +240,7 @@ def test_an_error_is_counted_and_logged_once_per_kind_without_any_callback(
 
     face.run(main)
     records = [record for record in caplog.records if record.name == "persistent_dedupe"]
-    assert [record.levelname for record in records] == ["WARNING", "DEBUG", "DEBUG"]
+    assert [record.levelname for record in records] == ["ERROR", "DEBUG", "DEBUG"]
     assert "global.json" in records[0].getMessage()
 
 

@@ -38,9 +38,7 @@ def test_of_processes_that_record_the_same_key_exactly_one_is_told_new(start_chi
     assert [sum(told) for told in zip(*answers, strict=True)] == [1] * 100
 
 
-def test_a_holder_that_is_killed_holds_up_nobody(
-    face: Any, tmp_path: Path, start_child: Callable[..., Any]
-) -> None:
+def test_a_holder_that_is_killed_holds_up_nobody(face: Any, tmp_path: Path, start_child: Callable[..., Any]) -> None:
     holder = start_child()
     assert holder.ask("hold") == "held"
 
