@@ -69,11 +69,16 @@ def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durabilit
 def finish(path: str, read: Read, *, durability: Durability, system: System) -> bool:
     """Put the document back into its file after a writer died in step 2. Returns whether that was needed."""
     kept = _unfinished(read(journal(path)), path, system)
-    found = existing(path, system)
-    if kept is None or found is None:
+    if kept is None:
         return False
-    _overwrite(path, kept, found, durability, system)
-    _end(path, durability, system)
+    try:
+        found = existing(path, system)
+        if found is None:
+            return False
+        _overwrite(path, kept, found, durability, system)
+        _end(path, durability, system)
+    except OSError as error:
+        refuse(error, path, "finishing an interrupted write", f"the document counts and is safe in {journal(path)}")
     return True
 
 

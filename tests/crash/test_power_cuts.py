@@ -54,10 +54,7 @@ class Trial:
 
 
 def store_of(path: Path, setting: Setting, system: System | None = None) -> Store[Any]:
-    store = Store[Any](path)
-    options = dict(setting.options) | ({} if system is None else {"system": system})
-    store._document.storage = FileStorage(str(path), **options)
-    return store
+    return Store[Any](path, system=system or System(), **setting.options)
 
 
 def cut_power_during(folder: Path, setting: Setting, mutant: Around | None = None) -> Trial:
