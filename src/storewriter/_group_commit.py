@@ -131,10 +131,10 @@ class Document:
             # Whatever the codec dislikes about a state that it wrote itself: it has been changed since.
             return False
 
-    def save(self, data: bytes, state: Any, *, shared: bool) -> None:
+    def save(self, data: bytes, state: Any, hold: Hold, *, shared: bool) -> None:
         """Save, and remember what is worth it, so that nothing is decoded while nobody else writes. Only in a turn."""
         self.forget()
-        fd = self.storage.save(data, keep_open=len(data) >= LARGE)
+        fd = self.storage.save(data, keep_open=len(data) >= LARGE, fence=hold.fence, rival=hold.token)
         if fd is not None:
             self._slot.put(Kept(data, state, shared, fd, stamp_of(os.fstat(fd))))
 
@@ -325,8 +325,7 @@ class Batch:
         if data is None or data == self._base or (self._base is None and self._is_default(data)):
             hold.check()
         else:
-            with hold.fence():
-                self.document.save(data, self.state, shared=self._is_shared(data))
+            self.document.save(data, self.state, hold, shared=self._is_shared(data))
             self._written = True
             return
         if data is not None and data == self._base:

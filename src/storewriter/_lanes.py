@@ -269,7 +269,10 @@ def leave(ticket: Ticket) -> bool:
         pass_on(ticket)
     else:
         # A task that was cancelled with the hold just in its hands: giving it back may take as long as a disk does.
-        _threads.start(_pass_on_alone, ticket)
+        try:
+            _threads.start(_pass_on_alone, ticket)
+        except RuntimeError:  # no thread to be had: better to keep one loop waiting than everybody in line
+            _pass_on_alone(ticket)
     return True
 
 
@@ -295,7 +298,11 @@ def pass_on(ticket: Ticket) -> None:
             following, error = _advance(ticket)
         except KeyboardInterrupt as interrupt:
             error = interrupt
-    _wake(following)
+    try:
+        _wake(following)
+    except KeyboardInterrupt:
+        _wake(following)  # waking twice does no harm
+        raise
     if error is not None:
         raise error
 

@@ -61,6 +61,7 @@ def require_regular(path: str, found: os.stat_result) -> None:
 
 
 Before = Callable[[os.stat_result], None]
+Fence = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @attrs.define
@@ -80,6 +81,7 @@ class _Plan:
     mode: int
     keep_open: bool
     before: Before | None
+    fence: Fence
 
 
 def replace(
@@ -92,6 +94,8 @@ def replace(
     keep_open: bool = False,
     like: str | None = None,
     before: Before | None = None,
+    fence: Fence = contextlib.nullcontext,
+    rival: str | None = None,
 ) -> int | None:
     """Put `data` in place of the document at `path` (a canonical path), under the store's lock.
 
@@ -99,12 +103,19 @@ def replace(
     ACLs and extended attributes (or has those of the file `like`). With `keep_open`, returns a read-only descriptor
     of the new document, which the caller must close: while it is open, no other file can have its inode number.
     `before` is called with what the old document is, once the new one is ready and before it takes the name.
+
+    Under a lease, which somebody else may have taken over meanwhile: `fence` is entered around the instant in which
+    the new document takes the name, and may refuse it; `rival` makes the temporary name our own, so that a successor
+    and we cannot write into each other's file.
     """
     power = durability == "power"
     try:
         old = existing(path, system)
         model, look = (path, old) if like is None else (like, system.lstat(like))
-        plan = _Plan(path, temporary(path), power, system, old, model, look, mode, keep_open, before)
+        spare = temporary(path) if rival is None else f"{temporary(path)}.{rival}"
+        plan = _Plan(path, spare, power, system, old, model, look, mode, keep_open, before, fence)
+        if rival is not None:
+            _sweep_rivals(path, spare, system)
         return _commit_durably(plan, data) if power else _commit(plan, data, -1)
     except OSError as error:
         refuse(error, path, "saving", "the old document is untouched")
@@ -139,7 +150,8 @@ def _commit(plan: _Plan, data: bytes, folder: int) -> int | None:
         born, kept = _write_spare(plan, data)
         if plan.before is not None and plan.old is not None:
             plan.before(plan.old)
-        _take_name(plan, born)
+        with plan.fence():
+            _take_name(plan, born)
         if plan.power:
             _flush_commit(folder, plan.path, system)
     except BaseException:
@@ -176,6 +188,16 @@ def _write_spare(plan: _Plan, data: bytes) -> tuple[os.stat_result, int | None]:
             close_quietly(kept, system)
         raise
     return born, kept
+
+
+def _sweep_rivals(path: str, spare: str, system: System) -> None:
+    """Remove what earlier holders of a lease have left. One that is only stuck loses nothing: its fence refuses it."""
+    folder, prefix = temporary(path).rsplit(os.sep, 1)
+    for name in system.names(folder or os.sep):
+        leftover = f"{folder}{os.sep}{name}"
+        if name.startswith(f"{prefix}.") and leftover != spare:
+            with contextlib.suppress(FileNotFoundError):
+                system.unlink(leftover)
 
 
 def _folder_of(path: str) -> str:

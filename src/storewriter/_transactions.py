@@ -96,12 +96,13 @@ class Transaction(Generic[S]):
     def __enter__(self) -> Transaction[S]:
         document = self._find()
         caller = self._ask()
-        caller.enter(document.path)
         try:
+            caller.enter(document.path)
             self._work.begin(caller, document)
             follow_link(self._work.batch().load)
         except BaseException:
             self._work.end()
+            leave_turn(caller)  # nothing, unless an interrupt came before the work began
             raise
         return self
 

@@ -8,6 +8,7 @@ Later      PostgreSQL behind the same protocol.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -18,6 +19,7 @@ import attrs
 from storewriter import _backups, _in_place
 from storewriter._replace import (
     Durability,
+    Fence,
     close_quietly,
     existing,
     make_folders,
@@ -43,10 +45,19 @@ class Storage(Protocol):
         """The document, whole; None if there is none yet. Never waits for a writer."""
         ...
 
-    def save(self, data: bytes, *, keep_open: bool = False) -> int | None:
+    def save(
+        self,
+        data: bytes,
+        *,
+        keep_open: bool = False,
+        fence: Fence = contextlib.nullcontext,
+        rival: str | None = None,
+    ) -> int | None:
         """Put `data` in the place of the document. Raises OSError (the old one stands) or `CommitUncertain`.
 
         `keep_open` asks for a descriptor of the new document, for `is_still`; None if there is no such thing.
+        `fence` is entered around the instant of the commit, and may refuse it with `LockLost`. `rival` names the hold
+        if another one may exist at the same time (a lease).
         """
         ...
 
@@ -91,22 +102,30 @@ class FileStorage:
         # A server forgets a file that was replaced while it was being read; its successor is whole.
         return _read_file(name, self.system)
 
-    def save(self, data: bytes, *, keep_open: bool = False) -> int | None:
+    def save(
+        self,
+        data: bytes,
+        *,
+        keep_open: bool = False,
+        fence: Fence = contextlib.nullcontext,
+        rival: str | None = None,
+    ) -> int | None:
         """See `Storage`. Raises ReadOnlyStore for a read-only document."""
         if self.in_place:
-            old = self.load()
-            if old is not None:
-                self._save_in_place(data, old)
-                return None  # other writers keep the inode: an open file proves nothing
+            with fence():  # as a whole: it has no single instant
+                old = self.load()
+                if old is not None:
+                    self._save_in_place(data, old)
+                    return None  # other writers keep the inode: an open file proves nothing
         try:
-            return self._replace(data, keep_open)
+            return self._replace(data, keep_open, fence, rival)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system, durable=self.durability == "power")
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            return self._replace(data, keep_open)
+            return self._replace(data, keep_open, fence, rival)
 
     def restore(self, data: bytes) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
@@ -120,7 +139,7 @@ class FileStorage:
         if self.in_place:
             _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
 
-    def _replace(self, data: bytes, keep_open: bool) -> int | None:
+    def _replace(self, data: bytes, keep_open: bool, fence: Fence, rival: str | None) -> int | None:
         return replace(
             self.path,
             data,
@@ -129,6 +148,8 @@ class FileStorage:
             system=self.system,
             keep_open=keep_open,
             before=self._keep_backup if self.backups else None,
+            fence=fence,
+            rival=rival,
         )
 
     def _keep_backup(self, old: os.stat_result) -> None:

@@ -211,11 +211,10 @@ class Store(_StoreBase[S]):
             document = self._current_document()
             caller.mates = self._mates(document, "threads", request)
             caller.work = request
-            caller.enter(document.path)
-            if caller.state is ANSWERED:
-                break
             try:
-                lead(document, caller, request)
+                caller.enter(document.path)
+                if caller.state is not ANSWERED:
+                    lead(document, caller, request)
                 break
             except (LockLost, OSError) as error:
                 if attempt + 1 == TRIES or not may_begin_anew(error):
@@ -242,8 +241,8 @@ class Store(_StoreBase[S]):
         """
         document = self._current_document()
         caller = self._caller(label, timeout)
-        caller.enter(document.path)
         try:
+            caller.enter(document.path)
             return _recover(document, caller)
         finally:
             leave_turn(caller)

@@ -28,6 +28,7 @@ from storewriter._keys import sidecar
 from storewriter._liveness import myself
 from storewriter._mounts import Trust
 from storewriter._owner import Owner
+from storewriter._replace import temporary
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost
 from storewriter.locks import _sidecar
@@ -186,6 +187,7 @@ def _step_in(fd: int, trust: Trust, path: str, terms: Terms, contender: _Contend
         contender.lock.release()
         return None
     if seen is not None and why is not None:
+        _disarm(path)
         _tell_reclaimed(path, seen.owner, why)
     return ExistenceHold(fd, own, trust, path, terms, contender.lock, contender.loss)
 
@@ -255,6 +257,21 @@ def _is_ours(seen: Seen, terms: Terms, lock: SoftFileLock) -> bool:
     return seen.owner is not None and (seen.owner.pid, seen.owner.host) == (me.pid, me.host)
 
 
+def _disarm(path: str) -> None:
+    """Take away what a predecessor has written and not yet renamed, before our turn begins.
+
+    It may only be paused, after its check and before its rename, where no guard keeps us out. Without the file that
+    rename fails, however late it comes; and if it was faster, our turn sees what it committed.
+    """
+    prefix = temporary(path) + "."
+    folder = os.path.dirname(path)
+    for name in os.listdir(folder):
+        leftover = os.path.join(folder, name)
+        if leftover.startswith(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover)
+
+
 def _tell_reclaimed(path: str, owner: Owner | None, why: str) -> None:
     events.log.warning("took over the lock on %s from %s: %s", path, owner or "an unknown process", why)
     if events.subscribers:
@@ -319,6 +336,11 @@ class ExistenceHold:
             raise self._lost()
         if self._trust is not Trust.NONE:
             _sidecar.require_named(self._found.st_ino, self._found.st_dev, self._path)
+
+    @property
+    def token(self) -> str | None:
+        # Only a lease can have a successor beside it.
+        return None if self._terms.stale is None else getattr(self._lock, "token", None)
 
     @contextlib.contextmanager
     def fence(self) -> Iterator[None]:

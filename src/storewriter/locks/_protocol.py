@@ -28,6 +28,11 @@ class Hold(Protocol):
         """Raise `LockLost` if somebody else may hold the lock now."""
         ...
 
+    @property
+    def token(self) -> str | None:
+        """Names this hold, if a successor's may exist beside it (a lease); None if it cannot be taken over."""
+        ...
+
     def fence(self) -> AbstractContextManager[None]:
         """Around the instant of a commit: checks that the hold is still ours, and lets no successor in meanwhile.
 

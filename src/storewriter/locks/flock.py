@@ -91,7 +91,7 @@ class Flock:
 
     @_fine.default
     def _find_fine(self) -> set[int]:
-        return _fine[self.untrusted]
+        return _fine.get(self.untrusted, set())  # what is no policy is refused right after
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
@@ -167,6 +167,8 @@ class _FlockHold:
     """A sidecar that is open and locked."""
 
     __slots__ = ("_device", "_fd", "_generation", "_inode", "_label", "_path", "_taken")
+
+    token: str | None = None
 
     def __init__(self, fd: int, found: os.stat_result, path: str, label: str | None) -> None:
         self._fd = fd

@@ -34,6 +34,8 @@ class InProcess:
 class _InProcessHold:
     __slots__ = ("_generation", "_path")
 
+    token: str | None = None
+
     def __init__(self, path: str) -> None:
         self._path = path
         self._generation = _forks.generation

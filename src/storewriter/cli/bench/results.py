@@ -72,6 +72,15 @@ class Run:
         outcomes = self.outcomes(scenario, contender)
         return [outcome.metrics[metric] for outcome in outcomes if metric in outcome.metrics]
 
+    def by_round(self, scenario: str, contender: str, metric: str) -> dict[int, float]:
+        """Return one metric by the number of the round."""
+        return {
+            each.round: each.outcome.metrics[metric]
+            for each in self.measurements
+            if each.scenario == scenario and each.contender == contender
+            if each.outcome is not None and metric in each.outcome.metrics
+        }
+
     def median(self, scenario: str, contender: str, metric: str) -> float | None:
         """Return the median over the rounds, or None if there is no value."""
         values = self.values(scenario, contender, metric)

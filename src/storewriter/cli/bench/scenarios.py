@@ -73,11 +73,21 @@ class Scenario:
             case "async turns":
                 return contender.async_turns is not None
             case "idle":
-                return contender.updates is not None
+                return contender.updates is not None and contender.keeps_json
             case "updates":
                 opener = contender.async_updates if self.tasks else contender.updates
                 return opener is not None or by_program
 
+
+LEADING: Mapping[Measure, tuple[str, bool]] = {
+    "turns": ("per_second", True),
+    "async turns": ("per_second", True),
+    "updates": ("per_second", True),
+    "timeline": ("per_second", True),
+    "recovery": ("recovery", False),
+    "idle": ("resident_per_store", False),
+}
+"""The metric that a measurement is about, and whether more of it is better."""
 
 FAMILIES: Mapping[str, str] = {
     "S1": "An uncontended turn: taken and given back, nothing done in it",
