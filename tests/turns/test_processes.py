@@ -1,0 +1,291 @@
+"""Between processes: exclusion, fairness, sudden death, and a sidecar that goes away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers.children import HOLDER, child
+from helpers.lines import Worker, lined_up
+from helpers.waiting import until
+
+from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store
+
+
+def test_a_turn_in_another_process_excludes(queue: PerStoreWriterQueue, path: Path, run) -> None:
+    async def refused() -> None:
+        with pytest.raises(LockTimeout):
+            async with queue.turn(path, timeout=0):
+                pass
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout), queue.turn(path, timeout=0):
+            pass
+        run(refused)
+        holder.tell()
+        holder.expect("released")
+        holder.finish()
+    with queue.turn(path, timeout=0):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_when_the_holder_dies_the_waiter_is_in(queue: PerStoreWriterQueue, path: Path, number: int) -> None:
+    def ask() -> float:
+        with queue.turn(path):
+            return time.monotonic()
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        (worker,) = lined_up(queue, path, ask)
+        killed = time.monotonic()
+        holder.signal(number)
+        assert worker.result() - killed < 1.0
+
+
+def test_when_the_holder_dies_an_async_waiter_is_in(queue, path, run) -> None:
+    async def main() -> None:
+        async with queue.turn(path):
+            pass
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        worker = Worker(lambda: run(main))
+        until(lambda: queue.pending(path) == 1)
+        holder.kill()
+        worker.result()
+
+
+def test_a_stopped_holder_keeps_its_turn_and_is_named(queue: PerStoreWriterQueue, path: Path) -> None:
+    """Alive but stuck: nobody may take a kernel lock from it."""
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        holder.signal(signal.SIGSTOP)
+        with pytest.raises(LockTimeout, match=f"pid {holder.pid}") as caught, queue.turn(path, timeout=0.1):
+            pass
+        assert caught.value.alive == "alive"
+        holder.signal(signal.SIGCONT)
+        holder.tell()
+        holder.finish()
+
+
+def test_a_waiter_that_dies_at_the_gate_holds_up_nobody(queue: PerStoreWriterQueue, path: Path) -> None:
+    waiter_code = """
+queue = PerStoreWriterQueue(timeout=30)
+def tell():
+    while queue.pending(path) < 1:
+        time.sleep(0.001)
+    say("waiting")
+threading.Thread(target=tell).start()
+with queue.turn(path):
+    say("in")
+"""
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        with child(waiter_code, path) as first, child(waiter_code, path) as second:
+            first.expect("waiting")
+            second.expect("waiting")
+            first.kill()
+            holder.tell()
+            second.expect("in")
+            second.finish()
+    with queue.turn(path, timeout=0):
+        pass
+
+
+def test_a_sidecar_that_was_deleted_while_somebody_waited_is_made_anew(queue: PerStoreWriterQueue, path: Path) -> None:
+    """1. A holds. 2. B waits. 3. The sidecar is deleted. 4. A leaves. B must not end up on the nameless file: C, who
+    finds the new one, would get in beside it."""
+    sidecar = path.parent / ".state.json.lock"
+
+    def ask() -> None:
+        with queue.turn(path):
+            in_turn.set()
+            leave.wait(20)
+
+    in_turn, leave = threading.Event(), threading.Event()
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        (worker,) = lined_up(queue, path, ask)
+        until(lambda: _waits_in_kernel(sidecar), "the waiting thread in the kernel")
+        sidecar.unlink()
+        holder.tell()
+        holder.finish()
+    assert in_turn.wait(20)
+    with child(_TRY, path) as other:
+        other.expect("refused")
+        other.finish()
+    leave.set()
+    worker.result()
+
+
+_TRY = """
+try:
+    with PerStoreWriterQueue().turn(path, timeout=0):
+        say("in")
+except LockTimeout:
+    say("refused")
+"""
+
+
+def _waits_in_kernel(sidecar: Path) -> bool:
+    inode = f":{sidecar.stat().st_ino} "
+    with open("/proc/locks", encoding="ascii") as file:
+        return any("->" in line and inode in line for line in file)
+
+
+def test_a_folder_that_was_deleted_and_made_again_is_used(path: Path, queue: PerStoreWriterQueue) -> None:
+    store = Store(path.parent / "folder" / "state.json", queue=queue)
+    for place in range(5):
+        store.update(lambda state, place=place: state.update(place=place))
+        shutil.rmtree(path.parent / "folder")
+    store.update(lambda state: state.update(again=True))
+    assert store.read() == {"again": True}
+    with child(HOLDER, path.parent / "folder" / "state.json") as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout), queue.turn(path.parent / "folder" / "state.json", timeout=0):
+            pass
+
+
+def test_a_holder_that_wants_the_turn_again_stands_behind_another_process(path: Path) -> None:
+    """The turnstile: the other process waits at the gate, so our next turn comes after it."""
+    queue = PerStoreWriterQueue(timeout=20.0)
+    code = """
+def tell():
+    while PerStoreWriterQueue().pending(path) < 1:
+        time.sleep(0.001)
+    say("waiting")
+threading.Thread(target=tell).start()
+with PerStoreWriterQueue(timeout=20).turn(path):
+    with open(path + ".order", "a") as file:
+        file.write("other ")
+"""
+    order = Path(f"{path}.order")
+
+    def write(word: str) -> None:
+        with order.open("a") as file:
+            file.write(f"{word} ")
+
+    def ask() -> None:
+        with queue.turn(path):
+            write("ours")
+
+    with child(code, path) as other:
+        with queue.turn(path):
+            other.expect("waiting")
+            until(lambda: _waits_in_kernel(path.parent / ".state.json.lock"))
+            workers = lined_up(queue, path, ask, ask)
+            write("first")
+        for worker in workers:
+            worker.result()
+        other.finish()
+    assert order.read_text().split() == ["first", "other", "ours", "ours"]
+
+
+_CONTENDER = """
+store = Store(path, queue=PerStoreWriterQueue(timeout=30), durability="process")
+def bump(state):
+    state[args[0]] = state.get(args[0], 0) + 1
+say("ready"); hear()
+until = time.monotonic() + float(args[1])
+mine, worst = 0, 0.0
+while time.monotonic() < until:
+    asked = time.monotonic()
+    store.update(bump)
+    worst = max(worst, time.monotonic() - asked)
+    mine += 1
+say(json.dumps([mine, worst]))
+"""
+
+
+def test_eight_processes_in_a_tight_loop_lose_no_update_and_starve_nobody(path: Path) -> None:
+    """A bounded version of the benchmark, with room for a busy machine."""
+    contenders = [child(_CONTENDER, path, place, 1.5) for place in range(8)]
+    processes = [contender.__enter__() for contender in contenders]
+    try:
+        for process in processes:
+            process.expect("ready")
+        for process in processes:
+            process.tell()
+        results = [json.loads(process.hear()) for process in processes]
+        for process in processes:
+            process.finish()
+    finally:
+        for contender in contenders:
+            contender.__exit__(None, None, None)
+    counts = [count for count, _ in results]
+    assert Store(path).read() == {str(place): count for place, count in enumerate(counts)}
+    jain = sum(counts) ** 2 / (len(counts) * sum(count**2 for count in counts))
+    assert jain > 0.9, counts
+    assert max(worst for _, worst in results) < 2.0, results
+
+
+_KILLED_LATER = """
+store = Store(path, queue=PerStoreWriterQueue(timeout=30), durability="process")
+place = 0
+while True:
+    place += 1
+    store.update(lambda state: state.update({args[0]: place}))
+    say(place)
+"""
+
+
+def test_processes_killed_at_random_moments_lose_nothing_that_they_acknowledged(path: Path) -> None:
+    acknowledged: dict[str, int] = {}
+    keeper = Store(path, queue=PerStoreWriterQueue(timeout=20.0), durability="process")
+    for round_ in range(6):
+        name = f"victim {round_}"
+        with child(_KILLED_LATER, path, name) as victim:
+            for _ in range(3 + round_):
+                last = int(victim.hear())
+            keeper.update(lambda state, round_=round_: state.update(keeper=round_))
+            victim.kill()
+            rest = victim.process.stdout.read().split("\n")  # type: ignore[union-attr]
+            complete = [int(line) for line in rest[:-1]]
+            acknowledged[name] = complete[-1] if complete else last
+        state = keeper.read()
+        for known, least in acknowledged.items():
+            assert least <= state[known] <= least + 1
+        with PerStoreWriterQueue().turn(path, timeout=5):
+            pass
+
+
+def test_readers_see_whole_documents_and_never_a_missing_one(path: Path) -> None:
+    """Every document that is ever committed has two equal halves."""
+    code = """
+store = Store(path, durability="process")
+say("ready")
+for place in range(100_000):
+    if os.path.exists(path + ".stop"):
+        break
+    store.update(lambda state: state.update(left="x" * (place % 5000), right="x" * (place % 5000)))
+say("stopped")
+"""
+    store = Store(path)
+    store.update(lambda state: state.update(left="", right=""))
+    with child(code, path) as writer:
+        writer.expect("ready")
+        for _ in range(2000):
+            state = store.read()
+            assert state["left"] == state["right"]
+            assert path.read_bytes().endswith(b"}\n")
+        Path(f"{path}.stop").touch()
+        writer.expect("stopped")
+        writer.finish()
+
+
+def test_readers_do_not_wait_for_a_holder(path: Path, run) -> None:
+    store = Store(path)
+    store.update(lambda state: state.update(x=1))
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        assert store.read() == {"x": 1}
+        assert run(AsyncStore(path).read) == {"x": 1}
+        holder.tell()
+        holder.finish()
