@@ -135,8 +135,8 @@ def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
         except OSError as error:
             code = error.errno or errno.EIO
             raise OSError(code, f"{error.strerror} (setting the corrupt document aside)", aside) from error
-        storage.system.close(fd)
         try:
+            storage.system.close(fd)
             storage.write_beside(aside, corrupt)
         except OSError:
             _remove(storage, aside)

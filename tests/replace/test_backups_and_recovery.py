@@ -1,0 +1,283 @@
+"""The last documents are kept without a second write; a corrupt one is moved aside only when somebody says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from storewriter import AsyncStore, PerStoreWriterQueue, ReadOnlyStore, ReentrantTurn, Store, StoreCorrupt
+from storewriter.testing import Call, Fault, Recorder, intercepted
+
+IN_PLACE = pytest.mark.parametrize("in_place", [False, True], ids=["replaced", "in place"])
+
+
+def write(store: Store[Any], *numbers: int) -> None:
+    for number in numbers:
+        store.transform(lambda _, number=number: {"n": number})
+
+
+def backup(path: Path, number: int) -> Path:
+    return path.parent / f".{path.name}.backup-{number}"
+
+
+def document(number: int) -> bytes:
+    return b'{"n":%d}\n' % number
+
+
+def kept(path: Path) -> list[bytes]:
+    names = sorted(path.parent.glob(f".{path.name}.backup-*"))
+    assert names == [backup(path, number + 1) for number in range(len(names))]
+    return [name.read_bytes() for name in names]
+
+
+@IN_PLACE
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_the_last_documents_are_kept_newest_first(tmp_path: Path, durability: Any, in_place: bool) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=3, durability=durability, in_place=in_place)
+    write(store, 1)
+    assert kept(path) == []
+    write(store, 2)
+    assert kept(path) == [document(1)]
+    write(store, 3, 4, 5, 6)
+    assert kept(path) == [document(5), document(4), document(3)]
+    assert store.read() == {"n": 6}
+
+
+def test_a_backup_is_the_replaced_file_itself(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    recorder = Recorder()
+    store = Store[Any](path, backups=2, system=intercepted(recorder))
+    write(store, 1, 2)
+    inode = path.stat().st_ino
+    recorder.forget()
+    write(store, 3)
+    assert backup(path, 1).stat().st_ino == inode
+    assert recorder.names().count("write") == 1
+
+
+def test_one_backup_is_the_document_before_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=1), 1, 2, 3)
+    assert kept(path) == [document(2)]
+
+
+def test_an_update_that_changes_nothing_makes_no_backup(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=2), 1, 2, 2, 2)
+    assert kept(path) == [document(1)]
+
+
+def test_a_failed_commit_does_not_use_up_a_backup(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=2), 1, 2)
+    fault = Fault(OSError(errno.ENOSPC, "No space left on device"), name="rename", skip=1)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            write(Store[Any](path, backups=2, system=intercepted(fault)), 9)
+        fault = Fault(OSError(errno.ENOSPC, "No space left on device"), name="rename")
+    write(Store[Any](path, backups=2), 3)
+    assert kept(path) == [document(2), document(1)]
+
+
+@pytest.mark.parametrize("code", ["EPERM", "EXDEV", "EMLINK", "EOPNOTSUPP"])
+def test_where_a_file_cannot_have_two_names_the_backup_is_a_copy(tmp_path: Path, code: str) -> None:
+    number = getattr(errno, code)
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "link":
+            raise OSError(number, os.strerror(number))
+        return proceed()
+
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=2, mode=0o640, system=intercepted(around))
+    write(store, 1, 2, 3)
+    assert kept(path) == [document(2), document(1)]
+    assert backup(path, 1).stat().st_mode & 0o777 == 0o640
+    path.write_bytes(b"{")
+    assert store.recover().restored_from == str(backup(path, 1))
+    assert Path(f"{path}.corrupt-1").read_bytes() == b"{"
+
+
+def test_a_healthy_store_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=2)
+    write(store, 1, 2)
+    before = path.stat()
+    report = store.recover()
+    assert report.outcome == "healthy"
+    assert report.moved_to is report.restored_from is report.reason is None
+    assert "nothing was done" in str(report)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert kept(path) == [document(1)]
+
+
+@IN_PLACE
+def test_a_corrupt_document_is_moved_aside_and_the_newest_good_backup_restored(tmp_path: Path, in_place: bool) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=3, in_place=in_place)
+    write(store, 1, 2, 3, 4)
+    path.chmod(0o640)
+    path.write_bytes(b'{"n":')
+    backup(path, 1).write_bytes(b"[]")
+    with pytest.raises(StoreCorrupt, match=r"store\.recover\(\)"):
+        store.update(lambda state: state.update(n=9))
+    report = store.recover()
+    assert report.outcome == "restored"
+    assert report.restored_from == str(backup(path, 2))
+    assert report.rejected == (str(backup(path, 1)),)
+    assert report.moved_to == f"{path}.corrupt-1"
+    assert Path(report.moved_to).read_bytes() == b'{"n":'
+    assert report.reason
+    for fact in (report.path, report.reason, report.moved_to, report.restored_from, *report.rejected):
+        assert fact in str(report)
+    assert store.read() == {"n": 2}
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert backup(path, 2).read_bytes() == document(2), "the backup itself stays"
+    assert backup(path, 1).read_bytes() == b"[]", "the corrupt document is no backup, and nothing was rotated"
+    write(store, 5)
+    assert store.read() == {"n": 5}
+
+
+@IN_PLACE
+def test_without_a_good_backup_the_default_is_restored(tmp_path: Path, in_place: bool) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, default=lambda: {"fresh": True}, in_place=in_place)
+    path.write_bytes(b"\xff\xfe")
+    report = store.recover()
+    assert report.outcome == "reset"
+    assert report.restored_from is None
+    assert store.read() == {"fresh": True}
+    assert Path(f"{path}.corrupt-1").read_bytes() == b"\xff\xfe"
+
+
+def test_every_corrupt_document_gets_a_name_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path)
+    (tmp_path / "state.json.corrupt-2").write_bytes(b"somebody's")
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        store.recover()
+    assert [Path(f"{path}.corrupt-{n}").read_bytes() for n in (1, 2, 3, 4)] == [
+        b"one",
+        b"somebody's",
+        b"two",
+        b"three",
+    ]
+
+
+def test_a_missing_document_is_restored_from_its_backup_and_without_one_it_is_nothing_to_recover(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=1)
+    assert store.recover().outcome == "healthy"
+    assert not path.exists()
+    write(store, 1, 2)
+    path.unlink()
+    report = store.recover()
+    assert (report.outcome, report.moved_to, report.reason) == ("restored", None, None)
+    assert "missing" in str(report)
+    assert store.read() == {"n": 1}
+
+
+def test_a_backup_that_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=2)
+    write(store, 1, 2, 3)
+    backup(path, 1).unlink()
+    os.mkfifo(backup(path, 1))
+    (tmp_path / ".state.json.backup-x").write_bytes(b"{}")
+    path.write_bytes(b"{")
+    report = store.recover()
+    assert report.rejected == (str(backup(path, 1)),)
+    assert store.read() == {"n": 1}
+
+
+def test_a_recovery_never_leaves_the_path_without_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=1), 1, 2)
+    path.write_bytes(b"{")
+    seen: set[bytes] = set()
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        seen.add(path.read_bytes())
+        return proceed()
+
+    Store[Any](path, backups=1, system=intercepted(around)).recover()
+    assert seen == {b"{", document(1)}
+
+
+@IN_PLACE
+def test_a_recovery_that_fails_leaves_the_corrupt_document_where_it_is(tmp_path: Path, in_place: bool) -> None:
+    skip = 0
+    while True:
+        path = tmp_path / f"{skip}.json"
+        write(Store[Any](path, backups=1), 1, 2)
+        path.write_bytes(b"{")
+        fault = Fault(OSError(errno.EIO, "I/O error"), skip=skip)
+        try:
+            Store[Any](path, backups=1, in_place=in_place, system=intercepted(fault)).recover()
+        except OSError:
+            assert path.read_bytes() == b"{", fault.struck
+            assert fault.struck is not None
+            if fault.struck.name != "unlink":
+                assert not list(tmp_path.glob(f"{skip}.json.corrupt-*")), fault.struck
+        except Exception:  # noqa: BLE001
+            assert fault.struck is not None
+            assert fault.struck.name == "flush_folder"
+        if fault.struck is None:
+            break
+        store = Store[Any](path, in_place=in_place)
+        assert store.recover().outcome in ("healthy", "restored", "reset")
+        assert store.read() in ({"n": 1}, {}), fault.struck
+        skip += 1
+    assert skip > 10
+
+
+def test_a_read_only_corrupt_document_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(b"{")
+    path.chmod(0o444)
+    with pytest.raises(ReadOnlyStore):
+        Store[Any](path).recover()
+    assert [file.name for file in tmp_path.iterdir() if "corrupt" in file.name] == []
+
+
+def test_a_recovery_takes_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(b"{")
+    with PerStoreWriterQueue().turn(path), pytest.raises(ReentrantTurn):
+        Store[Any](path).recover()
+    assert path.read_bytes() == b"{"
+
+
+def test_a_state_kept_from_before_is_not_written_over_a_recovered_document(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=1)
+    write(store, 1, 2)
+    path.write_bytes(b"{")
+    store.recover()
+    store.update(lambda state: state.update(more=True))
+    assert store.read() == {"n": 1, "more": True}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_task_recovers_a_store_too(tmp_path: Path, backend: str) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=1), 1, 2)
+    path.write_bytes(b"{")
+
+    async def main() -> None:
+        store = AsyncStore[Any](path, backups=1)
+        report = await store.recover()
+        assert report.outcome == "restored"
+        assert await store.read() == {"n": 1}
+
+    anyio.run(main, backend=backend)
