@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contenders import Contender
+from contenders import Contender, start_server
+
+# Here, and not in the first test that needs it: that test would seem to leave the server's pipes behind.
+start_server()
 
 
 @pytest.fixture

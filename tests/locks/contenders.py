@@ -24,9 +24,23 @@ from typing import Any
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
 from storewriter._keys import sidecar
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
+from storewriter.storage import FileStorage
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["storewriter.locks.lease", "filelock", "contenders"])
+
+
+def start_server() -> None:
+    """Start the process from which contenders are forked."""
+    first = _processes.Process(target=_nothing)
+    first.start()
+    first.join()
+    first.close()
+
+
+def _nothing() -> None:
+    pass
+
 
 PATIENCE = 30.0
 """Seconds after which an answer that does not come fails the test."""
@@ -149,10 +163,8 @@ class _Contending:
 
     def commit(self, path: str, text: str) -> None:
         """Write the document through the fence, as a store does."""
-        with self.holds[path].fence():
-            spare = f"{path}.{os.getpid()}"
-            Path(spare).write_text(text)
-            os.rename(spare, path)
+        hold = self.holds[path]
+        FileStorage(path, "process").save(text.encode(), fence=hold.fence, rival=hold.token)
 
     def age(self, seconds: float) -> None:
         """Believe to have watched the markers for so much longer."""

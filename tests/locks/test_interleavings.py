@@ -208,15 +208,17 @@ def test_a_contender_that_is_killed_in_the_middle_of_a_takeover_blocks_nobody(
     walk(path, scenario)
 
 
-def test_no_successor_slips_in_between_the_check_and_the_rename(contender: Start, path: str) -> None:
+@pytest.mark.parametrize("mount", MOUNTS)
+def test_no_successor_slips_in_between_the_check_and_the_rename(contender: Start, path: str, mount: str) -> None:
     name = "lease:1000"
-    old, successor = started(contender, MOUNTS[0], 2)
+    old, successor = started(contender, mount, 2)
     seen: set[object] = set()
 
     def scenario(step: int, own: str) -> bool:
         assert old.ask("attempt", name, own)
         watches(successor, name, own)
         was_parked = parked(old, step, "commit", own, "by the old holder")
+        # Without kernel locks the successor takes over whenever the lease has run out, for what it can see.
         is_in = successor.ask("attempt", name, own)
         if is_in:
             successor.ask("commit", own, "by the successor")
@@ -231,7 +233,8 @@ def test_no_successor_slips_in_between_the_check_and_the_rename(contender: Start
 
     walk(path, scenario)
     assert (True, LockLost) in seen, "it was never succeeded before its check"
-    assert (False, None) in seen, "nobody was ever kept out of its commit"
+    if mount == MOUNTS[0]:
+        assert (False, None) in seen, "nobody was ever kept out of its commit"
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
