@@ -268,7 +268,7 @@ class TurnRequest:
         except BaseException:
             self._leave()
             raise
-        return Turn(keys, tickets, self._label)
+        return Turn(keys, tuple(tickets), self._label)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -289,7 +289,7 @@ class TurnRequest:
         except BaseException:
             await self._aleave(caller.loop)
             raise
-        return Turn(keys, tickets, self._label)
+        return Turn(keys, tuple(tickets), self._label)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
