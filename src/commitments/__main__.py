@@ -33,9 +33,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _NEEDED:
             raise
-        return _end(USAGE, f"the command line needs the package {error.name!r}: pip install 'storewriter[cli]'")
+        return _end(USAGE, f"the command line needs the package {missing!r}: pip install 'storewriter[cli]'")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -61,10 +62,12 @@ def _run(arguments: Sequence[str]) -> int:
     notices = _Notices(logging.WARNING)
     logging.getLogger().addHandler(notices)
     try:
-        code = commitments.main(list(arguments), prog_name="commitments", standalone_mode=False)
+        # Not `commitments.main(...)`: it ends the process by itself if the reader of a pipe has gone.
+        with commitments.make_context("commitments", list(arguments)) as context:
+            code = commitments.invoke(context)
         sys.stdout.flush()
-    except click.Abort:
-        return INTERRUPTED
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         return _end(USAGE, f"{error.format_message()} Try 'commitments --help'.")
     except (LockTimeout, StrategyMismatch) as error:

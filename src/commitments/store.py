@@ -37,7 +37,6 @@ T = TypeVar("T")
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for other writers. They hold the store for milliseconds, so by then somebody is stuck."""
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _log = logging.getLogger("commitments")
 
 
@@ -337,7 +336,7 @@ def _once_settled(question: Callable[[Document], T], now_ms: int) -> Callable[[D
 
 def _pass_if_not_writable(error: OSError, path: str) -> None:
     """Raise `error`, unless it only says that we may not write: who may look may have an answer."""
-    if error.errno not in _NOT_WRITABLE:
+    if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
         raise error
     _log.warning("%s: what has expired is shown as expired, but cannot be saved: %s", path, error)
 
