@@ -26,7 +26,7 @@ from typing import Any, Final, NoReturn, cast
 import attrs
 import orjson
 
-from storewriter.codecs import _finite
+from storewriter.codecs import _finite, _search
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError
 
@@ -67,7 +67,7 @@ class JsonCodec:
             # Integers beyond 64 bits, lone surrogates, and everything that is no JSON: the standard encoder tells
             # the first two from the rest.
             return self._encode_carefully(state)
-        if b"null" in data and (found := _finite.find(state)) is not None:
+        if _search.mentions_null(data) and (found := _finite.find(state)) is not None:
             # The engine writes NaN as null, which would be a silent change.
             msg = f"the state holds {found!r}, which JSON cannot say (RFC 8259, section 6)"
             raise EncodeError(msg)
