@@ -17,12 +17,8 @@ from typing import Final
 
 import attrs
 
+from storewriter._fcntl import fcntl
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 class Trust(enum.Enum):

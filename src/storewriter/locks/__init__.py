@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
 from storewriter.locks.flock import Flock
 from storewriter.locks.in_process import InProcess
@@ -28,4 +30,4 @@ def named(lock: str | Strategy) -> Strategy:
     return lock
 
 
-_BY_NAME: dict[str, type[Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}
+_BY_NAME: dict[str, Callable[[], Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}

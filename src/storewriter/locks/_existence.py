@@ -18,12 +18,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from storewriter import _forks, _mounts, events
+from storewriter._fcntl import HAS_FLOCK, fcntl
 from storewriter._keys import sidecar
 from storewriter._liveness import myself
 from storewriter._mounts import Trust
@@ -37,11 +38,6 @@ from storewriter.locks._marker_file import Seen, Watch, look, marker_file, read_
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
-
-try:
-    import fcntl
-except ImportError:  # Windows: no kernel locks beside the marker
-    fcntl = None  # type: ignore[assignment]
 
 _KEEP: Final = 0.05
 """Seconds for which a hold is passed on inside a process at most: who waits in another one cannot be seen."""
@@ -83,7 +79,7 @@ class Terms:
     @property
     def presence(self) -> int:
         """How the sidecar is locked: alone, or, so that a stuck holder can be succeeded, together with others."""
-        return int(fcntl.LOCK_EX if self.stale is None else fcntl.LOCK_SH)
+        return fcntl.LOCK_EX if self.stale is None else fcntl.LOCK_SH
 
 
 @attrs.define(eq=False)
@@ -144,7 +140,7 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     """
     found = os.fstat(fd)
     _sidecar.require_regular(found, path)
-    if fcntl is None:
+    if not HAS_FLOCK:
         return Trust.NONE
     try:
         fcntl.flock(fd, terms.presence | fcntl.LOCK_NB)
@@ -160,9 +156,7 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     return _mounts.examine(fd, sidecar(path), found.st_dev)[0]
 
 
-def _attempt_beside(
-    fd: int, trust: Trust, path: str, terms: Terms, contender: _Contender
-) -> ExistenceHold | None:
+def _attempt_beside(fd: int, trust: Trust, path: str, terms: Terms, contender: _Contender) -> ExistenceHold | None:
     """The rest of an attempt, beside the presence."""
     if not contender.is_guarded:
         return _step_in(fd, trust, path, terms, contender)
@@ -343,7 +337,7 @@ class ExistenceHold:
         return None if self._terms.stale is None else getattr(self._lock, "token", None)
 
     @contextlib.contextmanager
-    def fence(self) -> Iterator[None]:
+    def fence(self) -> Generator[None]:
         _sidecar.require_parent(self._generation, self._path)
         with guard(self._path, self._trust) if self._commits_under_guard else contextlib.nullcontext():
             if self._terms.stale is not None:

@@ -12,37 +12,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
+from storewriter._fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
 from storewriter._keys import sidecar
 from storewriter._mounts import Trust
 from storewriter.locks import _sidecar
 
-try:
-    import fcntl
-except ImportError:  # Windows: there are no guards, and nobody gets here
-    fcntl = None  # type: ignore[assignment]
-
-_HAS_BYTE_LOCKS: Final = sys.platform == "linux" and struct.calcsize("P") == 8
-_OFD_SETLK: Final = 37
-_OFD_SETLKW: Final = 38
 _GUARD_BYTE: Final = (1 << 62) + 1
 """Behind the gate's byte (`flock.py`)."""
+_TAKE: Final = byte_lock(_GUARD_BYTE)
 
 
 def guard_file(path: str, trust: Trust) -> str:
     """The file that carries the guard of a store."""
-    if _HAS_BYTE_LOCKS and trust is Trust.LOCAL:
+    if HAS_BYTE_LOCKS and trust is Trust.LOCAL:
         return sidecar(path)
     return sidecar(path).removesuffix("lock") + "guard"
 
 
 @contextlib.contextmanager
-def try_guard(path: str, trust: Trust) -> Iterator[bool]:
+def try_guard(path: str, trust: Trust) -> Generator[bool]:
     """Hold the guard if it is free; yields whether it is held. Never waits."""
     fd = _open_locked(path, trust, wait=False)
     if fd is None:
@@ -55,7 +47,7 @@ def try_guard(path: str, trust: Trust) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def guard(path: str, trust: Trust) -> Iterator[None]:
+def guard(path: str, trust: Trust) -> Generator[None]:
     """Hold the guard, waiting in the kernel for whoever has it.
 
     An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes.
@@ -69,7 +61,7 @@ def guard(path: str, trust: Trust) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def guard_for(path: str, trust: Trust, seconds: float) -> Iterator[bool]:
+def guard_for(path: str, trust: Trust, seconds: float) -> Generator[bool]:
     """Hold the guard, waiting for at most `seconds`; yields whether it is held."""
     deadline = time.monotonic() + seconds
     while True:
@@ -101,9 +93,7 @@ def _open_locked(path: str, trust: Trust, *, wait: bool) -> int | None:
 def _lock(fd: int, *, by_byte: bool, wait: bool) -> bool:
     try:
         if by_byte:
-            # struct flock of 64-bit Linux, as in flock.py.
-            wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _GUARD_BYTE, 1, 0)
-            fcntl.fcntl(fd, _OFD_SETLKW if wait else _OFD_SETLK, wanted)
+            fcntl.fcntl(fd, OFD_SETLKW if wait else OFD_SETLK, _TAKE)
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))

@@ -106,7 +106,8 @@ def _parsed(data: bytes) -> _Record:
         return _DAMAGED
     lines = data.decode("utf-8", "replace").strip().split("\n")
     if lines[0] == "filelock/2":
-        return _from_fields(dict(line.partition("=")[::2] for line in lines[1:]))
+        parted = [line.partition("=") for line in lines[1:]]
+        return _from_fields({key: value for key, _, value in parted})
     if len(lines) in (2, 3):
         return _from_fields({"mode": "exclusive", **dict(zip(("pid", "host", "start"), lines, strict=False))})
     return _DAMAGED

@@ -5,7 +5,7 @@ Promise    At most one holder among all processes of this host. A dead holder's 
            wants the lock again stands behind them. A mount on which locks exclude nobody is refused, one on which
            they do not reach other hosts is warned about (or refused: `untrusted=`).
 How        flock(2) on `.<name>.lock` (`filelock.lock_descriptor`). The gate is an open-file-description byte lock
-           (fcntl(2), F_OFD_SETLKW) on the same file, far behind its end: a waiter takes the gate, then the lock, then
+           (fcntl(2), FOFD_SETLKW) on the same file, far behind its end: a waiter takes the gate, then the lock, then
            leaves the gate. Only one process at a time waits for the lock itself, the others for the gate.
 Does not   exclude hosts from each other, unless the network file system carries flock(2) over (docs/strategies.md).
            The sidecar is never deleted: whoever deletes it splits its waiters over two files, and whoever held it
@@ -22,8 +22,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import struct
-import sys
 import time
 from collections.abc import Callable
 from typing import ClassVar, Final, Literal
@@ -31,16 +29,12 @@ from typing import ClassVar, Final, Literal
 import attrs
 
 from storewriter import _forks, _mounts, events
+from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, HAS_FLOCK, OFD_GETLK, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
 from storewriter._keys import sidecar
 from storewriter._owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
 from storewriter.locks._sidecar import close, open_sidecar, write_record
-
-try:
-    import fcntl
-except ImportError:  # Windows: filelock locks a byte range there, and waiting means polling
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Flock"]
 
@@ -50,28 +44,19 @@ _KEEP: Final = 0.05
 """Seconds for which a hold is passed on inside a process at most. The gate shows our own contenders at once; this is
 for those who do not use it: flock(1), other libraries."""
 
-_HAS_GATE: Final = sys.platform == "linux" and struct.calcsize("P") == 8 and fcntl is not None
-_OFD_GETLK: Final = 36
-_OFD_SETLK: Final = 37
-_OFD_SETLKW: Final = 38
 _GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
-
-
-def _gate(kind: int) -> bytes:
-    # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (fcntl(2): l_pid must be 0).
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, _GATE_BYTE, 1, 0)
-
-
-if _HAS_GATE:
-    _TAKE_GATE: Final = _gate(fcntl.F_WRLCK)
-    _LEAVE_GATE: Final = _gate(fcntl.F_UNLCK)
-    _FREE: Final = struct.pack("h", fcntl.F_UNLCK)
+_TAKE_GATE: Final = byte_lock(_GATE_BYTE)
+_LEAVE_GATE: Final = byte_lock(_GATE_BYTE, leave=True)
 
 Untrusted = Literal["warn", "refuse", "allow"]
 
 _fine: dict[str, set[int]] = {"warn": set(), "refuse": set(), "allow": set()}
 """By policy: the devices on which locks were tried and found good enough."""
+
+
+def _fine_for(strategy: Flock) -> set[int]:
+    return _fine.get(strategy.untrusted, set())  # what is no policy is refused right after
 
 
 @attrs.frozen
@@ -83,15 +68,11 @@ class Flock:
     )
     """A mount whose locks do not reach the other hosts that may have it: `warn` (once a mount, in the log), `refuse`
     (`UnsupportedLock`) or `allow`. One whose locks exclude nobody at all is refused unless this is `allow`."""
-    _fine: set[int] = attrs.field(init=False, eq=False, repr=False)
+    _fine: set[int] = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_fine_for, takes_self=True))
 
-    name: ClassVar[str] = NAME
-    is_quick: ClassVar[bool] = True
-    waits: ClassVar[bool] = fcntl is not None
-
-    @_fine.default
-    def _find_fine(self) -> set[int]:
-        return _fine.get(self.untrusted, set())  # what is no policy is refused right after
+    name = NAME
+    is_quick = True
+    waits: ClassVar[bool] = HAS_FLOCK
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
@@ -248,10 +229,10 @@ def _gate_is_taken(fd: int) -> bool:
     Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
     other one place, once.
     """
-    if not _HAS_GATE:
+    if not HAS_BYTE_LOCKS:
         return False
     try:
-        return fcntl.fcntl(fd, _OFD_GETLK, _TAKE_GATE)[:2] != _FREE
+        return fcntl.fcntl(fd, OFD_GETLK, _TAKE_GATE)[:2] != FREE
     except OSError:
         return False  # no byte locks here: no gate, no queue, and still a lock
 
@@ -259,9 +240,9 @@ def _gate_is_taken(fd: int) -> bool:
 def _pass_the_gate(fd: int, path: str) -> None:
     """Wait for the gate, then for the lock, then leave the gate."""
     at_gate = False
-    if _HAS_GATE:
+    if HAS_BYTE_LOCKS:
         with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, _OFD_SETLKW, _TAKE_GATE)
+            fcntl.fcntl(fd, OFD_SETLKW, _TAKE_GATE)
             at_gate = True
     _load_filelock()
     try:
@@ -270,7 +251,7 @@ def _pass_the_gate(fd: int, path: str) -> None:
         raise _unsupported(error, path) from error
     if at_gate:
         # After the lock: the next one moves up from the gate to wait for the lock, so there is always exactly one.
-        fcntl.fcntl(fd, _OFD_SETLK, _LEAVE_GATE)
+        fcntl.fcntl(fd, OFD_SETLK, _LEAVE_GATE)
 
 
 _REWRITE: Final = 0.1

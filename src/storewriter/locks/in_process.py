@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Generator
 
 import attrs
 
@@ -19,8 +18,8 @@ __all__ = ["InProcess"]
 class InProcess:
     """No lock between processes."""
 
-    name: ClassVar[str] = "none"
-    is_quick: ClassVar[bool] = True
+    name = "none"
+    is_quick = True
 
     def attempt(self, path: str, label: str | None) -> _InProcessHold:
         """See `Strategy`: the lane has already excluded everybody it can exclude."""
@@ -49,7 +48,7 @@ class _InProcessHold:
             raise LockLost(msg, path=self._path, owner=None)
 
     @contextlib.contextmanager
-    def fence(self) -> Iterator[None]:
+    def fence(self) -> Generator[None]:
         self.check()
         yield
 

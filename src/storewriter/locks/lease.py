@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -34,20 +34,21 @@ def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> No
         raise ValueError(msg)
 
 
+def _terms_of(strategy: Lease) -> Terms:
+    stale = float(strategy.stale)
+    return Terms("lease", stale, functools.partial(_make, stale))
+
+
 @attrs.frozen
 class Lease:
     """A marker that runs out (see the module). Every program that writes a store must use the same `stale`."""
 
     stale: float = attrs.field(default=60.0, validator=_seconds)
     """Seconds without a refresh after which a holder is succeeded."""
-    _terms: Terms = attrs.field(init=False, eq=False, repr=False)
+    _terms: Terms = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_terms_of, takes_self=True))
 
-    name: ClassVar[str] = "lease"
-    is_quick: ClassVar[bool] = False
-
-    @_terms.default
-    def _make_terms(self) -> Terms:
-        return Terms("lease", float(self.stale), functools.partial(_make, float(self.stale)))
+    name = "lease"
+    is_quick = False
 
     def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
         """See `Strategy`."""

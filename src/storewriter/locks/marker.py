@@ -11,7 +11,7 @@ Fails by   OSError from the marker or the sidecar; StrategyMismatch; LockLost if
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -29,8 +29,8 @@ __all__ = ["Marker"]
 class Marker:
     """Existence of `.<name>.marker` (see the module)."""
 
-    name: ClassVar[str] = "marker"
-    is_quick: ClassVar[bool] = False
+    name = "marker"
+    is_quick = False
 
     def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
         """See `Strategy`."""
