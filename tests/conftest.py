@@ -45,12 +45,12 @@ def _threads() -> set[str]:
     return set(os.listdir("/proc/self/task"))
 
 
-def _leftovers(descriptors: dict[str, str], threads: set[str]) -> dict[str, object]:
+def _leftovers(lanes: set[str], descriptors: dict[str, str], threads: set[str]) -> dict[str, object]:
     new = {name: target for name, target in _descriptors().items() if descriptors.get(name) != target}
     return {
         what: left
         for what, left in {
-            "lanes": list(_lanes._lanes),
+            "lanes": set(_lanes._lanes) - lanes,
             "descriptors": new,
             "threads": _threads() - threads,
         }.items()
@@ -62,10 +62,10 @@ def _leftovers(descriptors: dict[str, str], threads: set[str]) -> dict[str, obje
 def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
     gc.collect()
-    descriptors, threads = _descriptors(), _threads()
+    before = set(_lanes._lanes), _descriptors(), _threads()
     yield
     end = time.monotonic() + _PATIENCE
-    while left := _leftovers(descriptors, threads):
+    while left := _leftovers(*before):
         if time.monotonic() > end:
             pytest.fail(f"left behind: {left}")
         gc.collect()

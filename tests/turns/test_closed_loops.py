@@ -1,0 +1,175 @@
+"""Event loops that end with somebody still in line, or in a turn, or in the middle of a save."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.lines import Worker, held, lined_up
+from helpers.waiting import until, until_async, wait_for
+
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+
+
+def _abandoned(queue: PerStoreWriterQueue, path: Path, waiters: int) -> list[asyncio.Task[Any]]:
+    """A loop that is closed while this many of its tasks stand in line; they are still referred to."""
+    loop = asyncio.new_event_loop()
+
+    async def ask() -> None:
+        async with queue.turn(path, timeout=None):
+            raise AssertionError
+
+    async def main() -> list[asyncio.Task[Any]]:
+        before = queue.pending(path)
+        tasks = [asyncio.ensure_future(ask()) for _ in range(waiters)]
+        await until_async(lambda: queue.pending(path) == before + waiters)
+        return tasks
+
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    return tasks
+
+
+def _forget(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    tasks.clear()
+    gc.collect()
+
+
+@pytest.mark.parametrize("waiters", [1, 2, 1500])
+def test_waiters_of_a_closed_loop_are_passed_over(queue: PerStoreWriterQueue, path: Path, waiters: int) -> None:
+    def ask() -> None:
+        with queue.turn(path):
+            pass
+
+    with held(queue, path) as holding:
+        tasks = _abandoned(queue, path, waiters)
+        (worker,) = lined_up(queue, path, ask)
+        holding.release()
+        worker.result()
+    with queue.turn(path, timeout=0):
+        pass
+    _forget(tasks)
+
+
+def test_waiters_of_a_closed_loop_at_the_end_of_the_line_do_not_keep_the_lock(queue: PerStoreWriterQueue, path: Path) -> None:
+    with held(queue, path) as holding:
+        tasks = _abandoned(queue, path, 700)
+        holding.release()
+    with queue.turn(path, timeout=0):
+        pass
+    _forget(tasks)
+
+
+def test_a_turn_whose_task_is_collected_is_given_back(queue: PerStoreWriterQueue, path: Path) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def hold() -> None:
+        async with queue.turn(path):
+            await loop.create_future()
+
+    async def main() -> list[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(hold())
+        await until_async(lambda: queue.owner(path) is not None)
+        return [task]
+
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    _forget(tasks)
+    with queue.turn(path, timeout=0):
+        pass
+
+
+def test_asyncio_run_that_ends_with_waiters_takes_them_out_of_the_line(queue: PerStoreWriterQueue, path: Path) -> None:
+    async def ask() -> None:
+        async with queue.turn(path):
+            raise AssertionError
+
+    async def main() -> None:
+        tasks.extend(asyncio.ensure_future(ask()) for _ in range(10))
+        await until_async(lambda: queue.pending(path) == 10)
+
+    tasks: list[asyncio.Task[Any]] = []
+    with held(queue, path):
+        asyncio.run(main())
+        assert queue.pending(path) == 0
+    assert all(task.cancelled() for task in tasks)
+
+
+def test_a_save_that_outlives_its_loop_is_finished_before_the_next_turn_begins(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is torn down while a thread writes its document: nobody may write beside that thread."""
+    saving, go_on = threading.Event(), threading.Event()
+    real_replace = os.replace
+    first = True
+
+    def slow_replace(source: str, target: str) -> None:
+        nonlocal first
+        if first:
+            first = False
+            saving.set()
+            wait_for(go_on)
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow_replace)
+    loop = asyncio.new_event_loop()
+    store = AsyncStore(path, queue=queue)
+
+    async def main() -> list[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(store.update(lambda state: state.update(torn=1)))
+        await until_async(saving.is_set)
+        return [task]
+
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    neighbour = Worker(lambda: Store(path, queue=queue).update(lambda state: state.update(neighbour=1)))
+    until(lambda: queue.pending(path) == 1)
+    tearing_down = Worker(lambda: _forget(tasks))
+    neighbour._thread.join(0.05)
+    assert neighbour._thread.is_alive(), "somebody was let in beside a save"
+    go_on.set()
+    tearing_down.result()
+    neighbour.result()
+    assert Store(path).read()["neighbour"] == 1
+
+
+def test_followers_of_a_loop_that_dies_during_the_save_are_applied_once(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving, go_on = threading.Event(), threading.Event()
+    real_replace = os.replace
+
+    def slow_replace(source: str, target: str) -> None:
+        saving.set()
+        wait_for(go_on)
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow_replace)
+    loop = asyncio.new_event_loop()
+    store = AsyncStore(path, default=list, queue=queue)
+
+    async def main() -> list[asyncio.Task[Any]]:
+        tasks = []
+        with held(queue, path) as holding:
+            for place in range(3):
+                tasks.append(asyncio.ensure_future(store.update(lambda state, place=place: state.append(place))))
+                await until_async(lambda place=place: queue.pending(path) == place + 1)
+            holding.release()
+            await until_async(saving.is_set)
+        return tasks
+
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    go_on.set()
+    _forget(tasks)
+    Store(path, default=list, queue=queue).update(lambda state: state.append("after"))
+    state = Store(path, default=list).read()
+    assert state.count("after") == 1
+    assert all(state.count(place) <= 1 for place in range(3)), state
