@@ -12,6 +12,7 @@ May differ defaults that are added, texts that a type writes in its own way (a d
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
@@ -163,14 +164,14 @@ def _require_same_array(plain: list[Any], again: Any, path: Path) -> None:
 
 
 def _are_same_in_any_order(plain: list[Any], again: list[Any]) -> bool:
-    try:
-        return sorted(map(_spelling, plain)) == sorted(map(_spelling, again))
-    except TypeError:  # what only the careful encoder can write: compared in order, then
-        return False
+    return sorted(map(_spelling, plain)) == sorted(map(_spelling, again))
 
 
 def _spelling(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # whole numbers beyond 64 bits, lone surrogates
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def in_order(values: Any) -> list[Any]:

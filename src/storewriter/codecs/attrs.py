@@ -6,8 +6,8 @@ Decided    Fields are written under their names, in the order of the class, defa
            dicts, Optional and unions that cattrs can tell apart may be nested. Enum members: their values. Sets: arrays
            in a fixed order. Keys of dicts: text, or what is written as text. datetime, date and time: ISO 8601; an
            aware datetime keeps its instant and its offset (the name of its zone is lost), a naive one stays naive.
-           timedelta: seconds, as a number; refused where that is not exact (beyond 285 years). UUID, Decimal and Path:
-           their text. bytes: base64.
+           timedelta: seconds, as a number; refused where that is not exact (microseconds beyond 272 years). UUID,
+           Decimal and Path: their text. bytes: base64.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _OPENING: Final = re.compile(rb"\{(?P<blank>[ \t\r\n]*)(?P<end>\}?)")
 
 
 def _ordered(migrations: Mapping[int, Migration]) -> tuple[tuple[int, Migration], ...]:
-    return tuple(sorted(migrations.items(), key=lambda item: item[0]))
+    return tuple(sorted(dict(migrations).items(), key=lambda item: item[0]))
 
 
 def _none() -> Any:
