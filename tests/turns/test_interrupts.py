@@ -79,16 +79,17 @@ assert queue.pending(path) == 0
 hear()
 say(probe(queue))
 """
-    with child(HOLDER, path) as holder, child(_PROBE + code, path) as process:
+    with child(HOLDER, path) as holder:
         holder.expect("holding")
-        process.expect("ready")
-        process.signal(signal.SIGINT)
-        process.expect("interrupted")
-        holder.tell()
-        holder.finish()
-        process.tell()
-        process.expect("usable")
-        process.finish()
+        with child(_PROBE + code, path) as process:
+            process.expect("ready")
+            process.signal(signal.SIGINT)
+            process.expect("interrupted")
+            holder.tell()
+            holder.finish()
+            process.tell()
+            process.expect("usable")
+            process.finish()
 
 
 def test_inside_a_turn(path: Path) -> None:
