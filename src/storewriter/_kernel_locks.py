@@ -52,3 +52,23 @@ def _place(parts: list[str]) -> str | None:
 def _lock(parts: list[str]) -> KernelLock:
     fields = [part for part in parts if part != "->"]
     return KernelLock(kind=fields[1], pid=int(fields[4]), waiting="->" in parts)
+
+
+def processes_with(path: str) -> list[int]:
+    """The processes that have a file open, as far as they may be looked at; empty where there is no /proc.
+
+    A waiter for a lock has the file open too: this names those for whom /proc/locks shows no process.
+    """
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    return [pid for pid in pids if _has_open(pid, path)]
+
+
+def _has_open(pid: int, path: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        return any(os.readlink(f"{folder}/{name}") == path for name in os.listdir(folder))
+    except OSError:
+        return False  # gone meanwhile, or not ours to look at

@@ -56,6 +56,11 @@ class Seen:
         """Device and inode."""
         return self.identity[0], self.identity[1]
 
+    @property
+    def modified(self) -> float:
+        """Seconds since the epoch, by the file's clock."""
+        return self.identity[3] / 1e9
+
 
 def look(path: str) -> Seen | None:
     """The marker of the store at `path`; None if there is none.

@@ -1,0 +1,236 @@
+"""`storewriter status`: who holds a store, who waits for it, and what its locks are worth where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.text import Text
+
+from storewriter import _mounts
+from storewriter._fcntl import HAS_FLOCK, fcntl
+from storewriter._kernel_locks import processes_with
+from storewriter._keys import canonical, sidecar
+from storewriter._liveness import Verdict, describe, judge
+from storewriter._mounts import Mount, Trust
+from storewriter._owner import Owner
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter.locks._existence import owner_at
+from storewriter.locks._marker_file import Seen, look, marker_file
+from storewriter.locks._sidecar import holder, read_record
+
+__all__ = ["Status", "status", "status_of"]
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """What can be told of one store from outside, at one instant."""
+
+    path: str
+    """The store's canonical path."""
+    size: int | None
+    """Bytes of the document; None if there is none."""
+    holder: Owner | None
+    """Who has the turn now; None if nobody has, or nobody knows."""
+    verdict: Verdict | None
+    """What is known of the holder's process."""
+    strategy: str | None
+    """The strategy in use: `flock`, `marker` or `lease`; of a free store, the one that was used last."""
+    waiters: tuple[Owner, ...]
+    """Processes that have the lock file open beside the holder. Waiters for a marker or a lease do not show."""
+    marker: Seen | None
+    """The marker on disk, if there is one."""
+    mount: Mount | None
+    """Where the store is."""
+    trust: Trust
+    """Whom a kernel lock excludes there, by the type of the file system."""
+    refused: bool | None
+    """Whether a second descriptor was refused the lock; None: it could not be tried."""
+
+
+def status_of(path: str) -> Status:
+    """Look at a store. Takes its lock for an instant, shared and only if it is free, to see whether locks work.
+
+    Raises ValueError for what cannot be the path of a store, OSError for a folder that cannot be looked into.
+    """
+    key = canonical(path)
+    marker = look(key)
+    owner = owner_at(key) or holder(key)
+    mount = _mounts.mount_of(key)
+    refused = _try_lock(sidecar(key))
+    return Status(
+        path=key,
+        size=_size(key),
+        holder=owner,
+        verdict=None if owner is None else judge(owner),
+        strategy=_strategy(key, owner),
+        waiters=_waiters(key, owner),
+        marker=marker,
+        mount=mount,
+        trust=Trust.NONE if refused is False else _mounts.trust_in(mount),
+        refused=refused,
+    )
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+
+
+def _strategy(path: str, owner: Owner | None) -> str | None:
+    if owner is not None:
+        return owner.strategy
+    try:
+        fd = os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
+    except OSError:
+        return None
+    try:
+        record = read_record(fd)
+    finally:
+        os.close(fd)
+    return None if record is None else record.strategy
+
+
+def _waiters(path: str, owner: Owner | None) -> tuple[Owner, ...]:
+    beside = {os.getpid(), None if owner is None else owner.pid}
+    return tuple(describe(pid) for pid in processes_with(sidecar(path)) if pid not in beside)
+
+
+def _try_lock(name: str) -> bool | None:
+    """Whether locks on this file exclude anybody; None: there is no such file, or it is not ours to lock."""
+    if not HAS_FLOCK:
+        return None
+    try:
+        fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Shared, so that users of leases do not notice; whoever has it alone proves by his refusal that locks work.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _mounts.is_refused_twice(fd, name)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+@click.command(epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be looked at.")
+@click.argument("stores", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per store and line.")
+def status(stores: tuple[str, ...], as_json: bool) -> None:
+    """Show who holds STORES, who waits, by which strategy, and what locks are worth on their file systems.
+
+    Nothing is changed. Whether locks work at all is tried on the lock file, if there is one, for an instant.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    for number, path in enumerate(stores):
+        found = status_of(path)
+        if as_json:
+            click.echo(json.dumps(_as_json(found)))
+            continue
+        if number:
+            console.print()
+        for line in _lines(found):
+            console.print(line)
+
+
+def _lines(found: Status) -> list[Text]:
+    facts = {
+        "store": found.path,
+        "document": "none yet" if found.size is None else f"{found.size} bytes",
+        "holder": _holder_text(found),
+        "strategy": _strategy_text(found),
+        "waiting": "nobody that can be seen" if not found.waiters else "; ".join(str(one) for one in found.waiters),
+        "file system": _place_text(found),
+        "kernel locks": _trust_text(found),
+        "lock file": _file_text(sidecar(found.path)),
+        "marker": _file_text(marker_file(found.path)),
+    }
+    width = max(map(len, facts)) + 2
+    return [Text.assemble((f"{key:<{width}}", "bold"), _printable(text)) for key, text in facts.items()]
+
+
+def _holder_text(found: Status) -> str:
+    if found.holder is None:
+        return "nobody" if found.marker is None else "nobody that can be named: the marker is damaged"
+    known = {Verdict.ALIVE: "alive", Verdict.GONE: "gone: the next contender takes over"}
+    verdict = known.get(found.verdict or Verdict.UNKNOWN, "whether it is alive cannot be told from here")
+    return f"{found.holder} ({verdict})"
+
+
+def _strategy_text(found: Status) -> str:
+    if found.strategy is None:
+        return "unknown" if found.holder is not None else "none used yet"
+    text = found.strategy if found.holder is not None else f"{found.strategy} was used last"
+    if found.marker is None or found.marker.stale is None:
+        return text
+    return f"{text}, refreshed {_age(found.marker):.1f} s ago, runs out after {found.marker.stale:g} s"
+
+
+def _age(seen: Seen) -> float:
+    """Seconds since a marker's last change, by the file's clock: for people; no lock is ever judged by it."""
+    return max(0.0, time.time() - seen.modified)
+
+
+def _place_text(found: Status) -> str:
+    return "unknown" if found.mount is None else f"{found.mount.kind}, mounted at {found.mount.point}"
+
+
+_TRUST = {
+    Trust.LOCAL: "exclude everybody who can reach the store",
+    Trust.SHARED: "exclude other hosts too, through the server",
+    Trust.HOST_ONLY: "may not reach other hosts: use lock='lease' if more than one writes",
+    Trust.NONE: "exclude nobody: use lock='lease'",
+}
+
+
+def _trust_text(found: Status) -> str:
+    tried = {True: "tried", False: "tried", None: "not tried"}[found.refused]
+    return f"{_TRUST[found.trust]} ({tried})"
+
+
+def _file_text(name: str) -> str:
+    return name if os.path.lexists(name) else f"{name} (not there)"
+
+
+def _printable(text: str) -> str:
+    """A record is written by another process: it must not write to this terminal."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _as_json(found: Status) -> dict[str, Any]:
+    marker = found.marker
+    return {
+        "path": found.path,
+        "size": found.size,
+        "holder": None if found.holder is None else _owner_json(found.holder, found.verdict),
+        "strategy": found.strategy,
+        "waiters": [_owner_json(one, None) for one in found.waiters],
+        "filesystem": None if found.mount is None else found.mount.kind,
+        "mounted_at": None if found.mount is None else found.mount.point,
+        "locks": found.trust.value,
+        "locks_tried": found.refused is not None,
+        "sidecar": sidecar(found.path),
+        "marker": None if marker is None else marker_file(found.path),
+        "stale": None if marker is None else marker.stale,
+        "unrefreshed": None if marker is None else round(_age(marker), 3),
+    }
+
+
+def _owner_json(owner: Owner, verdict: Verdict | None) -> dict[str, Any]:
+    fields: dict[str, Any] = attrs.asdict(owner, filter=lambda _, value: value is not None)
+    held = owner.held_for()
+    if held is not None:
+        fields["held_for"] = round(held, 3)
+    if verdict is not None:
+        fields["state"] = verdict.value
+    return fields
