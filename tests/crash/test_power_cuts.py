@@ -136,30 +136,27 @@ def skipping(name: str) -> Callable[[], Around]:
 
 
 class FlushesTooLate:
-    """A commit that flushes the file after the rename."""
+    """A commit that flushes a file, and closes it, only after the next rename."""
 
     def __init__(self) -> None:
-        self._paths: dict[int, str] = {}
-        self._late: dict[str, Callable[[], Any]] = {}
+        self._unflushed: set[int] = set()
+        self._late: list[Callable[[], Any]] = []
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
-        match call.name:
-            case "flush":
-                self._late[self._paths[call.arguments[0]]] = proceed
-                return None
-            case "close" if self._paths.get(call.arguments[0]) in self._late:
-                return None  # it is still needed; the test ends soon
-            case "rename":
-                result = proceed()
-                flush = self._late.pop(call.arguments[0], None)
-                if flush is not None:
-                    flush()
-                return result
-            case "open":
-                fd = proceed()
-                self._paths[fd] = call.arguments[0]
-                return fd
-        return proceed()
+        if call.name == "flush":
+            self._unflushed.add(call.arguments[0])
+            self._late.append(proceed)
+            return None
+        if call.name == "close" and call.arguments[0] in self._unflushed:
+            self._unflushed.remove(call.arguments[0])
+            self._late.append(proceed)
+            return None
+        result = proceed()
+        if call.name == "rename":
+            for step in self._late:
+                step()
+            self._late.clear()
+        return result
 
 
 class FlushesTheFolderTooEarly:
