@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from storewriter import Store
-from storewriter.testing import Call, intercepted
+from storewriter.testing import Call, Fault, intercepted
 
 OLD = {"text": "old " * 50}
 NEW = {"text": "new " * 70}
@@ -127,3 +130,20 @@ def test_a_file_that_is_no_journal_is_not_taken_for_one(tmp_path: Path) -> None:
         assert Store[Any](path, in_place=True).read() == OLD
     put(path, NEW)
     assert Store[Any](path, in_place=True).read() == NEW
+
+
+@pytest.mark.parametrize(("name", "skip"), [("write", 1), ("truncate", 0), ("flush", 1), ("flush_folder", 0)])
+def test_after_a_write_that_failed_and_was_undone_the_file_itself_counts_again(
+    tmp_path: Path, name: str, skip: int
+) -> None:
+    """Or what another program then writes into the file would be lost."""
+    path = tmp_path / "state.json"
+    put(path, OLD)
+    fault = Fault(OSError(errno.EIO, "I/O error"), name=name, skip=skip)
+    with pytest.raises(OSError, match="I/O error"):
+        Store[Any](path, in_place=True, system=intercepted(fault)).transform(lambda _: NEW)
+    assert fault.struck is not None
+    with path.open("r+b") as file:
+        file.write(b'{"theirs":true}')
+        file.truncate()
+    assert Store[Any](path, in_place=True).read() == {"theirs": True}
