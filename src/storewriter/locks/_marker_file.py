@@ -10,6 +10,7 @@ Does not   write, remove or lock anything.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import time
@@ -129,8 +130,12 @@ def _from_fields(fields: dict[str, str]) -> _Record:
         return _DAMAGED
     if not 0 < pid < 1 << 31 or "mode" not in fields:
         return _DAMAGED
-    strategy: Literal["marker", "lease"] = "lease" if fields["mode"] == "lease" else "marker"
-    return strategy, _owner(pid, host, start, strategy), stale, fields.get("token")
+    if fields["mode"] != "lease":
+        return "marker", _owner(pid, host, start, "marker"), None, None
+    token = fields.get("token")
+    if not token or stale is None or not 0 < stale < math.inf:
+        return _DAMAGED
+    return "lease", _owner(pid, host, start, "lease"), stale, token
 
 
 _INITIAL_NAMESPACE: Final = 0xEFFFFFFC
