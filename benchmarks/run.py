@@ -1,6 +1,6 @@
 """Conduct a run: choose what to measure, show how far it is, and keep what was found out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -20,9 +20,15 @@ PACKAGES = (
     *("portalocker", "fasteners", "diskcache", "sqlitedict", "tinydb"),
 )
 
+BASELINES: Mapping[str, str] = {"S1 async": "filelock-async", "S9": "bare-orjson"}
+"""What the ratios of a scenario refer to, by key or family; everywhere else it is `DEFAULT_BASELINE`."""
+DEFAULT_BASELINE = "filelock"
+
 QUICK_SHARE = 0.2
 """A measurement of a quick run lasts this share of its time in a full one."""
-QUICK_STORES = 2_000
+QUICK_STORES = 500
+QUICK_PROCESSES = 8
+"""Programs in other languages start slowly and finish late: a quick run starts no more of them than this."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +54,12 @@ class Choice:
         """How long one measurement lasts."""
         return scenario.seconds * (QUICK_SHARE if self.quick else 1.0)
 
+    def has_time_for(self, step: Step) -> bool:
+        """Whether a measurement fits into the run: two programs take 10 s and more to recover."""
+        if not self.quick or step.contender.program is None:
+            return True
+        return step.scenario.measure != "recovery" and step.scenario.processes <= QUICK_PROCESSES
+
     def _has(self, scenario: Scenario) -> bool:
         names = [f"{family} " for family in self.families]
         return not names or any(f"{scenario.key} ".startswith(name) for name in names)
@@ -64,10 +76,16 @@ def available(names: Sequence[str]) -> tuple[list[Contender], list[Skipped]]:
     return [contender for contender in chosen if contender.name not in absent], skipped
 
 
+def baseline(scenario: Scenario) -> str:
+    """What the ratios of a scenario refer to."""
+    return BASELINES.get(scenario.key) or BASELINES.get(scenario.family) or DEFAULT_BASELINE
+
+
 def run(choice: Choice, folder: Path) -> Run:
     """Measure below `folder`; interrupted by Ctrl-C, keep what has been measured so far."""
     contenders, skipped = available(choice.contenders)
-    steps = plan(choice.scenarios(), contenders, rounds=choice.rounds, seconds=choice.seconds, seed=choice.seed)
+    planned = plan(choice.scenarios(), contenders, rounds=choice.rounds, seconds=choice.seconds, seed=choice.seed)
+    steps = [step for step in planned if choice.has_time_for(step)]
     measurements: list[Measurement] = []
     finished = False
     try:
@@ -76,11 +94,13 @@ def run(choice: Choice, folder: Path) -> Run:
         finished = True
     except KeyboardInterrupt:
         print(f"interrupted: {len(measurements)} of {len(steps)} measurements are kept")
+    scenarios = {step.scenario.key: step.scenario for step in steps}
     settings = {
         **attrs.asdict(choice),
         "finished": finished,
         "contenders": [contender.name for contender in contenders],
-        "scenarios": list(dict.fromkeys(step.scenario.key for step in steps)),
+        "scenarios": list(scenarios),
+        "baselines": {key: baseline(scenario) for key, scenario in scenarios.items()},
     }
     machine = {**describe(folder, PACKAGES), "node": node_version()}
     return Run(machine=machine, settings=settings, measurements=measurements, skipped=skipped)

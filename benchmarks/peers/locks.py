@@ -279,14 +279,14 @@ LOCKS = (
     Contender(
         name="bare-flock",
         about="a bare blocking flock around load, modify, save: no gate, no identity check, no timeout",
-        only=LOCK_ONLY,
+        only=LOCK_ONLY - {"S8"},
         updates=in_turn(flock),
         turns=flock,
     ),
     Contender(
         name="backoff",
         about="a flock retried with backoff, 8 ms x 1.35 up to 180 ms, until it is free",
-        only=LOCK_ONLY,
+        only=LOCK_ONLY - {"S8"},
         updates=in_turn(_backoff),
         turns=_backoff,
     ),

@@ -6,11 +6,7 @@ import attrs
 
 from benchmarks.report.wording import OURS, count, duration, ratio, size, three_digits
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import SCENARIOS, Measure
-
-BASELINES: Mapping[str, str] = {"S1 async": "filelock-async", "S9": "bare-orjson"}
-"""What a scenario's ratios refer to, by key or family; everywhere else it is `DEFAULT_BASELINE`."""
-DEFAULT_BASELINE = "filelock"
+from storewriter.cli.bench.scenarios import LEADING, SCENARIOS, Measure
 
 Pick = Callable[[Sequence[float]], float]
 
@@ -70,16 +66,6 @@ COLUMNS: Mapping[Measure, Sequence[Column]] = {
     ),
 }  # fmt: skip
 
-LEADING: Mapping[Measure, tuple[str, bool]] = {
-    "turns": ("per_second", True),
-    "async turns": ("per_second", True),
-    "updates": ("per_second", True),
-    "timeline": ("per_second", True),
-    "recovery": ("recovery", False),
-    "idle": ("resident_per_store", False),
-}
-"""The metric that a scenario is about, and whether more of it is better."""
-
 
 @attrs.frozen
 class Table:
@@ -95,8 +81,7 @@ class Table:
 
 def baseline(run: Run, scenario: str) -> str | None:
     """What the ratios of a scenario refer to; None if it was not measured."""
-    family = SCENARIOS[scenario].family
-    name = BASELINES.get(scenario) or BASELINES.get(family) or DEFAULT_BASELINE
+    name = run.settings["baselines"].get(scenario)
     return name if name in run.contenders(scenario) else None
 
 

@@ -1,0 +1,151 @@
+"""The report shows what the run holds, opens without a network, and refreshes only what is marked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("plotly")
+pytest.importorskip("matplotlib")
+pytest.importorskip("rich")
+pytest.importorskip("portalocker")
+pytest.importorskip("fasteners")
+pytest.importorskip("diskcache")
+pytest.importorskip("sqlitedict")
+pytest.importorskip("tinydb")
+
+from benchmarks.report import publish, tables, targets, wording
+from benchmarks.report.charts import Bars, Lines, Shares, Timeline, charts, cost_against_size
+from benchmarks.report.page import page, write_page
+from benchmarks.report.pictures import write_picture
+from benchmarks.report.terminal import print_report
+from made_up_runs import run_of, small_run
+
+KEY = "S3 1K durable"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fonts_are_open(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Matplotlib keeps the fonts open that it has used once; that is not what these tests leave behind."""
+    [bars, *_] = charts(small_run(), KEY)
+    write_picture(bars, tmp_path_factory.mktemp("fonts") / "first.svg")
+
+
+def test_the_page_draws_every_chart_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    run = small_run()
+    write_page(run, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    drawn = [chart for key in run.scenarios() for chart in charts(run, key)]
+    assert drawn
+    assert all(f'id="{chart.slug}"' in html for chart in drawn)
+    ours = html.replace(page_script(html), "")
+    assert re.findall(r"""(?:src|href)=['"](?!#)[^'"]*""", ours) == []
+    assert "Example &lt;CPU&gt;" in ours
+
+
+def page_script(html: str) -> str:
+    """The plotly library, which may name addresses in its comments."""
+    return max(re.findall(r"<script[^>]*>.*?</script>", html, re.DOTALL), key=len)
+
+
+def test_the_page_says_who_is_ahead_of_storewriter_and_why() -> None:
+    run = run_of({KEY: {"storewriter-flock": [100.0], "sqlite-batched": [250.0], "filelock": [10.0]}})
+    assert "sqlite-batched, 2.5x: all updates that wait in one transaction" in page(run)
+
+
+def test_every_kind_of_chart_is_there() -> None:
+    run = small_run()
+    kinds = {key: [type(chart) for chart in charts(run, key)] for key in run.scenarios()}
+    assert kinds["S1 sync"] == [Bars]
+    assert kinds[KEY] == [Bars, Lines]
+    assert kinds["S5 8 processes not durable"] == [Bars, Lines, Shares]
+    assert kinds["S10 8 processes"] == [Bars, Timeline]
+    cost = cost_against_size(run)
+    assert cost is not None
+    assert [name for _, name in cost.ticks] == ["1K", "1M"]
+
+
+def test_a_contender_that_lost_updates_is_drawn_as_one() -> None:
+    [bars, *_] = charts(small_run(), KEY)
+    assert isinstance(bars, Bars)
+    by_name = {bar.name: bar for bar in bars.bars}
+    assert (by_name["no-lock"].kind, by_name["no-lock"].label) == ("loses", "50, 7 lost")
+    assert (by_name["storewriter-flock"].kind, by_name["storewriter-flock"].label) == ("ours", "95")
+    assert (by_name["storewriter-flock"].low, by_name["storewriter-flock"].high) == (90, 100)
+
+
+def test_pictures_are_the_same_bytes_for_the_same_run(tmp_path: Path) -> None:
+    run = small_run()
+    for chart in [*charts(run, "S5 8 processes not durable"), *charts(run, "S10 8 processes")]:
+        for name in ("first.svg", "second.svg"):
+            write_picture(chart, tmp_path / name)
+        assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+        assert "storewriter-flock" in (tmp_path / "first.svg").read_text()
+
+
+def test_the_table_ranks_by_median_and_gives_ratios_to_the_baseline() -> None:
+    table = tables.table(small_run(), KEY)
+    assert list(table.contenders) == ["storewriter-flock", "no-lock", "backoff", "filelock"]
+    assert table.header[:4] == ["contender", "per second", "spread", "x filelock"]
+    assert list(table.rows[0][:4]) == ["storewriter-flock", "95", "±5%", "9.05x"]
+
+
+def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{publish.BEGIN}\nold figures\n{publish.END}\n\nThe end.\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "benchmarks.md").write_text("no marks here\n")
+    written = {path.relative_to(tmp_path).as_posix() for path in publish.publish(small_run(), tmp_path)}
+    text = readme.read_text()
+    assert text.startswith(f"# Title\n\n{publish.BEGIN}\n|")
+    assert text.endswith(f"{publish.END}\n\nThe end.\n")
+    assert "old figures" not in text
+    assert "| 95/s, worst" in text
+    assert (tmp_path / "docs" / "benchmarks.md").read_text() == "no marks here\n"
+    assert {"README.md", "docs/benchmarks/run.json", "docs/benchmarks/s10-8-processes-timeline.svg"} <= written
+    assert "docs/benchmarks.md" not in written
+
+
+def test_a_promise_is_kept_broken_or_not_measured() -> None:
+    fast = run_of({KEY: {"storewriter-flock": [6000.0], "filelock": [100.0]}})
+    slow = run_of({KEY: {"storewriter-flock": [4900.0], "filelock": [100.0]}})
+    other = run_of({"S1 sync": {"filelock": [1.0]}})
+    name = "S3 1K durable: throughput against filelock"
+    assert [_verdict(run, name).kept for run in (fast, slow, other)] == [True, False, None]
+    assert (_verdict(slow, name).bound, _verdict(slow, name).measured) == ("at least 50x", "49x")
+
+
+def _verdict(run: object, promise: str) -> targets.Verdict:
+    [found] = [each for each in targets.verdicts(run) if each.target.promise == promise]  # type: ignore[arg-type]
+    return found
+
+
+def test_lost_updates_of_ours_are_summed_over_the_run() -> None:
+    run = run_of(
+        {KEY: {"storewriter-flock": [1.0, 1.0], "no-lock": [1.0]}}, lost={"storewriter-flock": 2, "no-lock": 9}
+    )
+    assert targets.lost_updates(run) == 4
+
+
+def test_the_terminal_shows_all_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(small_run())
+    output = capsys.readouterr().out
+    assert all(key in output for key in small_run().scenarios())
+    assert "updates lost by storewriter, all measurements together: 0" in output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 µs"), (1.5e-6, "1.5 µs"), (0.000999, "999 µs"), (0.0015, "1.5 ms"), (0.25, "250 ms"), (2.0, "2 s")],
+)
+def test_durations_are_worded_in_the_unit_that_fits(seconds: float, words: str) -> None:
+    assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(123456, "123,456"), (99.97, "100"), (12.34, "12.3"), (1.234, "1.23"), (0.5, "0.5"), (0, "0")]
+)
+def test_numbers_have_three_digits(value: float, words: str) -> None:
+    assert wording.three_digits(value) == words
