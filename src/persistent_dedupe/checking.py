@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import attrs
 
-from persistent_dedupe.bad_files import move_aside
 from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
 from persistent_dedupe.document import Document, Oddity, Pruned
 from persistent_dedupe.document_codec import DocumentCodec, decode
@@ -193,7 +192,7 @@ class Checking:
             check.decided, check.seen_at = None, seen_at
             return Found(False, window.believed(seen_at, now), Pruned(), document.oddities)
 
-        return await self.repairing(call, file.path, decode, lambda: file.keys.update(record, f"check {key[:40]!r}"))
+        return await self.repairing(call, file.path, file.keys, lambda: file.keys.update(record, f"check {key[:40]!r}"))
 
     def _recorded(self, file: NamespaceFile, call: Call, found: Found, took: float) -> CheckResult:
         state, path, pruned = self.state, str(file.path), found.pruned
@@ -281,7 +280,7 @@ class Checking:
                 return await self.repairing(
                     call,
                     file.path,
-                    decode,
+                    file.keys,
                     lambda: file.keys.update(lambda document: document.forget(scoped.key), "forget a key"),
                 )
             except UNUSABLE as error:
@@ -356,7 +355,7 @@ class Checking:
         self,
         call: Call,
         path: Path,
-        decode: Callable[[bytes], object],
+        store: StorePort[object],
         attempt: Callable[[], Awaitable[T]],
     ) -> T:
         """Run an update; if the file cannot be understood, do what the options say about a bad file."""
@@ -366,7 +365,7 @@ class Checking:
             if self.options.on_bad_file == "leave":
                 raise
             call.errors.append((str(path), error))
-            aside = await self.port.in_turn(path, lambda: move_aside(path, decode))
+            aside = await store.recover()
             if aside is not None:
                 error.add_note(f"The file is now {aside}")
                 self.state.reports.moved_aside(path, aside)

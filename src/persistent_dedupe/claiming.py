@@ -17,7 +17,7 @@ import attrs
 
 from persistent_dedupe.checking import UNUSABLE, Call, Checking, NamespaceFile
 from persistent_dedupe.claim_owner import is_gone, is_this_process, this_process
-from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
+from persistent_dedupe.claims_document import ClaimBook
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
@@ -122,7 +122,7 @@ class Claiming:
             gone = [other for other in self._judged(await file.claims.read(), call.now) if other.gone]
             return await file.claims.update(lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}")
 
-        taken = await self._checking.repairing(call, file.claims_path, ClaimsCodec().decode, attempt)
+        taken = await self._checking.repairing(call, file.claims_path, file.claims, attempt)
         self._checking.state.reports.count("reclaimed", by=taken.reclaimed)
         return taken.holder
 

@@ -6,13 +6,13 @@ How        The core is written as coroutines over a `Port`. `TaskPort` waits in 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
 import attrs
 
 from persistent_dedupe.latch import Latch
@@ -38,16 +38,16 @@ class StorePort(Protocol[S_co]):
         """See `storewriter.Store.update`."""
         ...
 
+    async def recover(self) -> str | None:
+        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none."""
+        ...
+
 
 class Port(Protocol):
     """The surroundings of the core."""
 
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
         """The store at a path."""
-        ...
-
-    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
-        """Run blocking work in the store's turn."""
         ...
 
     async def work(self, work: Callable[[], T]) -> T:
@@ -93,6 +93,9 @@ class _ThreadStore(StorePort[S]):
     async def update(self, change: Callable[[S], T], label: str) -> T:
         return self.store.update(change, label=label)
 
+    async def recover(self) -> str | None:
+        return self.store.recover().moved_to
+
 
 class ThreadPort:
     """Plain code: every call blocks its thread."""
@@ -104,11 +107,6 @@ class ThreadPort:
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
         """See `Port`."""
         return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=self._queue))
-
-    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
-        """See `Port`."""
-        with self._queue.turn(path, label="moving a bad file aside"):
-            return work()
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""
@@ -137,10 +135,29 @@ class _TaskStore(StorePort[S]):
     async def update(self, change: Callable[[S], T], label: str) -> T:
         return await self.store.update(change, label=label)
 
+    async def recover(self) -> str | None:
+        return (await self.store.recover()).moved_to
+
 
 async def _off_loop(work: Callable[[], T]) -> T:
-    # A limiter of its own: a turn may be held here, and must not wait for a pool that others have filled.
-    return await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
+    """Run blocking work in a thread of its own: no pool that others could fill, and no thread that stays behind."""
+    latch = Latch[Callable[[], T]]()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            raised = error
+            latch.set(lambda: _raise(raised))
+        else:
+            latch.set(lambda: result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return (await latch.wait_async())()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 class TaskPort:
@@ -153,11 +170,6 @@ class TaskPort:
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
         """See `Port`."""
         return _TaskStore(AsyncStore(path, default, codec, durability=self._durability, queue=self._queue))
-
-    async def in_turn(self, path: Path, work: Callable[[], T]) -> T:
-        """See `Port`."""
-        async with self._queue.turn(path, label="moving a bad file aside"):
-            return await _off_loop(work)
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""

@@ -89,7 +89,7 @@ class Reports:
             self.count("bad_files")
         self._log_once(logging.ERROR, path, type(error).__name__, "%s: %s", path, error)
 
-    def moved_aside(self, path: Path, aside: Path) -> None:
+    def moved_aside(self, path: Path, aside: str) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""
         self.count("moved_aside")
         log.warning("%s could not be understood; it was moved aside to %s and the namespace starts empty", path, aside)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import attrs
 
-from persistent_dedupe.bad_files import moved_aside
 from persistent_dedupe.dedupe import PersistentDedupe
 from persistent_dedupe.keys import file_name, namespace_of
 from persistent_dedupe.options import DedupeOptions
@@ -61,7 +60,7 @@ def _names(folder: Path) -> list[str]:
 
 def _figures(path: Path, namespace: str | None, options: DedupeOptions) -> NamespaceFigures:
     dedupe = PersistentDedupe(lambda _: path, options)
-    figures = NamespaceFigures(namespace=namespace, path=str(path), moved_aside=len(moved_aside(path)))
+    figures = NamespaceFigures(namespace=namespace, path=str(path), moved_aside=_moved_aside(path))
     try:
         entries = dedupe.entries()
         claims = dedupe.open_claims()
@@ -79,3 +78,12 @@ def _figures(path: Path, namespace: str | None, options: DedupeOptions) -> Names
         open_claims=len(claims),
         abandoned_claims=sum(claim.gone for claim in claims),
     )
+
+
+def _moved_aside(path: Path) -> int:
+    target = Path(os.path.realpath(path))
+    try:
+        names = os.listdir(target.parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return sum(name.startswith(f"{target.name}.corrupt-") for name in names)

@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 from persistent_dedupe import AsyncPersistentDedupe, DedupeOptions, PersistentDedupe
+from persistent_dedupe.latch import Latch
 from persistent_dedupe.port import run_here
 from storewriter.locks import Hold, InProcess
 
@@ -162,7 +163,7 @@ class Gate:
 
     name: str = "gate"
     is_quick: bool = True
-    saving: threading.Event = attrs.field(factory=threading.Event)
+    saving: Latch[bool] = attrs.field(factory=Latch[bool])
     """Set when a save has begun."""
     open: threading.Event = attrs.field(factory=threading.Event)
     """Saves wait until this is set."""
@@ -171,7 +172,7 @@ class Gate:
     after: list[Exception] = attrs.field(factory=list)
     """Errors that the next saves meet once the document is in place."""
 
-    def attempt(self, path: str, label: str | None) -> Hold:
+    def attempt(self, path: str, label: str | None) -> GatedHold:
         return GatedHold(self, InProcess().attempt(path, label))
 
     def owner(self, path: str) -> None:
@@ -179,7 +180,7 @@ class Gate:
 
     @contextlib.contextmanager
     def fence(self, inner: Hold) -> Iterator[None]:
-        self.saving.set()
+        self.saving.set(True)
         assert self.open.wait(20)
         if self.before:
             raise self.before.pop(0)
@@ -191,14 +192,11 @@ class Gate:
 
 class GatedHold:
     def __init__(self, gate: Gate, inner: Hold) -> None:
-        self._gate = gate
-        self.may_pass, self.check, self.describe, self.release = (
-            inner.may_pass,
-            inner.check,
-            inner.describe,
-            inner.release,
-        )
+        self._inner = inner
         self.fence = lambda: gate.fence(inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 @pytest.fixture

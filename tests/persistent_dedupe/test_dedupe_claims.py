@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import attrs
 import pytest
 
@@ -246,7 +245,7 @@ def test_a_claim_that_is_cancelled_while_it_is_written_leaves_nothing_behind(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(claim)
-            assert await anyio.to_thread.run_sync(gate.saving.wait, PATIENCE)
+            await gate.saving.wait_async(PATIENCE)
             waiting = await dedupe.claim("k")
             scope.cancel()
             gate.open.set()
@@ -405,7 +404,7 @@ def test_claims_of_a_later_version_are_neither_read_nor_changed(face: Any, tmp_p
 
     face.run(main)
     assert claims_file(tmp_path).read_text() == later
-    assert not list(tmp_path.glob("*.bad-*"))
+    assert not list(tmp_path.glob("*.corrupt-*"))
 
 
 def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_path: Path) -> None:
@@ -417,7 +416,7 @@ def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_p
         assert dedupe.counters.moved_aside == 1
 
     face.run(main)
-    [moved] = tmp_path.glob("global~claims.json.bad-*")
+    [moved] = tmp_path.glob("global~claims.json.corrupt-*")
     assert moved.read_text() == '{"version": 1, "claims": '
 
 

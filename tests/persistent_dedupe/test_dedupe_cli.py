@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_understood_is_left_as_it_is(
     assert str(path) in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert path.read_bytes() == data
-    assert list(tmp_path.glob("*.bad-*")) == []
+    assert list(tmp_path.glob("*.corrupt-*")) == []
 
 
 def test_a_bad_file_is_moved_aside_when_the_command_says_so(command: Command, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_bad_file_is_moved_aside_when_the_command_says_so(command: Command, tm
     assert "--move-bad-file-aside" in command("check", "k").stderr
     done = command("check", "k", "--move-bad-file-aside")
     assert (done.returncode, done.stdout) == (0, "new\n")
-    [moved] = tmp_path.glob("global.json.bad-*")
+    [moved] = tmp_path.glob("global.json.corrupt-*")
     assert moved.read_text() == "[1]"
     assert str(moved) in done.stderr
 

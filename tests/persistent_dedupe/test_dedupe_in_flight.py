@@ -29,10 +29,6 @@ def make(gate: Any, tmp_path: Path) -> Callable[..., AsyncPersistentDedupe]:
     return make
 
 
-async def until(event: threading.Event) -> None:
-    assert await anyio.to_thread.run_sync(event.wait, PATIENCE)
-
-
 def run(backend: str, main: Callable[[], Any]) -> None:
     async def bounded() -> None:
         with anyio.fail_after(PATIENCE):
@@ -52,7 +48,7 @@ def test_the_second_waits_for_the_outcome_of_the_first(backend: str, gate: Any, 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(check, "first")
-            await until(gate.saving)
+            await gate.saving.wait_async(PATIENCE)
             tasks.start_soon(check, "second")
             await anyio.wait_all_tasks_blocked()
             assert results == []
@@ -117,7 +113,7 @@ def test_when_the_first_is_cancelled_while_its_record_is_saved_exactly_one_is_to
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(first)
-            await until(gate.saving)
+            await gate.saving.wait_async(PATIENCE)
             for _ in range(others):
                 tasks.start_soon(other)
             await anyio.wait_all_tasks_blocked()
@@ -145,7 +141,7 @@ def test_when_nobody_waits_a_cancelled_check_may_have_recorded_its_key(backend: 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(first)
-            await until(gate.saving)
+            await gate.saving.wait_async(PATIENCE)
             scope.cancel()
             gate.open.set()
         assert dedupe.counters.new == (0 if backend == "asyncio" else 1)
@@ -167,7 +163,7 @@ def test_failing_open_the_first_is_new_and_the_second_a_duplicate(backend: str, 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(check)
-            await until(gate.saving)
+            await gate.saving.wait_async(PATIENCE)
             tasks.start_soon(check)
             await anyio.wait_all_tasks_blocked()
             gate.open.set()
@@ -196,7 +192,7 @@ def test_failing_closed_the_first_gets_the_error_and_the_second_tries_itself(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(first)
-            await until(gate.saving)
+            await gate.saving.wait_async(PATIENCE)
             tasks.start_soon(second)
             await anyio.wait_all_tasks_blocked()
             gate.open.set()
@@ -223,12 +219,12 @@ def test_a_save_whose_flush_is_uncertain_does_not_make_a_duplicate_new(
         async def check(key: str) -> None:
             results[key] = await objects[key].check_and_record(key)
 
-        async with anyio.create_task_group() as tasks:
-            async with PerStoreWriterQueue(lock=gate).turn(tmp_path / "global.json"):
-                tasks.start_soon(check, "new")
-                await anyio.wait_all_tasks_blocked()
-                tasks.start_soon(check, "old")
-                await anyio.wait_all_tasks_blocked()
+        turn = PerStoreWriterQueue(lock=gate).turn(tmp_path / "global.json")
+        async with anyio.create_task_group() as tasks, turn:
+            tasks.start_soon(check, "new")
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(check, "old")
+            await anyio.wait_all_tasks_blocked()
         assert gate.after == []
         assert (results["new"].is_new, results["new"].recorded) == (True, False)
         assert isinstance(results["new"].error, CommitUncertain)

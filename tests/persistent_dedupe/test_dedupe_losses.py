@@ -10,10 +10,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import anyio
+import attrs
 import pytest
 
-from persistent_dedupe import Counters
+from persistent_dedupe import AsyncPersistentDedupe, Counters, DedupeOptions, PersistentDedupe
 from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, StoreCorrupt
+from storewriter.locks import Flock
 
 NOW = 1899374400.0
 DAY = 86_400.0
@@ -40,7 +43,7 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 def aside(folder: Path) -> list[Path]:
-    return sorted(folder.glob("global.json.bad-*"))
+    return sorted(folder.glob("global.json.corrupt-*"))
 
 
 # -- 1, 2, 4: what cannot be understood
@@ -141,16 +144,30 @@ def test_calls_that_only_read_report_a_bad_file_and_move_nothing(face: Any, tmp_
     assert aside(tmp_path) == []
 
 
-def test_a_file_that_was_repaired_meanwhile_is_not_moved(tmp_path: Path) -> None:
-    """Between the failed update and the turn in which the file is moved, somebody puts a good one in its place."""
-    from persistent_dedupe.bad_files import move_aside
-    from persistent_dedupe.document_codec import decode
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_file_that_was_repaired_meanwhile_is_not_moved(backend: str, tmp_path: Path) -> None:
+    """A checker finds a bad file; before it can move it, somebody puts a good one in its place."""
+    path = write(tmp_path, BAD["truncated"])
 
-    path = write(tmp_path, b'{"evt-1": 1899280800000}')
-    assert move_aside(path, decode) is None
-    path.unlink()
-    assert move_aside(path, decode) is None
-    assert os.listdir(tmp_path) == []
+    @attrs.frozen
+    class RepairedBeforeTheSecondTurn(Flock):
+        turns: list[str] = attrs.field(factory=list)
+
+        def attempt(self, path: str, label: str | None) -> Any:
+            self.turns.append(path)
+            if len(self.turns) == 2:
+                Path(path).write_text('{"evt-1": 1899280800000}')
+            return super().attempt(path, label)
+
+    async def main() -> None:
+        lock = RepairedBeforeTheSecondTurn()
+        options = DedupeOptions(ttl=0, queue=PerStoreWriterQueue(lock=lock))
+        assert not await AsyncPersistentDedupe(tmp_path, options).check_and_record("evt-1")
+        assert len(lock.turns) >= 2
+
+    anyio.run(main, backend=backend)
+    assert aside(tmp_path) == []
+    assert path.read_text() == '{"evt-1": 1899280800000}'
 
 
 def test_behind_a_link_it_is_the_bad_file_that_moves_and_the_link_stays(face: Any, tmp_path: Path) -> None:
@@ -275,8 +292,6 @@ def test_a_lock_that_does_not_come_is_told_to_the_callback_with_the_time_it_took
 
 
 def test_a_callers_own_mistake_is_not_taken_for_a_broken_disk(tmp_path: Path) -> None:
-    from persistent_dedupe import DedupeOptions, PersistentDedupe
-
     dedupe = PersistentDedupe(tmp_path, DedupeOptions(ttl=DAY))
     path = dedupe.path()
     assert path is not None
