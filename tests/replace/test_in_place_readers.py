@@ -140,7 +140,7 @@ def test_after_a_write_that_failed_and_was_undone_the_file_itself_counts_again(
     path = tmp_path / "state.json"
     put(path, OLD)
     fault = Fault(OSError(errno.EIO, "I/O error"), name=name, skip=skip)
-    with pytest.raises(OSError, match="I/O error"):
+    with pytest.raises(OSError, match=r"was put back|is untouched"):
         Store[Any](path, in_place=True, system=intercepted(fault)).transform(lambda _: NEW)
     assert fault.struck is not None
     with path.open("r+b") as file:
