@@ -57,12 +57,13 @@ def lead(document: Document, ticket: Ticket, request: Request) -> None:
 class _Admission:
     """Those who were taken into a batch: each is answered, or put back in line if the batch never happened."""
 
-    __slots__ = ("_batch", "_request", "_ticket", "_tickets")
+    __slots__ = ("_batch", "_closed", "_request", "_ticket", "_tickets")
 
     def __init__(self, ticket: Ticket, batch: Batch, request: Request) -> None:
         self._batch = batch
         self._request = request
         self._ticket = ticket
+        self._closed = False
         self._tickets = _lanes.admit(ticket, MOST_UPDATES)
 
     def apply(self) -> None:
@@ -74,12 +75,20 @@ class _Admission:
             del self._tickets[done - 1 :]
             _lanes.give_back(self._ticket, late)
 
+    def close(self) -> None:
+        """Answer everybody although the leader does not come back; the save has ended, whichever way."""
+        self._closed = True
+        for ticket in self._tickets:
+            _lanes.answer(ticket)
+
     def __enter__(self) -> _Admission:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if self._closed:
+            return False
         happened = error is None
         try:
             happened = happened or self._settles(cast("BaseException", error))
@@ -119,7 +128,7 @@ class _Admission:
 class Leading:
     """Lead one batch, in a turn, in a task: the steps of `lead`, those that may wait for a disk off the loop."""
 
-    __slots__ = ("_cancelled", "_document", "_loop", "_request", "_ticket")
+    __slots__ = ("_admission", "_cancelled", "_document", "_loop", "_request", "_ticket")
 
     def __init__(self, caller: Caller, document: Document, request: Request) -> None:
         self._loop = caller.loop
@@ -127,6 +136,7 @@ class Leading:
         self._ticket = caller
         self._request = request
         self._cancelled: BaseException | None = None
+        self._admission: _Admission | None = None
 
     async def run(self) -> None:
         batch = Batch(self._document)
@@ -139,12 +149,19 @@ class Leading:
             self._raise_cancelled()
         hold = hold_of(self._ticket)
         with _Admission(self._ticket, batch, self._request) as admission:
+            self._admission = admission
             admission.apply()
             await self._step(lambda: _encode_and_save(batch, hold))
 
     async def _step(self, call: Callable[[], None]) -> None:
-        _, cancelled = await off_loop(call, self._loop)
+        _, cancelled = await off_loop(call, self._loop, self._abandon)
         self._cancelled = self._cancelled or cancelled
+
+    def _abandon(self) -> None:
+        """In the thread of a step: the loop was closed under us, so the turn ends here."""
+        if self._admission is not None:
+            self._admission.close()
+        leave_turn(self._ticket)
 
     async def leave(self) -> None:
         cancelled = await leave_off_loop(self._ticket)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _thread
 import sys
+import weakref
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Generic, Protocol, TypeVar
@@ -84,7 +85,7 @@ class _Alarms:
     The timer is set for the earliest moment that anybody asked for, and looks through the table when it fires.
     """
 
-    __slots__ = ("_at", "_sleepers", "loop")
+    __slots__ = ("__weakref__", "_at", "_sleepers", "loop")
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
@@ -112,17 +113,20 @@ class _Alarms:
             self.loop.call_at(self._at, self._ring, self._at)
 
 
-_alarms: dict[int, _Alarms] = {}
-"""By thread: a thread runs one loop at a time."""
+_alarms: dict[int, weakref.ref[_Alarms]] = {}
+"""By thread, which runs one loop at a time. Weakly: the loop's own timer keeps them alive while anybody sleeps, and a
+loop that is closed drops its timers, and with them the futures, the tasks and the turns that those may hold."""
 
 
 def _alarms_of(loop: Any, thread: int) -> _Alarms:
-    alarms = _alarms.get(thread)
+    reference = _alarms.get(thread)
+    alarms = None if reference is None else reference()
     if alarms is None or alarms.loop is not loop:
         for other, known in list(_alarms.items()):
-            if known.loop.is_closed():
-                del _alarms[other]
-        alarms = _alarms[thread] = _Alarms(loop)
+            if known() is None:
+                _alarms.pop(other, None)
+        alarms = _Alarms(loop)
+        _alarms[thread] = weakref.ref(alarms)
     return alarms
 
 
@@ -309,11 +313,12 @@ async def pause(loop: Any) -> None:
 class _Call(Generic[T]):
     """A blocking call on its way through a thread of its own."""
 
-    __slots__ = ("_call", "_done", "_error", "_result", "_waiter")
+    __slots__ = ("_abandon", "_call", "_done", "_error", "_result", "_waiter")
 
-    def __init__(self, call: Callable[[], T], waiter: Waiter) -> None:
+    def __init__(self, call: Callable[[], T], waiter: Waiter, abandon: Callable[[], None] | None) -> None:
         self._call = call
         self._waiter = waiter
+        self._abandon = abandon
         self._result: T | None = None
         self._error: BaseException | None = None
         self._done = _thread.allocate_lock()
@@ -325,7 +330,8 @@ class _Call(Generic[T]):
         except BaseException as error:
             self._error = error
         self._done.release()
-        self._waiter.wake()
+        if not self._waiter.wake() and self._abandon is not None:
+            self._abandon()
 
     def join(self) -> None:
         """Wait for the end of the call in this thread."""
@@ -342,14 +348,17 @@ class _Call(Generic[T]):
         return self._result  # type: ignore[return-value]
 
 
-async def off_loop(call: Callable[[], T], loop: Any) -> tuple[T, BaseException | None]:
+async def off_loop(
+    call: Callable[[], T], loop: Any, abandon: Callable[[], None] | None = None
+) -> tuple[T, BaseException | None]:
     """Run a blocking call in a thread of its own and wait for its end, come what may.
 
     Returns its result and the cancellation that came meanwhile, which the caller must raise once it has put its
-    affairs in order. If the call failed, its error is raised instead.
+    affairs in order. If the call failed, its error is raised instead. `abandon` is called, in the thread, if the loop
+    has been closed meanwhile: then nobody will ever come back from here to put anything in order.
     """
     waiter = async_waiter(loop)
-    running = _Call(call, waiter)
+    running = _Call(call, waiter, abandon)
     try:
         _threads.start(running.run)
     except RuntimeError:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from threading import Event, get_ident
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
+from weakref import ref
 
 import attrs
 
@@ -347,7 +348,8 @@ class Caller(Ticket):
         self.generation = _forks.generation
         self.thread = thread = get_ident()
         task, self.loop = current_task()
-        self.identity = thread if task is None else task
+        # Weakly: a task that nobody refers to any more must be collectable inside its turn, or the turn would never end.
+        self.identity = thread if task is None else ref(task)
 
     def again(self) -> Caller:
         """The same caller on its way to another store, with the same deadline."""

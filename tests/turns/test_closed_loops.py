@@ -36,9 +36,8 @@ def _abandoned(queue: PerStoreWriterQueue, path: Path, waiters: int) -> list[asy
 
 
 def _forget(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-    tasks.clear()
+    while tasks:
+        tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]  # no name may keep a task alive
     gc.collect()
 
 
