@@ -27,6 +27,7 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
 
     assert done.returncode == 0
     assert "demo" in done.stdout
+    assert "status" in done.stdout
     assert "3    a store could not be read or written; it is as it was" in done.stdout
 
 

@@ -19,6 +19,7 @@ __all__ = ["run", "storewriter"]
 
 _COMMANDS = {
     "demo": "storewriter.cli.demo:demo",
+    "status": "storewriter.cli.status:status",
 }
 """Where each command is, as `module:name`."""
 

@@ -31,7 +31,7 @@ Exit codes:
 SIDES: tuple[Side, ...] = ("before", "after")
 
 
-@click.command(epilog=_EXIT_CODES)
+@click.command(epilog=_EXIT_CODES, short_help="See updates get lost, and not get lost.")
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trials of each run.")
 @click.option(
     "--folder",
