@@ -1,6 +1,6 @@
 """Refresh what the README and the documentation show of a run: nothing there is typed by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.report.charts import Chart, charts, cost_against_size
@@ -11,8 +11,6 @@ from storewriter.cli.bench.results import Run, save
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-MARKED = ("README.md", "docs/benchmarks.md")
-"""Pages in which what stands between the marks is replaced; a page without marks is left alone."""
 
 PICTURES = Path("docs/benchmarks")
 RUN = PICTURES / "run.json"
@@ -28,6 +26,11 @@ PUBLISHED = frozenset(
 )
 """The charts that documentation shows; the interactive page has them all."""
 
+README_SHOWS = ("s3-1k-durable-per-second", "s10-8-processes-timeline")
+
+MARKED: Mapping[str, Collection[str]] = {"README.md": README_SHOWS, "docs/benchmarks.md": PUBLISHED}
+"""Pages in which what stands between the marks is replaced, and the pictures each shows; one without marks is left."""
+
 FAMILIES_SHOWN = ("S1", "S2", "S3", "S4", "S5", "S6", "S9")
 
 COLUMNS = (OURS, "filelock", "reference", "sqlite-wal-full", "sqlite-wal-normal", "bare-flock", "bare-orjson")
@@ -35,15 +38,17 @@ COLUMNS = (OURS, "filelock", "reference", "sqlite-wal-full", "sqlite-wal-normal"
 
 def publish(run: Run, repository: Path) -> Iterator[Path]:
     """Write pictures, run and tables below `repository`; yield what was written."""
-    for chart in published(run):
+    shown = list(published(run))
+    for chart in shown:
         path = repository / PICTURES / f"{chart.slug}.svg"
         write_picture(chart, path)
         yield path
     (repository / PICTURES).mkdir(parents=True, exist_ok=True)
     save(run, repository / RUN)
     yield repository / RUN
-    for name in MARKED:
-        if _refresh(repository / name, markdown(run)):
+    for name, slugs in MARKED.items():
+        pictures = _pictures(Path(name), [chart for chart in shown if chart.slug in slugs])
+        if _refresh(repository / name, f"{markdown(run)}{pictures}"):
             yield repository / name
 
 
@@ -63,6 +68,15 @@ def _refresh(path: Path, content: str) -> bool:
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     path.write_text(f"{before}{BEGIN}\n{content}{END}{after}")
     return True
+
+
+def _pictures(page: Path, shown: Iterable[Chart]) -> str:
+    """Show the charts on a page, by paths relative to it."""
+    return "".join(f"\n![{chart.title}]({_relative(PICTURES, page.parent)}/{chart.slug}.svg)\n" for chart in shown)
+
+
+def _relative(folder: Path, start: Path) -> str:
+    return folder.relative_to(start).as_posix()
 
 
 def markdown(run: Run) -> str:

@@ -103,6 +103,7 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
     assert text.endswith(f"{publish.END}\n\nThe end.\n")
     assert "old figures" not in text
     assert "| 95/s, worst" in text
+    assert "](docs/benchmarks/s10-8-processes-timeline.svg)" in text
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == "no marks here\n"
     assert {"README.md", "docs/benchmarks/run.json", "docs/benchmarks/s10-8-processes-timeline.svg"} <= written
     assert "docs/benchmarks.md" not in written
