@@ -9,8 +9,8 @@ Does not        import an extra here: the default codec is the same whatever is 
 
 from __future__ import annotations
 
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, FunctionCodec
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, FunctionCodec, UnknownVersion
 from storewriter.codecs.json import JsonCodec
 from storewriter.codecs.versioned import Versioned
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "JsonCodec", "Versioned"]
+__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "JsonCodec", "UnknownVersion", "Versioned"]

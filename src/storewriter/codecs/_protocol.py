@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path"]
+__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "UnknownVersion"]
 
 S = TypeVar("S")
 
@@ -53,6 +53,14 @@ class DecodeError(ValueError):
         """From 1, if known."""
         self.path = path
         """Keys and indices that lead to the value, if known."""
+
+
+class UnknownVersion(DecodeError):
+    """The document may be intact, but it is of a version that this program cannot read: it is never set aside."""
+
+
+class UnknownVersion(DecodeError):
+    """The document is intact, and of a version that this program cannot read. Never to be set aside as corrupt."""
 
 
 class EncodeError(ValueError):

@@ -18,7 +18,7 @@ import attrs
 import orjson
 
 from storewriter.codecs._places import error_at, locate
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, UnknownVersion
 from storewriter.codecs.json import JsonCodec, text_of
 
 __all__ = ["Migration", "Versioned"]
@@ -138,7 +138,7 @@ class Versioned(Generic[S]):
     def _version_of(self, document: dict[str, Any], data: bytes) -> int:
         if self.field not in document:
             if self.missing is None:
-                raise DecodeError(f"there is no field {self.field!r} to tell the version of the document")
+                raise UnknownVersion(f"there is no field {self.field!r} to tell the version of the document")
             found: Any = self.missing
         else:
             found = document[self.field]
@@ -146,7 +146,10 @@ class Versioned(Generic[S]):
         if reason is None:
             return found  # type: ignore[no-any-return]
         text = text_of(data)
-        raise error_at(reason, text, locate(text, (self.field,)), (self.field,))
+        fault = error_at(reason, text, locate(text, (self.field,)), (self.field,))
+        raise UnknownVersion(
+            fault.reason, position=fault.position, line=fault.line, column=fault.column, path=fault.path
+        )
 
     def _objection(self, found: Any) -> str | None:
         if not _is_version(found):
@@ -179,7 +182,7 @@ class Versioned(Generic[S]):
             made: Any = migrate(document)
         except Exception as error:
             reason = f"the migration from version {start} to {start + 1} failed: {type(error).__name__}: {error}"
-            raise DecodeError(reason) from error
+            raise UnknownVersion(reason) from error
         if not isinstance(made, dict) or self.field in made:
             what = type(made).__name__ if not isinstance(made, dict) else f"a document with {self.field!r}"
             raise DecodeError(f"the migration from version {start} to {start + 1} returned {what}, no document")
