@@ -158,9 +158,10 @@ class Document:
         try:
             return self.codec.decode(data)
         except ValueError as error:
-            raise self._corrupt(error) from error
+            raise self.corrupt(error) from error
 
-    def _corrupt(self, error: ValueError) -> StoreCorrupt:
+    def corrupt(self, error: ValueError) -> StoreCorrupt:
+        """The error for a document that the codec cannot read; subscribers and the log are told."""
         reason = error.reason if isinstance(error, DecodeError) else str(error)
         line = getattr(error, "line", None)
         column = getattr(error, "column", None)

@@ -17,7 +17,6 @@ from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request
 from storewriter._lanes import Ticket
 from storewriter._waiters import off_loop, pause
 from storewriter.errors import CommitUncertain, LockLost
-from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
 
 T = TypeVar("T")
@@ -151,7 +150,10 @@ class Leading:
         with _Admission(self._ticket, batch, self._request) as admission:
             self._admission = admission
             admission.apply()
-            await self._step(lambda: _encode_and_save(batch, hold))
+            # On the loop: the engine holds the interpreter anyway, no task may change the state in between, and if a
+            # function has to run again, this is where it runs.
+            batch.encode()
+            await self._step(lambda: batch.save(hold))
 
     async def _step(self, call: Callable[[], None]) -> None:
         _, cancelled = await off_loop(call, self._loop, self._abandon)
@@ -180,8 +182,3 @@ async def leave_off_loop(caller: Caller) -> BaseException | None:
         leave_turn(caller)
         return None
     return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]
-
-
-def _encode_and_save(batch: Batch, hold: Hold) -> None:
-    batch.encode()
-    batch.save(hold)

@@ -50,11 +50,15 @@ class _Work(Generic[S]):
             raise RuntimeError(msg)
         return self._ticket
 
+    def encode(self) -> None:
+        """Step 1 of a commit, where nobody can change the state meanwhile."""
+        hold_of(self.held()).check()
+        self.batch().encode_strictly()
+
     def commit(self) -> None:
+        """Step 2."""
         batch = self.batch()
         hold = hold_of(self.held())
-        hold.check()
-        batch.encode_strictly()
         batch.save(hold)
         self._committed = True
         batch.report()
@@ -111,6 +115,7 @@ class Transaction(Generic[S]):
     ) -> None:
         try:
             if kind is None and not self._work.discarded:
+                self._work.encode()
                 self._work.commit()
         finally:
             self._work.end()
@@ -164,9 +169,18 @@ class AsyncTransaction(Generic[S]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._work.discarded:
-            await self._off_loop(self._commit_and_end)
-        elif self._is_quick:
+        if kind is not None or self._work.discarded:
+            await self._end()
+            return
+        try:
+            self._work.encode()
+        except BaseException:
+            await self._end()
+            raise
+        await self._off_loop(self._commit_and_end)
+
+    async def _end(self) -> None:
+        if self._is_quick:
             self._work.end()
         else:
             await self._off_loop(self._work.end)

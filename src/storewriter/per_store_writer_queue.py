@@ -348,7 +348,7 @@ class Caller(Ticket):
         self.generation = _forks.generation
         self.thread = thread = get_ident()
         task, self.loop = current_task()
-        # Weakly: a task that nobody refers to any more must be collectable inside its turn, or the turn would never end.
+        # Weakly: a task that nobody refers to any more must be collectable inside its turn, or it would never end.
         self.identity = thread if task is None else ref(task)
 
     def again(self) -> Caller:

@@ -19,7 +19,7 @@ import attrs
 
 from storewriter import _backups
 from storewriter._replace import existing
-from storewriter.codecs import Codec, DecodeError
+from storewriter.codecs import Codec, DecodeError, UnknownVersion
 from storewriter.storage import FileStorage
 
 __all__ = ["Recovery", "recover"]
@@ -57,7 +57,8 @@ def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any])
     """Bring a corrupt document's store back to work. Only in the store's turn.
 
     A store without a document is restored from its newest good backup too; without one, its absence is its default,
-    and it is healthy. Raises OSError (see the module), and whatever `codec.encode` raises for the default.
+    and it is healthy. Raises UnknownVersion for a document of another program's version, which may be intact; OSError
+    (see the module); and whatever `codec.encode` raises for the default.
     """
     path = storage.path
     storage.finish()
@@ -84,6 +85,8 @@ def _fault(codec: Codec[Any], data: bytes) -> str | None:
     """What is wrong with a document; None if it decodes."""
     try:
         codec.decode(data)
+    except UnknownVersion:
+        raise
     except ValueError as error:
         return error.reason if isinstance(error, DecodeError) else str(error)
     return None
@@ -93,10 +96,17 @@ def _newest_good_backup(storage: FileStorage, codec: Codec[Any]) -> tuple[str | 
     rejected: list[str] = []
     for name in _backups.backups_of(storage.path, storage.system):
         data = _read_or_none(storage, name)
-        if data is not None and _fault(codec, data) is None:
+        if data is not None and _is_good(codec, data):
             return name, data, tuple(rejected)
         rejected.append(name)
     return None, None, tuple(rejected)
+
+
+def _is_good(codec: Codec[Any], data: bytes) -> bool:
+    try:
+        return _fault(codec, data) is None
+    except UnknownVersion:
+        return False
 
 
 def _read_or_none(storage: FileStorage, name: str) -> bytes | None:

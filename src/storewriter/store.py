@@ -15,7 +15,7 @@ import errno
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from storewriter import _keys
 from storewriter._group_commit import Document, Request, ReturnedAwaitable, version_of
@@ -25,7 +25,8 @@ from storewriter._replace import Durability
 from storewriter._system import SYSTEM, System
 from storewriter._transactions import AsyncTransaction, Transaction
 from storewriter._waiters import current_task, domain_of, off_loop
-from storewriter.codecs import Codec, JsonCodec
+from storewriter.backoff import Backoff
+from storewriter.codecs import Codec, JsonCodec, UnknownVersion
 from storewriter.errors import LockLost
 from storewriter.per_store_writer_queue import (
     UNSET,
@@ -40,6 +41,9 @@ from storewriter.per_store_writer_queue import (
 )
 from storewriter.recovery import Recovery, recover
 from storewriter.storage import FileStorage
+
+if TYPE_CHECKING:
+    from storewriter.watch import AsyncWatch, Watch
 
 __all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
 
@@ -233,11 +237,21 @@ class Store(_StoreBase[S]):
         """
         return Transaction(self._current_document, lambda: self._caller(label, timeout))
 
+    def watch(self, *, poll: Backoff | None = None, events: bool = True) -> Watch[S]:
+        """The current state, then each new committed one, as an iterator (see `storewriter.watch.Watch`).
+
+        `poll` paces the looks where there are no file events; `events=False` does without them.
+        """
+        from storewriter.watch import PACE, Watch  # only who watches pays for it
+
+        return Watch(self._current_document, poll=poll or PACE, events=events)
+
     def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
         """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
 
         Nothing is done to a document that can be read. The returned value says what was done. Never automatic.
-        Raises LockTimeout, ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
+        Raises StoreCorrupt for a document of another program's version, which stays where it is; LockTimeout,
+        ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
         """
         document = self._current_document()
         caller = self._caller(label, timeout)
@@ -396,6 +410,12 @@ class AsyncStore(_StoreBase[S]):
         """See `Store.transaction`; entered with `async with`."""
         return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout))
 
+    def watch(self, *, poll: Backoff | None = None, events: bool = True) -> AsyncWatch[S]:
+        """See `Store.watch`; iterated with `async for`, best inside `async with store.watch() as states`."""
+        from storewriter.watch import PACE, AsyncWatch
+
+        return AsyncWatch(self._current_document, poll=poll or PACE, events=events)
+
     async def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
         """See `Store.recover`."""
         document = self._current_document()
@@ -424,4 +444,7 @@ def _recover(document: Document, ticket: Ticket) -> Recovery:
     """Bring a corrupt store back, in a turn."""
     document.forget()
     with hold_of(ticket).fence():
-        return recover(document.storage, document.codec, document.default)
+        try:
+            return recover(document.storage, document.codec, document.default)
+        except UnknownVersion as error:
+            raise document.corrupt(error) from error
