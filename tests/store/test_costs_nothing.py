@@ -1,0 +1,190 @@
+"""Idle stores cost nothing, and a busy one does not hold up the event loop."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import anyio
+import pytest
+from helpers.children import HOLDER, child
+from helpers.waiting import until, until_async
+
+from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_ten_thousand_stores_touched_once_leave_nothing(tmp_path: Path) -> None:
+    queue = PerStoreWriterQueue(timeout=20.0)
+
+    def touch(first: int, last: int) -> None:
+        for place in range(first, last):
+            path = f"{tmp_path}/{place % 100}/{place}"  # no Path: pathlib interns its parts
+            with queue.turn(path):
+                pass
+            if place % 10 == 0:
+                Store(path, queue=queue, durability="process").update(lambda state: state.update(a=1))
+
+    touch(0, 1000)  # whatever is allocated once is allocated now
+    gc.collect()
+    before = _descriptors(), _threads()
+    tracemalloc.start()
+    touch(1000, 2000)
+    gc.collect()
+    warm = tracemalloc.get_traced_memory()[0]
+    touch(2000, 10_000)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - warm
+    tracemalloc.stop()
+    assert not _lanes._lanes
+    assert (_descriptors(), _threads()) == before
+    # What is remembered of paths is bounded, and swings by some 200 KB.
+    assert grown < 500_000, f"{grown} bytes for 8,000 stores"
+
+
+def test_large_stores_are_let_go_when_nobody_uses_them(tmp_path: Path) -> None:
+    """A large document stays open between two updates; a quarter of a second after the last one it is gone."""
+    gc.collect()
+    before = _descriptors(), _threads()
+    stores = [Store(tmp_path / str(place), durability="process") for place in range(50)]
+    for store in stores:
+        store.update(lambda state: state.update(x="x" * 50_000))
+        store.update(lambda state: state.update(y=1))
+    assert _descriptors() - before[0] <= 50
+    until(lambda: (_descriptors(), _threads()) == before, "the end of what was remembered")
+    assert all(store.read()["y"] == 1 for store in stores)
+
+
+def test_contended_stores_leave_nothing(queue, tmp_path, run) -> None:
+    async def main() -> None:
+        async def one(path: Path) -> None:
+            async with queue.turn(path):
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            for place in range(300):
+                group.start_soon(one, tmp_path / str(place % 30))
+
+    gc.collect()
+    before = _descriptors(), _threads()
+    run(main)
+    gc.collect()
+    assert not _lanes._lanes
+    until(lambda: (_descriptors(), _threads()) == before, "the end of all threads and descriptors")
+
+
+class Heartbeat:
+    """How long the loop was away at most."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self.beats = 0
+
+    async def beat(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await anyio.sleep(0.001)
+            now = time.perf_counter()
+            self.worst = max(self.worst, now - last)
+            self.beats += 1
+            last = now
+
+
+async def _measured(work) -> Heartbeat:
+    heart = Heartbeat()
+    async with anyio.create_task_group() as group:
+        group.start_soon(heart.beat)
+        await until_async(lambda: heart.beats > 2)
+        heart.worst = 0.0
+        await work()
+        beats = heart.beats
+        await until_async(lambda: heart.beats > beats)
+        group.cancel_scope.cancel()
+    return heart
+
+
+def test_the_loop_runs_on_while_a_contended_store_is_waited_for(queue, path, run) -> None:
+    async def main() -> Heartbeat:
+        async def wait() -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(AsyncStore(path, queue=queue).update, lambda state: state.update(a=1))
+                await until_async(lambda: queue.pending(path) == 20)
+                threading.Timer(0.2, holder.tell).start()
+
+        return await _measured(wait)
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        heart = run(main)
+        holder.finish()
+    assert heart.beats > 50
+    assert heart.worst < 0.15
+
+
+def test_the_loop_runs_on_while_a_flush_takes_its_time(path, run, monkeypatch) -> None:
+    slow = threading.Event()
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        slow.wait(0.1)
+        real_fsync(fd)
+
+    async def main() -> Heartbeat:
+        store = AsyncStore(path)
+        return await _measured(lambda: store.update(lambda state: state.update(a=1)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    heart = run(main)
+    assert heart.beats > 50
+    assert heart.worst < 0.1
+
+
+def test_the_loop_runs_on_while_large_documents_are_saved(path, run) -> None:
+    async def main() -> Heartbeat:
+        store: AsyncStore[dict[str, object]] = AsyncStore(path, durability="process")
+        records = {str(place): {"text": "x" * 200, "n": place} for place in range(20_000)}
+        await store.update(lambda state: state.update(records=records))
+        await store.update(lambda state: state.update(n=0))
+
+        async def save() -> None:
+            for n in range(5):
+                await store.update(lambda state, n=n: state.update(n=n))
+
+        return await _measured(save)
+
+    assert run(main).worst < 0.25  # the promise is 50 ms; the benchmark measures it on a quiet machine
+
+
+@pytest.mark.parametrize("updates", [2000])
+def test_updates_that_need_no_waiting_let_the_other_tasks_run(path, run, updates) -> None:
+    async def main() -> int:
+        queue = PerStoreWriterQueue(timeout=20.0)
+        others = 0
+
+        async def other() -> None:
+            nonlocal others
+            while True:
+                await anyio.lowlevel.checkpoint()
+                others += 1
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            for _ in range(updates):
+                async with queue.turn(path):
+                    pass
+            group.cancel_scope.cancel()
+        return others
+
+    assert run(main) >= 2
