@@ -28,6 +28,7 @@ from storewriter._waiters import current_task, domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec, UnknownVersion
 from storewriter.errors import LockLost
+from storewriter.locks import Lease
 from storewriter.per_store_writer_queue import (
     UNSET,
     Caller,
@@ -82,6 +83,12 @@ class _StoreBase(Generic[S]):
         if not callable(default):
             msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
             raise TypeError(msg)
+        if in_place and isinstance((queue or default_queue).lock, Lease):
+            msg = (
+                "in_place=True does not go with lock='lease': writing in place has no single instant in which a holder "
+                "that was succeeded could be refused. Use lock='flock' or 'marker', or mount the folder"
+            )
+            raise ValueError(msg)
         # Absolute now: the working folder may change under a long-lived store.
         self._given = os.path.join(os.getcwd(), os.fsdecode(path)) if path else _keys.canonical(path)
         self._queue = queue or default_queue

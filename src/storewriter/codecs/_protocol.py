@@ -56,10 +56,6 @@ class DecodeError(ValueError):
 
 
 class UnknownVersion(DecodeError):
-    """The document may be intact, but it is of a version that this program cannot read: it is never set aside."""
-
-
-class UnknownVersion(DecodeError):
     """The document is intact, and of a version that this program cannot read. Never to be set aside as corrupt."""
 
 
