@@ -12,6 +12,9 @@ import attrs
 from commitments.record import KINDS, SENSITIVITIES, SOURCES, Kind, Number, Scope, Sensitivity, Source
 from commitments.trimming import is_blank
 
+DEFAULT_WINDOW_MS = 12 * 60 * 60 * 1000
+"""How long a commitment stays due if nobody says."""
+
 
 class CandidateRefused(ValueError):
     """A candidate cannot become a record. Nothing of its call was written."""

@@ -26,15 +26,9 @@ _Change: TypeAlias = Callable[[Commitment], _Fields | None]
 _WHEN = {"sent": "sentAtMs", "dismissed": "dismissedAtMs", "expired": "expiredAtMs"}
 
 
-def is_settled(document: Document, now_ms: int) -> bool:
-    """Whether `settle` would change nothing."""
-    return not document.stripped and not document.expired(now_ms)
-
-
-def settle(document: Document, now_ms: int) -> None:
-    """Expire what is too old, and let go of legacy text for good: what every look at the store does first."""
-    expire(document, now_ms)
-    document.stripped = False
+def has_work(document: Document, now_ms: int) -> bool:
+    """Say whether saving a look at the document would change the file: something expired, or legacy text went."""
+    return document.stripped or bool(document.expired(now_ms))
 
 
 def expire(document: Document, now_ms: int) -> None:
@@ -52,7 +46,7 @@ def upsert(
     There is an id for each candidate, used if it becomes a record. Raises CandidateRefused if one has to be
     created and has no text.
     """
-    settle(document, now_ms)
+    expire(document, now_ms)
     created: list[int] = []
     merged: list[int] = []
     for candidate, id_ in zip(candidates, ids, strict=True):

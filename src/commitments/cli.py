@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import attrs
 import click
 
-from commitments.candidates import Candidate, CandidateRefused, Item
+from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefused, Item
 from commitments.json_output import listing_json, object_json
 from commitments.outcomes import Marked
 from commitments.queries import Listing
@@ -26,9 +26,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DONE, NOT_ALL_CHANGED = 0, 1
-
-DEFAULT_WINDOW_MS = 12 * 60 * 60 * 1000
-"""How long a commitment stays due if nobody says."""
 
 
 class _ListByDefault(click.Group):

@@ -1,4 +1,4 @@
-"""The operations that only look at a document, one in which `changes.settle` has been applied."""
+"""The operations that only look at a document, one to which `changes.expire` has been applied."""
 
 from __future__ import annotations
 

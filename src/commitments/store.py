@@ -84,7 +84,7 @@ class CommitmentsStore:
     def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
         """Yield what `list` returns now, and again after every change of the file; saves nothing."""
         for document in committed_states(self._store):
-            yield _once_settled(lambda d: queries.listing(d, status, agent_id), self._clock())(document)
+            yield _after_expiry(lambda d: queries.listing(d, status, agent_id), self._clock())(document)
 
     def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
@@ -190,9 +190,9 @@ class CommitmentsStore:
         return self._store.update(operation, label=f"commitments: {label}")
 
     def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
-        answer = _once_settled(question, now_ms)
+        answer = _after_expiry(question, now_ms)
         document = self._store.read()
-        if not changes.is_settled(document, now_ms):
+        if changes.has_work(document, now_ms):
             try:
                 return self._change("expire", answer)
             except OSError as error:
@@ -314,9 +314,9 @@ class AsyncCommitmentsStore:
         return await self._store.update(operation, label=f"commitments: {label}")
 
     async def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
-        answer = _once_settled(question, now_ms)
+        answer = _after_expiry(question, now_ms)
         document = await self._store.read()
-        if not changes.is_settled(document, now_ms):
+        if changes.has_work(document, now_ms):
             try:
                 return await self._change("expire", answer)
             except OSError as error:
@@ -324,11 +324,11 @@ class AsyncCommitmentsStore:
         return answer(document)
 
 
-def _once_settled(question: Callable[[Document], T], now_ms: int) -> Callable[[Document], T]:
-    """Return the question, asked of the document as it is once what is too old has expired."""
+def _after_expiry(question: Callable[[Document], T], now_ms: int) -> Callable[[Document], T]:
+    """Return the question, asked once what is too old has been marked as expired."""
 
     def answer(document: Document) -> T:
-        changes.settle(document, now_ms)
+        changes.expire(document, now_ms)
         return question(document)
 
     return answer

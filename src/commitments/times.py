@@ -48,6 +48,11 @@ def parse_time(text: str, now_ms: int, timezone: str) -> int:
         raise ValueError(f"{text!r} is no time; write for example 2030-03-10T09:00+01:00 or +6h") from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=zone(timezone))
+    return milliseconds_of(when)
+
+
+def milliseconds_of(when: datetime) -> int:
+    """Return a time that knows its offset in milliseconds since the Unix epoch."""
     return (when - _EPOCH) // timedelta(milliseconds=1)
 
 

@@ -53,7 +53,7 @@ def upsert(document: Document, *candidates: Any, now_ms: int = NOW, item: Item =
 
 
 def due(document: Document, session: str = SESSION_A, limit: int | None = None, now_ms: int = NOW, per_day: int = 3):
-    changes.settle(document, now_ms)
+    changes.expire(document, now_ms)
     config = CommitmentsConfig(enabled=True, max_per_day=per_day)
     return queries.due_for_session(document, config, "main", session, limit, now_ms)
 

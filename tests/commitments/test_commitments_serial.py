@@ -94,7 +94,7 @@ def upsert(key: str, now: int) -> Step:
 
 def due(now: int) -> Step:
     def on_model(document: Document) -> Any:
-        changes.settle(document, now)
+        changes.expire(document, now)
         return queries.due_for_session(document, ENABLED, "main", SESSION_A, None, now)
 
     return Step(
@@ -107,7 +107,7 @@ def due(now: int) -> Step:
 
 def pending(now: int) -> Step:
     def on_model(document: Document) -> Any:
-        changes.settle(document, now)
+        changes.expire(document, now)
         return queries.pending_for_scope(document, SCOPE_A, 20, now)
 
     return Step(
