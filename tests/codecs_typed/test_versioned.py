@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from library import AttrsBook, AttrsLibrary, Kind
 
 from storewriter import Store, StoreCorrupt
-from storewriter.codecs import DecodeError, EncodeError, FunctionCodec, JsonCodec, Versioned
+from storewriter.codecs import DecodeError, EncodeError, FunctionCodec, JsonCodec, UnknownVersion, Versioned
 from storewriter.codecs.attrs import AttrsCodec
 
 
@@ -95,13 +95,22 @@ def test_a_newer_document_is_refused_naming_both_versions_and_left_alone(path: P
 
 def test_a_document_older_than_the_oldest_migration_is_refused() -> None:
     codec: Versioned[Any] = Versioned(JsonCodec(shape=dict), version=3, migrations={2: add_tags})
-    with pytest.raises(DecodeError, match=r"version 1.*versions 2 to 3"):
+    with pytest.raises(UnknownVersion, match=r"version 1.*versions 2 to 3"):
         codec.decode(b'{"version": 1}')
+
+
+def test_a_newer_document_is_told_apart_from_a_corrupt_one() -> None:
+    with pytest.raises(UnknownVersion) as caught:
+        CODEC.decode(b'{"version": 4}')
+    assert (caught.value.line, caught.value.column, caught.value.path) == (1, 13, ("version",))
+    with pytest.raises(DecodeError) as corrupt:
+        CODEC.decode(b'{"version": 4')
+    assert not isinstance(corrupt.value, UnknownVersion)
 
 
 @pytest.mark.parametrize("version", ["3", 3.0, True, None, -1, [3]])
 def test_a_version_that_is_no_whole_number_is_refused(version: object) -> None:
-    with pytest.raises(DecodeError, match="whole number"):
+    with pytest.raises(UnknownVersion, match="whole number"):
         CODEC.decode(json.dumps({"version": version}).encode())
 
 
@@ -111,7 +120,7 @@ def test_a_version_given_twice_is_refused() -> None:
 
 
 def test_a_document_without_a_version_is_refused_unless_said_otherwise() -> None:
-    with pytest.raises(DecodeError, match="no field 'version'"):
+    with pytest.raises(UnknownVersion, match="no field 'version'"):
         CODEC.decode(b'{"title": "Emma"}')
     lenient: Versioned[Any] = Versioned(JsonCodec(shape=dict), version=3, migrations=MIGRATIONS, missing=1)
     assert lenient.decode(b'{"title": "Emma"}') == {"name": "Emma", "tags": ["v3"]}
@@ -129,7 +138,7 @@ def test_a_migration_that_fails_is_named_and_nothing_is_reset(path: Path) -> Non
 @pytest.mark.parametrize("returned", [None, [], {"version": 2}])
 def test_a_migration_that_returns_no_document_is_an_error(returned: Any) -> None:
     codec: Versioned[Any] = Versioned(JsonCodec(), version=2, migrations={1: lambda document: returned})
-    with pytest.raises(DecodeError, match="migration from version 1 to 2"):
+    with pytest.raises(UnknownVersion, match="migration from version 1 to 2"):
         codec.decode(b'{"version": 1}')
 
 
@@ -183,7 +192,7 @@ def test_a_fault_inside_is_placed_in_the_file_as_it_is(document: str) -> None:
 
 def test_a_fault_after_a_migration_has_a_path_and_no_false_place() -> None:
     codec = Versioned(AttrsCodec(AttrsLibrary), version=2, migrations={1: lambda document: {"books": [{"title": 5}]}})
-    with pytest.raises(DecodeError, match="migrated from version 1 to 2") as caught:
+    with pytest.raises(UnknownVersion, match="migrated from version 1 to 2") as caught:
         codec.decode(b'{"version": 1}')
     assert caught.value.path == ("books", 0, "title")
     assert caught.value.line is None

@@ -55,10 +55,6 @@ class DecodeError(ValueError):
         """Keys and indices that lead to the value, if known."""
 
 
-class UnknownVersion(DecodeError):
-    """The document is intact, and of a version that this program cannot read. Never to be set aside as corrupt."""
-
-
 class EncodeError(ValueError):
     """The state cannot be written as a document of this codec."""
 

@@ -146,10 +146,7 @@ class Versioned(Generic[S]):
         if reason is None:
             return found  # type: ignore[no-any-return]
         text = text_of(data)
-        fault = error_at(reason, text, locate(text, (self.field,)), (self.field,))
-        raise UnknownVersion(
-            fault.reason, position=fault.position, line=fault.line, column=fault.column, path=fault.path
-        )
+        raise error_at(reason, text, locate(text, (self.field,)), (self.field,), UnknownVersion)
 
     def _objection(self, found: Any) -> str | None:
         if not _is_version(found):
@@ -175,7 +172,7 @@ class Versioned(Generic[S]):
         except ValueError as error:
             path = getattr(error, "path", None)
             # Where it stands in the file is not known: the file holds an older document.
-            raise DecodeError(f"migrated from version {found} to {self.version}: {error}", path=path) from error
+            raise UnknownVersion(f"migrated from version {found} to {self.version}: {error}", path=path) from error
 
     def _migrated(self, migrate: Migration, document: dict[str, Any], start: int) -> dict[str, Any]:
         try:
@@ -185,5 +182,5 @@ class Versioned(Generic[S]):
             raise UnknownVersion(reason) from error
         if not isinstance(made, dict) or self.field in made:
             what = type(made).__name__ if not isinstance(made, dict) else f"a document with {self.field!r}"
-            raise DecodeError(f"the migration from version {start} to {start + 1} returned {what}, no document")
+            raise UnknownVersion(f"the migration from version {start} to {start + 1} returned {what}, no document")
         return cast("dict[str, Any]", made)
