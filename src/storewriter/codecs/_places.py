@@ -46,11 +46,13 @@ class _Level:
     wants_key: bool = False
 
 
-def error_at(reason: str, text: str, position: int, path: Path | None = None) -> DecodeError:
+def error_at(
+    reason: str, text: str, position: int, path: Path | None = None, kind: type[DecodeError] = DecodeError
+) -> DecodeError:
     """The error with everything that its place in the text tells."""
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return DecodeError(reason, position=position, line=line, column=column, path=path)
+    return kind(reason, position=position, line=line, column=column, path=path)
 
 
 def locate(text: str, path: Path, *, key: bool = False) -> int:

@@ -55,6 +55,10 @@ class DecodeError(ValueError):
         """Keys and indices that lead to the value, if known."""
 
 
+class UnknownVersion(DecodeError):
+    """The document may be intact, but it is of a version that this program cannot read: it is never set aside."""
+
+
 class EncodeError(ValueError):
     """The state cannot be written as a document of this codec."""
 
