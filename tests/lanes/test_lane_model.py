@@ -1,0 +1,233 @@
+"""The line of writers against a plain deque: hypothesis plays callers that come, leave, are admitted and pass on."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from helpers.waiting import PATIENCE, until
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from storewriter import _lanes
+from storewriter._lanes import ADMITTED, ANSWERED, HOLDING, LEFT, Ticket
+
+
+class Door:
+    """A lock outside, under the control of the test: open or shut, with or without somebody else waiting there."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.is_open = True
+        self.others_wait = False
+        self.out = 0
+        self.most_out = 0
+
+    def set_open(self, is_open: bool) -> None:
+        with self.changed:
+            self.is_open = is_open
+            self.changed.notify_all()
+
+    def attempt(self, key: str, label: str | None) -> Hold | None:
+        with self.changed:
+            return self._hand_out() if self.is_open else None
+
+    def wait(self, key: str, label: str | None, wanted: Any) -> Hold | None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.is_open, PATIENCE)
+            return self._hand_out()
+
+    def _hand_out(self) -> Hold:
+        self.out += 1
+        self.most_out = max(self.most_out, self.out)
+        return Hold(self)
+
+
+class Hold:
+    def __init__(self, door: Door) -> None:
+        self.door: Door | None = door
+
+    def may_pass(self) -> bool:
+        assert self.door is not None, "asked after the release"
+        return not self.door.others_wait
+
+    def release(self) -> None:
+        assert self.door is not None, "released twice"
+        with self.door.changed:
+            self.door.out -= 1
+        self.door = None
+
+
+class Sleeper:
+    """Says whether it was woken."""
+
+    def __init__(self) -> None:
+        self.woken = threading.Event()
+
+    def wake(self) -> bool:
+        self.woken.set()
+        return True
+
+
+class Caller(Ticket):
+    """A ticket with a name."""
+
+    def __init__(self, name: int, mates: str | None) -> None:
+        super().__init__(("caller", name), -1, None)
+        self.name = name
+        self.mates = mates
+
+    def new_waiter(self) -> Any:
+        return Sleeper()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.state.name}>"
+
+
+KEY = "/a/store/that/never/exists"
+
+
+class LineOfWriters(RuleBasedStateMachine):
+    """`line` is what should be in line; its first has the turn, or waits for the door."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = Door()
+        self.line: deque[Caller] = deque()
+        self.admitted: list[Caller] = []
+        self.served: list[int] = []
+        self.expected: list[int] = []
+        self.names = 0
+
+    @rule(mates=st.sampled_from([None, "a", "b"]))
+    def somebody_comes(self, mates: str | None) -> None:
+        caller = Caller(self.names, mates)
+        self.names += 1
+        was_empty = not self.line
+        self.line.append(caller)
+        at_head = _lanes.join(caller, KEY, self.door, lambda lane, ticket, door: None)
+        if was_empty and at_head:
+            if not _lanes.attempt(caller):
+                caller.waiter = Sleeper()
+                _lanes.wait_at_door(caller)
+        else:
+            assert not at_head or was_empty
+
+    @precondition(lambda self: self.has_turn())
+    @rule(others_wait=st.booleans())
+    def the_head_leaves_its_turn(self, others_wait: bool) -> None:
+        self.door.others_wait = others_wait
+        head = self.line.popleft()
+        self.note(head)
+        for mate in self.admitted:
+            self.note(mate)
+            _lanes.answer(mate)
+        self.admitted = []
+        _lanes.pass_on(head)
+        assert head.state is LEFT
+
+    def note(self, caller: Caller) -> None:
+        self.served.append(caller.name)
+
+    @precondition(lambda self: len(self.line) > 1)
+    @rule(data=st.data())
+    def somebody_in_line_gives_up(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(1, len(self.line) - 1))
+        leaver = self.line[place]
+        if leaver in self.admitted:
+            assert not _lanes.leave(leaver)
+            return
+        assert _lanes.leave(leaver)
+        assert leaver.state is LEFT
+        del self.line[place]
+
+    @precondition(lambda self: self.line and not self.has_turn())
+    @rule()
+    def the_head_gives_up_before_the_door_opens(self) -> None:
+        head = self.line.popleft()
+        assert _lanes.leave(head)
+
+    @precondition(lambda self: self.has_turn() and not self.admitted)
+    @rule(limit=st.integers(0, 4))
+    def the_head_takes_its_mates(self, limit: int) -> None:
+        head = self.line[0]
+        expected = []
+        for other in list(self.line)[1:]:
+            if len(expected) == limit or head.mates is None or other.mates != head.mates:
+                break
+            expected.append(other)
+        self.admitted = list(_lanes.admit(head, limit))  # type: ignore[arg-type]
+        assert self.admitted == expected
+        assert all(mate.state is ADMITTED for mate in self.admitted)
+        for mate in self.admitted:
+            self.line.remove(mate)
+
+    @precondition(lambda self: self.admitted)
+    @rule(keep=st.integers(0, 4))
+    def the_head_gives_some_back(self, keep: int) -> None:
+        back = self.admitted[keep:]
+        del self.admitted[keep:]
+        _lanes.give_back(self.line[0], back)
+        for mate in reversed(back):
+            self.line.insert(1, mate)
+
+    @rule()
+    def the_door_shuts(self) -> None:
+        self.door.set_open(False)
+
+    @rule()
+    def the_door_opens(self) -> None:
+        self.door.set_open(True)
+
+    def has_turn(self) -> bool:
+        """Whether the head has its turn; waits for it if it must come."""
+        if not self.line:
+            return False
+        head = self.line[0]
+        if self.door.is_open:
+            until(lambda: head.state is HOLDING, f"the turn of {head}")
+        return head.state is HOLDING
+
+    @invariant()
+    def the_line_is_the_model(self) -> None:
+        self.has_turn()
+        lane = _lanes.find(KEY)
+        if not self.line:
+            until(lambda: self.gone_or_only_opening(), "the end of the lane")
+            assert _lanes.pending(KEY) == 0
+            return
+        assert lane is not None
+        assert list(lane.in_line()) == list(self.line)
+        holder = self.line[0].state is HOLDING
+        assert _lanes.pending(KEY) == len(self.line) - holder
+        assert [_lanes.ahead_of(caller) for caller in self.line] == list(range(len(self.line)))
+        assert sum(caller.state is HOLDING for caller in self.line) <= 1
+        assert all(caller.state is not ANSWERED for caller in self.line)
+
+    def gone_or_only_opening(self) -> bool:
+        lane = _lanes.find(KEY)
+        return lane is None or (lane.opening and not self.door.is_open)
+
+    @invariant()
+    def nobody_else_has_the_hold(self) -> None:
+        assert self.door.most_out <= 1
+
+    @invariant()
+    def turns_come_in_the_order_of_asking(self) -> None:
+        assert self.served == sorted(self.served)
+
+    def teardown(self) -> None:
+        self.door.set_open(True)
+        while self.line:
+            assert self.has_turn()
+            for mate in self.admitted:
+                _lanes.answer(mate)
+            self.admitted = []
+            _lanes.pass_on(self.line.popleft())
+        until(lambda: _lanes.find(KEY) is None and self.door.out == 0, "the end of the lane and of its hold")
+
+
+LineOfWriters.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+TestLineOfWriters = LineOfWriters.TestCase
