@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help demo test check lint types layers bench bench-quick clean
+.PHONY: help demo test test-slow check lint types layers bench bench-quick clean
 
 help:
 	@echo "make demo    see updates get lost, and not get lost"
 	@echo "make test    the tests, the code in the docs included"
+	@echo "make test-slow   the long versions of some tests, for minutes"
 	@echo "make check   lint, types, layers"
 	@echo "make bench   measure beside what others use; bench-quick: in about three minutes"
 	@echo "make clean   remove $(VENV) and what the tools left"
@@ -21,6 +22,9 @@ demo: $(VENV)/.has-cli
 
 test: $(VENV)/.has-test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.has-test
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: lint types layers
 
