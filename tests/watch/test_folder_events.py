@@ -50,6 +50,24 @@ def test_a_writer_is_heard_when_it_has_done(inotify: Inotify, path: Path) -> Non
     assert inotify.heard()
 
 
+def test_a_folder_that_comes_while_we_aim_is_listened_to(
+    inotify: Inotify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a" / "b" / "state.json"
+    missing = [tmp_path / "a", tmp_path / "a" / "b"]
+    watch_folder = Inotify._watch_folder
+
+    def watch_when_the_next_is_there(self: Inotify, folder: str, mask: int) -> bool:
+        if missing:
+            missing.pop(0).mkdir()
+        return watch_folder(self, folder, mask)
+
+    monkeypatch.setattr(Inotify, "_watch_folder", watch_when_the_next_is_there)
+    inotify.aim(str(path))
+    put(path, "x")
+    assert inotify.heard()
+
+
 def test_names_that_are_not_ascii_are_heard(inotify: Inotify, tmp_path: Path) -> None:
     path = tmp_path / "zustände-☕.json"
     inotify.aim(str(path))

@@ -15,26 +15,22 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from watching import NEVER, OFTEN, put, watch
+from watching import NEVER, OFTEN, ask, put, watch
 
-from helpers.lines import Worker
-from helpers.waiting import until, until_async, wait_for
+from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, Store
 from storewriter.storage import FileStorage
-from storewriter.watch import AsyncWatch, Watch
-
-
-def waits(states: Watch[Any]) -> bool:
-    return states._busy.locked()
+from storewriter.watch import AsyncWatch
 
 
 def test_close_ends_a_wait_in_another_thread(path: Path, way: str) -> None:
     store: Store[dict[str, Any]] = Store(path)
     states = watch(store, way)
-    worker = Worker(lambda: list(states))
-    until(lambda: waits(states))
+    next(states)
+    worker = ask(states)
     states.close()
-    assert worker.result() in ([], [{}])
+    with pytest.raises(StopIteration):
+        worker.result()
 
 
 def test_a_closed_watch_is_over_and_may_be_closed_again(path: Path, way: str) -> None:
@@ -64,12 +60,11 @@ def test_an_error_inside_the_loop_leaves_nothing(path: Path, way: str) -> None:
 def test_two_threads_cannot_iterate_one_watch(path: Path, way: str) -> None:
     states = watch(Store(path), way)
     next(states)
-    worker = Worker(lambda: next(states, None))
-    until(lambda: waits(states))
+    worker = ask(states)
     with pytest.raises(RuntimeError, match="another thread"):
         next(states)
     states.close()
-    assert worker.result() is None
+    worker.wait()
 
 
 def test_two_watches_tell_the_same(path: Path, way: str) -> None:

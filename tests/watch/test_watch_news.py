@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import NEVER, OFTEN, put, watch
+from watching import NEVER, OFTEN, ask, put, watch
 
 from helpers.children import child
-from helpers.lines import Worker
 from storewriter import Store, StoreCorrupt
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.storage import FileStorage
@@ -54,7 +53,7 @@ def test_a_state_that_is_what_was_told_last_is_no_news(store: Store[dict[str, An
         assert next(states) == {"n": 1}
         put(path, '{"n":2}')
         put(path, '{"n":1}')
-        worker = Worker(lambda: next(states))
+        worker = ask(states)
         put(path, '{"n":3}')
         assert worker.result() == {"n": 3}
 
@@ -69,9 +68,10 @@ def test_what_is_told_belongs_to_the_caller(store: Store[dict[str, Any]], way: s
 def test_a_waiting_watch_is_woken_by_another_thread(store: Store[dict[str, Any]], way: str) -> None:
     with watch(store, way) as states:
         next(states)
-        worker = Worker(lambda: next(states))
-        store.update(lambda state: state.update(n=1))
-        assert worker.result() == {"n": 1}
+        for number in range(10):
+            worker = ask(states)
+            store.update(lambda state, number=number: state.update(n=number))
+            assert worker.result() == {"n": number}
 
 
 @pytest.mark.parametrize("durability", ["power", "process"])
@@ -105,35 +105,40 @@ def test_a_program_that_renames_a_file_into_place_is_noticed(
 ) -> None:
     with watch(store, way) as states:
         next(states)
+        worker = ask(states)
         put(path, '{"by": "another"}')
-        assert next(states) == {"by": "another"}
+        assert worker.result() == {"by": "another"}
 
 
 def test_a_program_that_writes_into_the_file_is_noticed(store: Store[dict[str, Any]], way: str, path: Path) -> None:
     store.update(lambda state: state.update(n=1))
     with watch(store, way) as states:
         next(states)
+        worker = ask(states)
         with path.open("r+") as document:
             document.write('{"n":2}')
-        assert next(states) == {"n": 2}
+        assert worker.result() == {"n": 2}
 
 
 def test_a_document_that_is_removed_and_comes_back(store: Store[dict[str, Any]], way: str, path: Path) -> None:
     store.update(lambda state: state.update(n=1))
     with watch(store, way) as states:
         next(states)
+        worker = ask(states)
         path.unlink()
-        assert next(states) == {}
+        assert worker.result() == {}
+        worker = ask(states)
         put(path, '{"n":2}')
-        assert next(states) == {"n": 2}
+        assert worker.result() == {"n": 2}
 
 
 def test_a_store_whose_folders_do_not_exist_yet(way: str, tmp_path: Path) -> None:
     store: Store[dict[str, Any]] = Store(tmp_path / "a" / "b" / "c" / "state.json")
     with watch(store, way) as states:
         assert next(states) == {}
+        worker = ask(states)
         store.update(lambda state: state.update(n=1))
-        assert next(states) == {"n": 1}
+        assert worker.result() == {"n": 1}
 
 
 def test_folders_that_come_one_by_one(way: str, tmp_path: Path) -> None:
@@ -141,7 +146,7 @@ def test_folders_that_come_one_by_one(way: str, tmp_path: Path) -> None:
     store: Store[dict[str, Any]] = Store(folder / "state.json")
     with watch(store, way) as states:
         assert next(states) == {}
-        worker = Worker(lambda: next(states))
+        worker = ask(states)
         folder.parent.mkdir()
         folder.mkdir()
         put(folder / "state.json", '{"n":1}')
@@ -152,11 +157,27 @@ def test_a_folder_that_is_removed_and_made_again(way: str, tmp_path: Path) -> No
     folder = tmp_path / "a" / "b"
     store: Store[dict[str, Any]] = Store(folder / "state.json")
     with watch(store, way) as states:
+        next(states)
         for number in range(5):
+            worker = ask(states)
             store.update(lambda state, number=number: state.update(n=number))
-            assert next(states) == {"n": number}
+            assert worker.result() == {"n": number}
+            worker = ask(states)
             shutil.rmtree(folder.parent)
-            assert next(states) == {}
+            assert worker.result() == {}
+
+
+def test_an_empty_folder_that_is_exchanged_while_nobody_looks(way: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    store: Store[dict[str, Any]] = Store(folder / "state.json")
+    with watch(store, way) as states:
+        assert next(states) == {}
+        worker = ask(states)
+        folder.rmdir()
+        folder.mkdir()
+        put(folder / "state.json", '{"n":1}')
+        assert worker.result() == {"n": 1}
 
 
 def test_a_folder_that_is_moved_away(way: str, tmp_path: Path) -> None:
@@ -165,10 +186,12 @@ def test_a_folder_that_is_moved_away(way: str, tmp_path: Path) -> None:
     store.update(lambda state: state.update(n=1))
     with watch(store, way) as states:
         next(states)
+        worker = ask(states)
         folder.rename(tmp_path / "elsewhere")
-        assert next(states) == {}
+        assert worker.result() == {}
+        worker = ask(states)
         store.update(lambda state: state.update(n=2))
-        assert next(states) == {"n": 2}
+        assert worker.result() == {"n": 2}
 
 
 @pytest.mark.parametrize("events", [True, False])
@@ -205,18 +228,19 @@ def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path: Path) -> None:
 def test_a_commit_between_the_look_and_the_wait_is_not_missed(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = FileStorage.load
-    pending = ['{"n":1}', '{"n":2}']
+    load, loads = FileStorage.load, []
 
     def load_and_be_overtaken(storage: FileStorage) -> bytes | None:
         data = load(storage)
-        if pending:
-            put(path, pending.pop(0))
+        loads.append(data)
+        if loads[-2:] == [data, data]:  # no news in this look
+            put(path, f'{{"n":{len(loads)}}}')
         return data
 
     monkeypatch.setattr(FileStorage, "load", load_and_be_overtaken)
-    with watch(store, "events") as states:  # nothing but the event of the commit itself can bring it up again
-        assert [next(states), next(states), next(states)] == [{}, {"n": 1}, {"n": 2}]
+    with watch(store, "events") as states:  # nothing but the event of that commit can bring it up again
+        told = [next(states) for _ in range(10)]
+    assert told == [{}, *({"n": number} for number in range(2, 20, 2))]
 
 
 def test_a_change_that_the_file_systems_clock_hides_is_noticed(
@@ -265,7 +289,7 @@ def test_a_document_that_cannot_be_read_is_an_error_and_the_watch_goes_on(
         with pytest.raises(StoreCorrupt, match=r"line 1, column 8") as caught:
             next(states)
         assert caught.value.path == str(path)
-        worker = Worker(lambda: next(states))
+        worker = ask(states)
         put(path, '{"n":2}')
         assert worker.result() == {"n": 2}
     assert path.read_text() == '{"n":2}'
@@ -315,7 +339,7 @@ def test_neighbours_in_the_folder_cause_no_reading(
     with watch(store, "events") as states:
         next(states)
         monkeypatch.setattr(FileStorage, "load", count_load)
-        worker = Worker(lambda: next(states))
+        worker = ask(states)
         for number in range(20):
             neighbour.update(lambda state, number=number: state.update(n=number))
         put(path, '{"n":1}')

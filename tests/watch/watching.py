@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
+from helpers.lines import Worker
+from helpers.waiting import wait_for
 from storewriter import AsyncStore, Backoff, Store
 
 NEVER = Backoff(minimum=1000.0, maximum=1000.0, jitter="none")
@@ -20,6 +23,21 @@ PACES = {"events": NEVER, "looking": OFTEN}
 def watch(store: Store[Any] | AsyncStore[Any], way: str, **options: Any) -> Any:
     """A watch that learns of changes in one way only: by `events` or by `looking`."""
     return store.watch(**{"poll": PACES[way], "events": way == "events", **options})
+
+
+def ask(states: Any) -> Worker:
+    """Ask for the next state in a thread; returns when it has found no news and is about to wait."""
+    wait, waits = states._wait, threading.Event()
+
+    def wait_and_say_so(seconds: float) -> None:
+        waits.set()
+        wait(seconds)
+
+    states._wait = wait_and_say_so
+    worker = Worker(lambda: next(states))
+    wait_for(waits)
+    states._wait = wait
+    return worker
 
 
 def put(path: Path, text: str, *, name: str = ".foreign") -> None:
