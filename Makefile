@@ -10,12 +10,12 @@ ARGS ?=
 .PHONY: help demo test test-slow check lint types layers bench bench-quick clean
 
 help:
-	@echo "make demo    see updates get lost, and not get lost"
-	@echo "make test    the tests, the code in the docs included"
+	@echo "make demo        see updates get lost, and not get lost"
+	@echo "make test        the tests, the code in the docs included"
 	@echo "make test-slow   the long versions of some tests, for minutes"
-	@echo "make check   lint, types, layers"
-	@echo "make bench   measure beside what others use; bench-quick: in about three minutes"
-	@echo "make clean   remove $(VENV) and what the tools left"
+	@echo "make check       lint, types, layers"
+	@echo "make bench       measure beside what others use; bench-quick: in about three minutes"
+	@echo "make clean       remove $(VENV) and what the tools left"
 
 demo: $(VENV)/.has-cli
 	$(BIN)/storewriter demo
