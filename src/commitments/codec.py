@@ -3,7 +3,8 @@
 Promise    `encode(decode(data)) == data`, byte for byte, unless legacy text or a byte order mark had to go.
 How        The text is cut at the borders of the entries; what is not changed is never written anew.
 Does not   guess: what is no version 1 store is refused when it is read, so no later write can erase it.
-Fails by   DecodeError, with the reason and, where there is one, the place.
+Fails by   DecodeError, with the reason and, where there is one, the place; for a file that may be intact but is of
+           another version, its kind UnknownVersion.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from commitments.document import Document
 from commitments.entry import has_legacy_text, json_type, parse_entry, without_legacy_text
 from commitments.json_text import MalformedJson, scan_array, scan_object, skip_space, value_at
 from commitments.record import Entry
-from storewriter.codecs import DecodeError
+from storewriter.codecs import DecodeError, UnknownVersion
 
 SUPPORTED_VERSION = 1
 
@@ -105,10 +106,10 @@ class _Reader:
     def _check_version(self) -> None:
         found = self._fields.get("version", _ABSENT)
         if found is _ABSENT:
-            raise _no_store(f"'version' is missing (supported: {SUPPORTED_VERSION})")
+            raise UnknownVersion(f"not a commitments store: 'version' is missing (supported: {SUPPORTED_VERSION})")
         if isinstance(found, bool) or found != SUPPORTED_VERSION:
             shown = repr(found) if isinstance(found, int | float | str) else json_type(found)
-            raise DecodeError(
+            raise UnknownVersion(
                 f"unsupported format version: found {shown}, supported {SUPPORTED_VERSION}. "
                 f"Another program, perhaps a newer one, owns this file"
             )

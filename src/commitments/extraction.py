@@ -58,7 +58,7 @@ class _Drop(Exception):
 
 
 def inferred_in(text: str) -> list[object]:
-    """Return the list under `candidates` in the first JSON object of a model's answer that has one, or an empty list."""
+    """Return the list `candidates` of the first JSON object in a model's answer that has one, or an empty list."""
     decoder = json.JSONDecoder()
     for match in re.finditer(r"\{", text):
         try:
@@ -74,7 +74,7 @@ def inferred_in(text: str) -> list[object]:
 def resolve(
     inferred: Iterable[object], exchanges: Mapping[str, Exchange], *, now_ms: int, heartbeat_ms: int
 ) -> Extraction:
-    """Check what was inferred from a batch of exchanges (by item id), and resolve its times for a write now.
+    """Check what was inferred from a batch of exchanges (by item id); resolve its times for a write at `now_ms`.
 
     Nothing becomes due before the next heartbeat, `heartbeat_ms` from now: the same moment has just been talked about.
     """

@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from commitments import changes, queries
@@ -29,7 +29,6 @@ from commitments.location import Location
 from commitments.outcomes import Marked, Upserted
 from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
 from commitments.record import Commitment, Scope, Status
-from commitments.watching import committed_states
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 
 T = TypeVar("T")
@@ -82,9 +81,13 @@ class CommitmentsStore:
         return self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
 
     def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
-        """Yield what `list` returns now, and again after every change of the file; saves nothing."""
-        for document in committed_states(self._store):
-            yield _after_expiry(lambda d: queries.listing(d, status, agent_id), self._clock())(document)
+        """Yield what `list` would return, now and after every change of the file, whoever made it; save nothing.
+
+        Asking for the next one waits for it. Listings that were replaced before anybody asked are left out.
+        """
+        with self._store.watch() as states:
+            for document in states:
+                yield _listing_of(document, status, agent_id, self._clock())
 
     def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
@@ -232,6 +235,12 @@ class AsyncCommitmentsStore:
         """See `CommitmentsStore.list`."""
         return await self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
 
+    async def watch(self, status: Status | None = None, agent_id: str | None = None) -> AsyncIterator[Listing]:
+        """See `CommitmentsStore.watch`; best inside `async with aclosing(store.watch()) as listings`."""
+        async with self._store.watch() as states:
+            async for document in states:
+                yield _listing_of(document, status, agent_id, self._clock())
+
     async def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
     ) -> tuple[Commitment, ...]:
@@ -332,6 +341,11 @@ def _after_expiry(question: Callable[[Document], T], now_ms: int) -> Callable[[D
         return question(document)
 
     return answer
+
+
+def _listing_of(document: Document, status: Status | None, agent_id: str | None, now_ms: int) -> Listing:
+    changes.expire(document, now_ms)
+    return queries.listing(document, status, agent_id)
 
 
 def _pass_if_not_writable(error: OSError, path: str) -> None:

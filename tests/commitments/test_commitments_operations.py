@@ -370,6 +370,10 @@ class TestUpsert:
         document = document_of(record("old", dedupeKey=" k "))
         assert ids_of(upsert(document, candidate("k")).created) == ["new-0"]
 
+    def test_the_candidates_key_is_trimmed(self) -> None:
+        document = document_of(record("old", dedupeKey="k"))
+        assert ids_of(upsert(document, candidate("\ufeff k\n")).merged) == ["old"]
+
     def test_two_candidates_with_one_key_create_one_record_and_the_stored_state_comes_back(self) -> None:
         document = Document()
         upserted = upsert(document, candidate("k", reason="first"), candidate("k", reason="second"))
