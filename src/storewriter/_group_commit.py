@@ -108,41 +108,37 @@ class Document:
     def load(self) -> tuple[bytes | None, Any]:
         """The document's bytes and a state that the caller owns. Only in a turn.
 
-        The remembered state is used if the document is still the one it belongs to, and if the state still says what
-        the document says: somebody may have kept a reference into it and changed it outside of any update, and that
-        must never be saved.
+        The remembered state is used if the document is still the one that it belongs to.
         """
         self.storage.finish()
         kept = self._slot.take()
         if kept is not None:
-            if self.storage.is_still(kept.fd, kept.stamp) and self._still_says(kept):
+            if self.storage.is_still(kept.fd, kept.stamp):
                 self._in_use = kept
                 return kept.data, kept.state
             kept.close()
         data = self.storage.load()
         return data, self.decode(data)
 
-    def _still_says(self, kept: Kept) -> bool:
-        if not kept.shared:
-            return True
-        try:
-            return self.codec.encode(kept.state) == kept.data
-        except Exception:
-            # Whatever the codec dislikes about a state that it wrote itself: it has been changed since.
-            return False
-
     def save(self, data: bytes, state: Any, hold: Hold, *, shared: bool) -> None:
-        """Save, and remember what is worth it, so that nothing is decoded while nobody else writes. Only in a turn."""
+        """Save, and remember what is worth it, so that nothing is decoded while nobody else writes. Only in a turn.
+
+        A state that somebody may have a reference into (`shared`) is not remembered: it could be changed outside of
+        any update, and that must never be saved.
+        """
         self.forget()
-        fd = self.storage.save(data, keep_open=len(data) >= LARGE, fence=hold.fence, rival=hold.token)
+        fd = self.storage.save(data, keep_open=len(data) >= LARGE and not shared, fence=hold.fence, rival=hold.token)
         if fd is not None:
-            self._slot.put(Kept(data, state, shared, fd, stamp_of(os.fstat(fd))))
+            self._slot.put(Kept(data, state, fd, stamp_of(os.fstat(fd))))
 
     def remember(self, state: Any, *, shared: bool) -> None:
         """Remember a document that needed no save. Only in a turn."""
         kept, self._in_use = self._in_use, None
         if kept is not None:
-            self._slot.put(attrs.evolve(kept, state=state, shared=kept.shared or shared))
+            if shared:
+                kept.close()
+            else:
+                self._slot.put(attrs.evolve(kept, state=state))
 
     def forget(self) -> None:
         """Drop the remembered state."""

@@ -1,8 +1,8 @@
 """Whether a function may have left something in the state that its caller can still change.
 
-A remembered state is checked against its bytes before it is used again, because somebody may have kept a reference
-into it. For a large document that check costs as much as the encoding. It is spared where the function had nothing
-mutable within reach to leave behind, and gave nothing mutable back.
+A state that is remembered, or handed on to the next function of a batch, must be out of the reach of whoever had it
+before. To decode it anew makes sure, and costs more than a save for a large document. It is spared where the function
+had nothing mutable within reach to leave behind, and gave nothing mutable back.
 
 Promise    False only for a plain function whose result, closure, defaults and globals hold no mutable object.
 Does not   follow the functions that it calls: one that hides the state there does so on purpose. Nor see that one

@@ -5,7 +5,7 @@ Promise    What `take` returns belongs to a document that is still open. A quart
 How        The document is kept open: while it is open its inode number cannot be given to another file (the number of
            a removed file is reused at once on ext4), so the same number at the path is the same file. Whoever renames
            a new file into place is noticed; so is who writes into the file, by its time of change and size.
-           The state itself is checked by encoding it again, unless nobody can have a reference into it (`_reach.py`).
+           The state itself is remembered only if nobody can have a reference into it (`_reach.py`).
 Only       in the store's turn, except for the sweep, which takes entries away as a whole.
 """
 
@@ -40,8 +40,6 @@ class Kept:
 
     data: bytes
     state: Any
-    shared: bool
-    """Whether somebody may hold a reference into the state."""
     fd: int
     """The open file."""
     stamp: tuple[int, ...]
