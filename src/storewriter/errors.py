@@ -70,8 +70,8 @@ class LockTimeout(StoreWriterError, TimeoutError):
     """`alive`, `gone` or `unknown`: what is known of the owner's process."""
     waited: float
     """Seconds that were waited."""
-    timeout: float
-    """Seconds that were allowed."""
+    timeout: float | None
+    """Seconds that were allowed; None if only the number of attempts was limited."""
     ahead: int
     """How many were before us in this process's line when we gave up, the holder included."""
 

@@ -657,7 +657,7 @@ def _timeout_error(
     held_by = "nobody that can be named" if owner is None else str(owner)
     line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
     return LockTimeout(
-        f"could not get the turn on {path} within {caller.timeout:g} s: held by {held_by}, {_ALIVE[verdict]}; {line}; "
+        f"could not get the turn on {path} {_limit(caller)}: held by {held_by}, {_ALIVE[verdict]}; {line}; "
         f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
         path=path,
         sidecar=sidecar(path),
@@ -667,6 +667,12 @@ def _timeout_error(
         timeout=caller.timeout,
         ahead=ahead,
     )
+
+
+def _limit(caller: Caller) -> str:
+    if isinstance(caller.error, _Exhausted):
+        return f"in {(caller.queue.backoff.retries or 0) + 1} attempts"
+    return f"within {caller.timeout:g} s"
 
 
 _ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "of which no more is known"}
