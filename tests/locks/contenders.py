@@ -182,14 +182,15 @@ class _Contending:
 
         _existence._RELEASE = 0.01
 
-    def park_before(self, step: int) -> None:
-        """Stop right before the n-th system call from now on, tell which, and wait for `go_on`."""
+    def park_before(self, step: int, only: str | None = None) -> None:
+        """Stop right before the n-th system call (of one kind) from now on, tell which, and wait for `go_on`."""
         countdown = [step]
 
         def parking(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
             def parked(*args: Any, **kwargs: Any) -> Any:
-                countdown[0] -= 1
+                countdown[0] -= only in (None, name)
                 if countdown[0] == 0:
+                    countdown[0] = -1
                     self.note(name)
                 return call(*args, **kwargs)
 
@@ -312,10 +313,10 @@ class _Witness:
         return contextlib.nullcontext() if self._path is None else _standing(self._path)
 
     def guard_commits(self, path: str) -> None:
-        """Stand witness around every replace as well."""
+        """Stand witness around every replace as well, from now on."""
         from storewriter import storage
 
-        replace = storage.replace
+        replace = _REAL.setdefault(("storage", "replace"), storage.replace)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             with _standing(path):
@@ -363,7 +364,9 @@ _STEPS: list[tuple[Any, tuple[str, ...]]] = [
     (os, ("open", "close", "fstat", "stat", "lstat", "unlink", "rename", "pread", "read", "write", "pwrite", "utime")),
     (fcntl, ("flock", "fcntl")),
 ]
-_REAL = {(module.__name__, name): getattr(module, name) for module, names in _STEPS for name in names}
+_REAL: dict[tuple[str, str], Any] = {
+    (module.__name__, name): getattr(module, name) for module, names in _STEPS for name in names
+}
 
 
 def _serve(pipe: Connection) -> None:

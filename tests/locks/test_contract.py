@@ -184,6 +184,28 @@ def test_a_link_in_the_place_of_a_lock_file_is_never_followed(strategy: Strategy
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.parametrize("strategy", EXCLUDING, ids=called)
+def test_of_many_threads_that_attempt_at_once_one_gets_in(strategy: Strategy, path: str) -> None:
+    holds: list[Hold] = []
+    together = threading.Barrier(8)
+
+    def attempt() -> None:
+        together.wait()
+        hold = strategy.attempt(path, None)
+        if hold is not None:
+            holds.append(hold)
+
+    for _ in range(10):
+        threads = [threading.Thread(target=attempt) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(holds) <= 1
+        while holds:
+            holds.pop().release()
+
+
 @pytest.mark.parametrize("strategy", EVERY, ids=called)
 def test_threads_count_together_through_a_store(strategy: Strategy, path: str) -> None:
     store = Store(path, lambda: {"n": 0}, durability="process", queue=PerStoreWriterQueue(lock=strategy))

@@ -229,6 +229,10 @@ def _put_down(lock: SoftFileLock) -> bool:
         lock.acquire(timeout=0, blocking=False)
     except (Timeout, LeaseSettingsMismatch):  # the next attempt's look says what it is
         return False
+    if lock.lock_counter > 1:
+        # Another thread with the same lock was faster: filelock counts it as one holder who came twice.
+        lock.release()
+        return False
     return True
 
 
