@@ -261,6 +261,31 @@ def test_a_claim_that_is_cancelled_while_it_is_written_leaves_nothing_behind(
     anyio.run(main, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_key_that_is_recorded_while_its_claim_is_written_is_a_duplicate(
+    backend: str, tmp_path: Path, gate: Any
+) -> None:
+    """The claimer has already looked, and found nothing: only a second look, under its claim, can tell."""
+
+    async def main() -> None:
+        options = DedupeOptions(ttl=10, queue=PerStoreWriterQueue(lock=gate))
+        dedupe = AsyncPersistentDedupe(tmp_path, options)
+        claims: list[Claim] = []
+
+        async def claim() -> None:
+            claims.append(await dedupe.claim("k"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim)
+            await gate.saving.wait_async(PATIENCE)
+            assert await AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=10)).commit("k")
+            gate.open.set()
+        assert [claim.status for claim in claims] == [ClaimStatus.DUPLICATE]
+        assert written_claims(tmp_path) == {}
+
+    anyio.run(main, backend=backend)
+
+
 def test_nobody_need_wait_and_an_unobserved_release_makes_no_noise(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
