@@ -64,7 +64,7 @@ class _Reader:
     _text: str
     _fields: dict[str, object] = attrs.Factory(dict[str, object])
     _entries: list[Entry] = attrs.Factory(list[Entry])
-    _gaps: list[bytes] = attrs.Factory(list[bytes])
+    _pieces: list[bytes] = attrs.Factory(list[bytes])
     _stripped: bool = False
     _first_at: int = 0
     _last_end: int = 0
@@ -80,7 +80,7 @@ class _Reader:
         self._check_version()
         self._check_commitments()
         head, tail = self._text[: self._first_at].encode(), self._text[self._last_end :].encode()
-        return Document(head, self._entries, self._gaps, tail, self._stripped)
+        return Document(head, self._entries, self._pieces, tail, self._stripped)
 
     def _field(self, key: str, key_at: int, at: int) -> int:
         if key in ("version", "commitments") and key in self._fields:
@@ -98,8 +98,9 @@ class _Reader:
         text = self._text[at:end]
         if has_legacy_text(value):
             text, self._stripped = without_legacy_text(text), True
-        self._gaps.append(self._text[self._last_end : at].encode())
-        self._entries.append(parse_entry(value, text.encode()))
+        entry = parse_entry(value, text.encode())
+        self._entries.append(entry)
+        self._pieces += self._text[self._last_end : at].encode(), entry.raw
         self._last_end = end
         return end
 

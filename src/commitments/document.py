@@ -27,8 +27,8 @@ class Document:
     """The file up to and including the bracket that opens the array of entries."""
     entries: list[Entry] = attrs.Factory(list[Entry])
     """The entries, in file order."""
-    gaps: list[bytes] = attrs.Factory(list[bytes])
-    """What stands in front of each entry."""
+    pieces: list[bytes] = attrs.Factory(list[bytes])
+    """For each entry what stands in front of it, and its JSON: ready to be joined, since every save needs them all."""
     tail: bytes = _EMPTY_TAIL
     """What stands behind the last entry."""
     stripped: bool = False
@@ -43,12 +43,7 @@ class Document:
 
     def data(self) -> bytes:
         """Return the whole file."""
-        pieces = [self.head]
-        for gap, entry in zip(self.gaps, self.entries, strict=True):
-            pieces.append(gap)
-            pieces.append(entry.raw)
-        pieces.append(self.tail)
-        return b"".join(pieces)
+        return b"".join((self.head, *self.pieces, self.tail))
 
     def commitments(self) -> Iterator[Commitment]:
         """Return the usable records, in file order."""
@@ -75,18 +70,18 @@ class Document:
 
     def append(self, record: Commitment) -> int:
         """Add a new record behind all others; returns its place."""
-        if self.entries:
-            self.gaps.append(_BEFORE_NEXT)
-        else:
-            self.gaps.append(_BEFORE_FIRST)
+        if not self.entries:
             self.tail = _AFTER_LAST + self.tail.lstrip()
+        self.pieces += _BEFORE_NEXT if self.entries else _BEFORE_FIRST, record.raw
         self.entries.append(record)
-        self._first_end = None
+        if self._first_end is not None:
+            self._first_end = min(self._first_end, _end_of(record))
         return len(self.entries) - 1
 
     def replace(self, place: int, record: Commitment) -> None:
         """Put a later state of a record in its place: same id, scope and dedupe key, no earlier end."""
         self.entries[place] = record
+        self.pieces[2 * place + 1] = record.raw
 
     def expired(self, now_ms: int) -> list[int]:
         """Return the places of the active records that ended more than `EXPIRE_AFTER_MS` before `now_ms`."""
@@ -95,12 +90,16 @@ class Document:
         if self._first_end is not None and now_ms <= self._first_end:
             return []
         ends = {
-            place: entry.due_window.latest_ms + EXPIRE_AFTER_MS
+            place: _end_of(entry)
             for place, entry in enumerate(self.entries)
             if isinstance(entry, Commitment) and entry.active
         }
         self._first_end = min(ends.values(), default=math.inf)
         return [place for place, end in ends.items() if end < now_ms]
+
+
+def _end_of(record: Commitment) -> Number:
+    return record.due_window.latest_ms + EXPIRE_AFTER_MS
 
 
 def _id(entry: Entry) -> str | None:

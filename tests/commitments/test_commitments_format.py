@@ -255,6 +255,11 @@ class TestChangedRecords:
             "flexMinutes": 15,
         }
 
+    def test_a_new_text_is_not_escaped(self) -> None:
+        document = decoded(record("a", dedupeKey="k"))
+        changes.upsert(document, ITEM_A, [candidate("k", reason="é ✈ 漢")], ["unused"], NOW)
+        assert '"reason": "é ✈ 漢"'.encode() in CODEC.encode(document)
+
     def test_of_a_repeated_field_the_last_one_counts_and_is_the_one_changed(self) -> None:
         text = json.dumps(record("a", attempts=7))[:-1] + ', "attempts": 3}'
         after = attempt(file_of(text)).decode()
