@@ -339,6 +339,8 @@ class Caller(Ticket):
     _warned = False
     _looked = False
     """Whether the clock has to be looked at before the next sleep."""
+    _was_shut = False
+    """Whether it has just found the door shut."""
 
     def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
         self.queue = queue
@@ -419,8 +421,10 @@ class Caller(Ticket):
             _forks.install()
         if not _lanes.join(self, key, self.queue.door, _objection):
             return False
-        if not by_thread and self._attempt():
-            return True
+        if not by_thread:
+            if self._attempt():
+                return True
+            self._was_shut = True
         self.waiter = self.new_waiter()
         return False
 
@@ -481,8 +485,10 @@ class Caller(Ticket):
                 raise _timeout_error(self, self.lane.key, _holder(self), 0, now - self.asked)
             raise self.error
         if self.state is CALLED:
-            if not (self.is_async and not self.queue.is_quick) and self._attempt():
+            may_ask = not self._was_shut and (self.queue.is_quick or not self.is_async)
+            if may_ask and self._attempt():
                 return _THERE
+            self._was_shut = False
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
                     raise _queue_full(self, 0)
