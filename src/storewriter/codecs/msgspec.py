@@ -94,15 +94,17 @@ def _holds_sets(kind: Any) -> bool:
     """Whether a set may stand anywhere in values of this type. Raises TypeError for a type msgspec does not know."""
     pending: list[Any] = [msgspec.inspect.type_info(kind)]
     seen: set[int] = set()
+    found = False
     while pending:
         part = pending.pop()
         if id(part) in seen:
             continue
         seen.add(id(part))
-        if isinstance(part, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)):
-            return True
+        if isinstance(part, msgspec.inspect.CustomType):
+            raise TypeError(f"msgspec cannot write {part.cls.__name__}, which {kind!r} holds")
+        found = found or isinstance(part, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType))
         pending.extend(_parts(part))
-    return False
+    return found
 
 
 def _parts(part: Any) -> Iterable[Any]:
