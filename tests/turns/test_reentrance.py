@@ -97,20 +97,21 @@ def test_a_blocking_call_behind_a_waiting_task_of_its_loop_is_told_so(queue, pat
 def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -> None:
     async def main() -> None:
         ran = False
+        refused = anyio.Event()
 
         async def ask() -> None:
             nonlocal ran
             with pytest.raises(LockTimeout, match="this very process"):
                 async with queue.turn(path, timeout=0.02):
                     pass
+            refused.set()
             async with queue.turn(path):
                 ran = True
 
         async with anyio.create_task_group() as group:
             async with queue.turn(path):
                 group.start_soon(ask)
-                await until_async(lambda: queue.pending(path) == 1)
-                await until_async(lambda: queue.pending(path) == 0)  # timed out
+                await refused.wait()
                 await until_async(lambda: queue.pending(path) == 1)
                 assert not ran
         assert ran
