@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 import uuid
 from typing import Any, Final, NoReturn, cast
 
@@ -89,8 +90,8 @@ class JsonCodec:
         return state
 
     def _encode_carefully(self, state: Any) -> bytes:
-        _refuse_strangers(state)
         try:
+            # First, because it notices a state that refers to itself; the walk below would never end there.
             text = json.dumps(
                 state,
                 ensure_ascii=False,
@@ -102,6 +103,10 @@ class JsonCodec:
         except (TypeError, ValueError, RecursionError) as error:
             msg = f"the state cannot be written as JSON: {error}"
             raise EncodeError(msg) from error
+        _refuse_strangers(state)
+        if (pair := _SURROGATE_PAIR.search(text)) is not None:
+            msg = f"two lone surrogates stand side by side ({pair[0]!a}); JSON would make one character of them"
+            raise EncodeError(msg)
         # What UTF-8 cannot say (a lone surrogate) stands only inside strings, where JSON can say it as an escape.
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -134,13 +139,12 @@ def _shape_name(shape: type | tuple[type, ...]) -> str:
 
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), uuid.UUID})
-_MOST_VALUES: Final = 50_000_000
+_SURROGATE_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def _refuse_strangers(state: Any) -> None:
     """Refuse what the standard encoder would quietly turn into something else: keys that are not text, subclasses."""
     pending = [state]
-    seen = 0
     while pending:
         value = pending.pop()
         kind = cast("type[object]", type(value))
@@ -156,10 +160,6 @@ def _refuse_strangers(state: Any) -> None:
             pending.append(value.value)
         elif kind not in _PLAIN:
             msg = f"{kind.__name__} cannot be written as JSON; put plain values into the state"
-            raise EncodeError(msg)
-        seen += 1
-        if seen > _MOST_VALUES:
-            msg = "the state refers to itself, or is too large for JSON"
             raise EncodeError(msg)
 
 
