@@ -135,6 +135,28 @@ def test_a_takeover_is_told_with_who_and_why(contender: Start, path: str, seen: 
     hold.release()
 
 
+def test_a_takeover_clears_away_what_its_predecessor_had_written_and_nothing_else(contender: Start, path: str) -> None:
+    dead = contender()
+    assert dead.ask("attempt", "lease:60", path)
+    record = look(path)
+    assert record is not None
+    folder, name = os.path.split(path)
+    left = Path(folder) / f".{name}.tmp.{record.token}"
+    others = [
+        Path(folder) / other for other in (f".{name}.tmp.x.lock", f".{name}.tmp.{'0' * 32}.lock", f"{name}.tmp.y")
+    ]
+    for file in (left, *others):
+        file.write_text("written")
+    dead.kill()
+    hold = Lease(stale=60.0).attempt(path, None)
+    assert hold is not None
+    assert hold.token != record.token
+    assert len(hold.token or "") == 32
+    assert not left.exists()
+    assert all(file.exists() for file in others)
+    hold.release()
+
+
 def test_a_holder_that_was_killed_and_not_yet_waited_for_is_succeeded(path: str) -> None:
     """A zombie holds nothing, but signals still reach it: in a container its parent may never look."""
     child = os.posix_spawn(

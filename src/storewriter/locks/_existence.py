@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
@@ -44,6 +45,10 @@ _KEEP: Final = 0.05
 
 _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
+
+
+_TOKEN: Final = re.compile("[0-9a-f]{32}")
+"""How filelock names the hold of a lease."""
 
 
 @attrs.define(eq=False)
@@ -261,13 +266,12 @@ def _disarm(path: str) -> None:
     It may only be paused, after its check and before its rename, where no guard keeps us out. Without the file that
     rename fails, however late it comes; and if it was faster, our turn sees what it committed.
     """
-    prefix = temporary(path) + "."
-    folder = os.path.dirname(path)
+    folder, spare = os.path.split(temporary(path))
     for name in os.listdir(folder):
-        leftover = os.path.join(folder, name)
-        if leftover.startswith(prefix):
+        # Exactly a token behind it: the lock files of a store called `<name>.tmp.something` begin like that too.
+        if name.startswith(f"{spare}.") and _TOKEN.fullmatch(name, len(spare) + 1):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(leftover)
+                os.unlink(os.path.join(folder, name))
 
 
 def _tell_reclaimed(path: str, owner: Owner | None, why: str) -> None:
