@@ -12,9 +12,10 @@ import pytest
 from helpers.waiting import until_async, wait_for
 
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec
 
-PADDING = {"small": "", "large": "x" * 40_000}
+PADDING = {"small": "", "large": "x" * (LARGE + 1000)}
 
 
 @pytest.fixture(params=list(PADDING))
@@ -204,7 +205,7 @@ def test_changed_by_another_task_while_the_document_is_being_encoded(path: Path,
 
     async def main() -> None:
         store = AsyncStore(path, codec=Codec(shape=dict))
-        mine = await store.update(lambda state: state.setdefault("mine", ["x" * 40_000]))
+        mine = await store.update(lambda state: state.setdefault("mine", ["x" * LARGE]))
         armed.set()
         async with anyio.create_task_group() as group:
 
@@ -218,7 +219,7 @@ def test_changed_by_another_task_while_the_document_is_being_encoded(path: Path,
             mine.append("outside")
             go_on.set()
         state = await store.read()
-        assert state == {"mine": ["x" * 40_000], "second": 1}
+        assert state == {"mine": ["x" * LARGE], "second": 1}
 
     run(main)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, StoreCorrupt, VersionConflict
+from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec
 
 values = st.recursive(
@@ -25,7 +26,7 @@ values = st.recursive(
     max_leaves=4,
 )
 keys = st.sampled_from(["a", "b", "c", "d"])
-sizes = st.sampled_from(["", "x" * 20_000])
+sizes = st.sampled_from(["", "x" * LARGE])
 
 
 class StoreAndDictionary(RuleBasedStateMachine):
@@ -65,7 +66,7 @@ class StoreAndDictionary(RuleBasedStateMachine):
     def somebody_copies_a_part(self, one: str, other: str) -> None:
         def fn(state: dict[str, Any]) -> None:
             if one in state:
-                state[other] = state[one]
+                state[other] = copy.deepcopy(state[one])  # a state is a tree
 
         self.store.update(fn)
         if one in self.model:
@@ -222,7 +223,7 @@ class StoreAndDictionary(RuleBasedStateMachine):
                     if isinstance(part, list):
                         part.append(key)
             elif kind == "copy":
-                state["copy"] = state.get(key)
+                state["copy"] = copy.deepcopy(state.get(key))
             else:
                 state[key] = value
             if kind == "fail":
