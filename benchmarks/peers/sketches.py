@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import orjson
 
@@ -21,14 +23,30 @@ def _save_only(encode: Callable[[State], bytes]) -> Callable[[Target], Callable[
 
     def updates(target: Target) -> Callable[[], Update]:
         state = json.loads(target.path.read_bytes())
+        temporary = target.path.with_name("temporary")
+        folder = os.open(target.path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
         def update() -> None:
             bump(state)
-            replace(target.path, encode(state), durable=target.durable)
+            _write(temporary, encode(state), durable=target.durable)
+            os.rename(temporary, target.path)
+            if target.durable:
+                os.fsync(folder)
 
         return lambda: update
 
     return updates
+
+
+def _write(path: Path, data: bytes, *, durable: bool) -> None:
+    """The fewest system calls that do it."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    written = os.write(file, data)
+    if written != len(data):
+        raise OSError(f"wrote {written} of {len(data)} bytes")
+    if durable:
+        os.fsync(file)
+    os.close(file)
 
 
 def _commit(target: Target, turn: Callable[[], AbstractContextManager[object]], updates: int) -> None:

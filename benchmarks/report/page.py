@@ -18,6 +18,7 @@ from benchmarks.report.wording import count, kind, ratio
 from storewriter.cli.bench.results import Run
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
+QUICK = "; a quick run, too short to judge fairness among many processes"
 STYLE = (Path(__file__).parent / "page.css").read_text()
 
 
@@ -57,7 +58,7 @@ def _introduction(run: Run) -> str:
         "system": machine["system"],
         "file system": machine["file_system"],
         "versions": ", ".join(_versions(machine)),
-        "rounds": f"{settings['rounds']}{' (quick)' if settings['quick'] else ''}, contenders interleaved",
+        "rounds": f"{settings['rounds']}, contenders interleaved{QUICK if settings['quick'] else ''}",
     }
     rows = "".join(f"<tr><th>{name}</th><td>{escape(str(fact))}</td></tr>" for name, fact in facts.items())
     unfinished = "" if settings["finished"] else "<p class='bad'>This run was interrupted.</p>"

@@ -64,6 +64,8 @@ def plan(
     steps: list[Step] = []
     for number in range(rounds):
         for scenario in scenarios:
+            if scenario.most_rounds is not None and number >= scenario.most_rounds:
+                continue
             suited = [contender for contender in contenders if scenario.suits(contender)]
             dice.shuffle(suited)
             steps += [Step(scenario, contender, number, seconds(scenario)) for contender in suited]

@@ -6,6 +6,7 @@ contenders once and starts no thread, so every measurement begins in the same cl
 """
 
 import json
+import logging
 import multiprocessing
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ Contenders = Mapping[str, Contender]
 
 def main() -> None:
     """Answer the requests of standard input until it ends."""
+    # That a lock was taken over from the dead is what S7 is about; without a handler it would go to the terminal.
+    logging.getLogger("storewriter").addHandler(logging.NullHandler())
     module, attribute = sys.argv[1].split(":")
     contenders: Contenders = getattr(import_module(module), attribute)
     for line in sys.stdin:
