@@ -29,7 +29,7 @@ from commitments.location import Location
 from commitments.outcomes import Marked, Upserted
 from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
 from commitments.record import Commitment, Scope, Status
-from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 
 T = TypeVar("T")
 
@@ -185,6 +185,13 @@ class CommitmentsStore:
             return Marked()
         return self._change("snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy))
 
+    def recover(self) -> Recovery:
+        """Move a file that cannot be read aside, and begin an empty store; the answer says what was done.
+
+        Nothing is done to a file that can be read, or that is of another version.
+        """
+        return self._store.recover(label="commitments: recover")
+
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
 
@@ -314,6 +321,10 @@ class AsyncCommitmentsStore:
         return await self._change(
             "snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy)
         )
+
+    async def recover(self) -> Recovery:
+        """See `CommitmentsStore.recover`."""
+        return await self._store.recover(label="commitments: recover")
 
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms

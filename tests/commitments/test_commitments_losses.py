@@ -156,6 +156,31 @@ class TestRows1And2And10And11:
 
         face.run(main)
 
+    def test_recovery_is_explicit_and_keeps_what_was_there(self, face: Face, place: Place) -> None:
+        path = place("truncated")
+        before = path.read_bytes()
+        store = face.open(path)
+
+        async def main() -> None:
+            recovery = await store.recover()
+            assert recovery.outcome == "reset"
+            assert Path(recovery.moved_to).read_bytes() == before
+            assert (await store.load()).commitments == ()
+
+        face.run(main)
+
+    def test_recovery_leaves_a_file_of_another_version_where_it_is(self, face: Face, place: Place) -> None:
+        path = place("future-version")
+        before = Untouched(path)
+        store = face.open(path)
+
+        async def main() -> None:
+            with pytest.raises(StoreCorrupt, match="found 2, supported 1"):
+                await store.recover()
+
+        face.run(main)
+        before.check()
+
 
 class TestRow3:
     """Invalid entries."""

@@ -164,6 +164,11 @@ class TestRollingDay:
         document = document_of(record("s", status="sent", sentAtMs=NOW), *[record(id_) for id_ in "abcd"])
         assert len(due(document, per_day=3)) == 2
 
+    def test_more_sent_than_allowed_leaves_nothing(self) -> None:
+        sent = [record(f"s{number}", status="sent", sentAtMs=NOW) for number in range(3)]
+        document = document_of(*sent, *[record(id_) for id_ in "abcdef"])
+        assert due(document, per_day=1) == ()
+
     def test_a_session_that_used_up_its_day_has_no_key(self) -> None:
         document = document_of(record("s", status="sent", sentAtMs=NOW), record("a"))
         config = CommitmentsConfig(enabled=True, max_per_day=1)
