@@ -114,8 +114,6 @@ def replace(
         model, look = (path, old) if like is None else (like, system.lstat(like))
         spare = temporary(path) if rival is None else f"{temporary(path)}.{rival}"
         plan = _Plan(path, spare, power, system, old, model, look, mode, keep_open, before, fence)
-        if rival is not None:
-            _sweep_rivals(path, spare, system)
         return _commit_durably(plan, data) if power else _commit(plan, data, -1)
     except OSError as error:
         refuse(error, path, "saving", "the old document is untouched")
@@ -188,16 +186,6 @@ def _write_spare(plan: _Plan, data: bytes) -> tuple[os.stat_result, int | None]:
             close_quietly(kept, system)
         raise
     return born, kept
-
-
-def _sweep_rivals(path: str, spare: str, system: System) -> None:
-    """Remove what earlier holders of a lease have left. One that is only stuck loses nothing: its fence refuses it."""
-    folder, prefix = temporary(path).rsplit(os.sep, 1)
-    for name in system.names(folder or os.sep):
-        leftover = f"{folder}{os.sep}{name}"
-        if name.startswith(f"{prefix}.") and leftover != spare:
-            with contextlib.suppress(FileNotFoundError):
-                system.unlink(leftover)
 
 
 def _folder_of(path: str) -> str:

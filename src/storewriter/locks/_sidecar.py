@@ -77,8 +77,11 @@ def adopt(fd: int) -> int:
 
 
 def close(fd: int) -> None:
-    """Close a lock file."""
-    _descriptors.discard(fd)
+    """Close a lock file, once: an interrupt may lead here again, when the number already is somebody else's."""
+    try:
+        _descriptors.remove(fd)
+    except KeyError:
+        return
     os.close(fd)
 
 

@@ -79,20 +79,21 @@ class Flock:
         while True:
             fd = open_sidecar(path)
             try:
-                if _gate_is_taken(fd) or not _try_lock(fd, path):
-                    close(fd)
-                    return None
-                found = os.fstat(fd)
-                if found.st_dev not in self._fine:
-                    self._examine(fd, path, found.st_dev)
-                if found.st_nlink and stat.S_ISREG(found.st_mode):
-                    _announce(fd, path, label, found)
-                    return _FlockHold(fd, found, path, label)
-                _sidecar.require_regular(found, path)
+                is_ours = not _gate_is_taken(fd) and _try_lock(fd, path)
+                if is_ours:
+                    found = os.fstat(fd)
+                    if found.st_dev not in self._fine:
+                        self._examine(fd, path, found.st_dev)
+                    if found.st_nlink and stat.S_ISREG(found.st_mode):
+                        _announce(fd, path, label, found)
+                        return _FlockHold(fd, found, path, label)
+                    _sidecar.require_regular(found, path)
             except BaseException:
                 close(fd)
                 raise
             close(fd)
+            if not is_ours:
+                return None
 
     def wait(self, path: str, label: str | None) -> _FlockHold:
         """See `WaitingStrategy`."""
