@@ -25,7 +25,7 @@ import attrs
 from storewriter import events
 from storewriter._reach import may_share
 from storewriter._remembered import LARGE, Kept, Slot
-from storewriter.codecs import Codec, DecodeError
+from storewriter.codecs import Codec, DecodeError, UnknownVersion
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
 from storewriter.storage import FileStorage, stamp_of
@@ -161,13 +161,16 @@ class Document:
         reason = error.reason if isinstance(error, DecodeError) else str(error)
         line = getattr(error, "line", None)
         column = getattr(error, "column", None)
+        until = "a program that knows this version opens it"
+        if not isinstance(error, UnknownVersion):
+            until = "it is repaired, restored or moved away (`store.recover()`)"
         where = f" (line {line}, column {column})" if line is not None else ""
         if events.subscribers:
             events.emit(events.CorruptStore(path=self.path, reason=reason))
         events.log.error("%s cannot be read: %s%s", self.path, reason, where)
         return StoreCorrupt(
             f"{self.path} cannot be read: {reason}{where}. The file was left as it is, and nothing will be written "
-            f"until it is repaired, restored or moved away (`store.recover()`).",
+            f"until {until}.",
             path=self.path,
             reason=reason,
             line=line,
