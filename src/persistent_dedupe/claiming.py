@@ -15,9 +15,11 @@ import time
 
 import attrs
 
-from persistent_dedupe.checking import UNUSABLE, Call, Checking, NamespaceFile
+from persistent_dedupe.calls import UNUSABLE, Call
+from persistent_dedupe.checking import Checking
 from persistent_dedupe.claim_owner import is_gone, is_this_process, this_process
 from persistent_dedupe.claims_document import ClaimBook
+from persistent_dedupe.ground import Ground, NamespaceFile
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
@@ -42,22 +44,23 @@ class Taken:
 class Claiming:
     """The claims of one object, over its core."""
 
-    def __init__(self, checking: Checking) -> None:
+    def __init__(self, ground: Ground, checking: Checking) -> None:
+        self._ground = ground
         self._checking = checking
 
     async def claim(self, call: Call) -> Claim:
         """Ask for the right to handle the key."""
         scoped = call.scoped
         if not scoped.key:
-            self._checking.refuse_blank(call)
+            call.refuse_blank()
             return self._answer(call, ClaimStatus.CLAIMED)
-        mine, is_own = self._checking.state.begin_claim(scoped)
+        mine, is_own = self._ground.state.begin_claim(scoped)
         if not is_own:
             return self._answer(call, ClaimStatus.IN_FLIGHT, local=mine)
-        with self._checking.telling(call):
+        with call.telling():
             try:
                 # Within, because a callback that raises ends the claim too: its caller never learns that it has it.
-                with self._checking.telling(call):
+                with call.telling():
                     return await self._take(call, mine)
             except Exception as error:
                 await self._end(call, mine, ClaimEnd(error=error))
@@ -67,20 +70,20 @@ class Claiming:
                 raise
 
     async def _take(self, call: Call, mine: LocalClaim) -> Claim:
-        checking = self._checking
+        ground, checking = self._ground, self._checking
         if await checking.is_recent(call):
             return self._is_duplicate(call, mine)
-        file = checking.file(call.scoped.namespace)
+        file = ground.file(call.scoped.namespace)
         if file is None:
             return self._answer(call, ClaimStatus.CLAIMED, local=mine)
         try:
             holder = await self._write_down(file, call, mine)
         except UNUSABLE as error:
             mine.is_written = isinstance(error, CommitUncertain)
-            checking.unusable(call, file.claims_path, error)
+            call.unusable(file.claims_path, error)
             return self._answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
         if holder is not None:
-            checking.state.end_claim(mine, ClaimEnd(holder=holder))
+            ground.state.end_claim(mine, ClaimEnd(holder=holder))
             return self._answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
         # Again, now that the claim is down: its owner before us may have recorded the key since the first look.
         if await checking.is_recent(call):
@@ -89,7 +92,7 @@ class Claiming:
         return self._answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
 
     def _is_duplicate(self, call: Call, mine: LocalClaim) -> Claim:
-        self._checking.state.end_claim(mine, ClaimEnd(result=False))
+        self._ground.state.end_claim(mine, ClaimEnd(result=False))
         return self._answer(call, ClaimStatus.DUPLICATE)
 
     def _answer(
@@ -122,13 +125,13 @@ class Claiming:
             gone = [other for other in self._judged(await file.claims.read(), call.now) if other.gone]
             return await file.claims.update(lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}")
 
-        taken = await self._checking.repairing(call, file.claims_path, file.claims, attempt)
-        self._checking.state.reports.count("reclaimed", by=taken.reclaimed)
+        taken = await call.repairing(file.claims_path, file.claims, attempt)
+        self._ground.state.reports.count("reclaimed", by=taken.reclaimed)
         return taken.holder
 
     def _judged(self, book: ClaimBook, now: float) -> list[OpenClaim]:
         """The open claims, each with whether it can be taken over."""
-        limit = self._checking.options.claim_limit
+        limit = self._ground.options.claim_limit
         verdicts: dict[Owner, bool] = {}
 
         def judged(claim: OpenClaim) -> OpenClaim:
@@ -141,11 +144,11 @@ class Claiming:
 
     async def commit(self, call: Call) -> CheckResult:
         """Record the key and end the claim."""
-        checking, scoped = self._checking, call.scoped
-        mine = checking.state.claim(scoped)
-        with checking.telling(call):
+        ground, scoped = self._ground, call.scoped
+        mine = ground.state.claim(scoped)
+        with call.telling():
             try:
-                result = await checking.check_and_record(call)
+                result = await self._checking.check_and_record(call)
             except Exception as error:
                 await self._end(call, mine, ClaimEnd(error=error))
                 raise
@@ -157,21 +160,21 @@ class Claiming:
 
     async def release(self, call: Call, error: Exception | None) -> None:
         """End the claim without a record."""
-        mine = self._checking.state.claim(call.scoped)
-        with self._checking.telling(call):
+        mine = self._ground.state.claim(call.scoped)
+        with call.telling():
             reason = _released(call.scoped, "it was released before it was committed")
             await self._end(call, mine, ClaimEnd(error=error or reason))
 
     async def forget(self, call: Call) -> bool:
         """End whatever claim there is on the key, then forget the key itself."""
-        checking, scoped = self._checking, call.scoped
-        mine = checking.state.claim(scoped)
-        file = checking.file(scoped.namespace)
-        with checking.telling(call):
+        ground, scoped = self._ground, call.scoped
+        mine = ground.state.claim(scoped)
+        file = ground.file(scoped.namespace)
+        with call.telling():
             await self._end(call, mine, ClaimEnd(error=_released(scoped, "the key was forgotten")))
             if file is not None and scoped.key:
                 await self._forget_claim(file, call)
-            return await checking.forget(call)
+            return await self._checking.forget(call)
 
     async def _forget_claim(self, file: NamespaceFile, call: Call) -> None:
         """Strike out a claim of anybody: this is how a person frees a key whose owner cannot be judged."""
@@ -180,18 +183,18 @@ class Claiming:
             if (await file.claims.read()).holder(key) is not None:
                 await file.claims.update(lambda book: book.free(key), "forget a claim")
         except UNUSABLE as error:
-            self._checking.unusable(call, file.claims_path, error)
+            call.unusable(file.claims_path, error)
 
     async def _end(self, call: Call, mine: LocalClaim | None, end: ClaimEnd) -> None:
         if mine is None:
             return
         try:
-            await self._checking.port.to_the_end(lambda: self._strike_out(call, mine))
+            await self._ground.port.to_the_end(lambda: self._strike_out(call, mine))
         finally:
-            self._checking.state.end_claim(mine, end)
+            self._ground.state.end_claim(mine, end)
 
     async def _strike_out(self, call: Call, mine: LocalClaim) -> None:
-        file = self._checking.file(mine.scoped.namespace)
+        file = self._ground.file(mine.scoped.namespace)
         if file is None or not mine.is_written:
             return
         key, token = mine.scoped.key, mine.token
@@ -200,7 +203,7 @@ class Claiming:
         except UNUSABLE as error:
             # Told, but never raised: what the claim was for is settled. Once it is held by nobody here, the next
             # claim of this process strikes it out.
-            call.errors.append((str(file.claims_path), error))
+            call.note(file.claims_path, error)
 
     # -- other people's claims
 
@@ -214,7 +217,7 @@ class Claiming:
         deadline = None if timeout is None else time.monotonic() + timeout
         holder = claim.holder
         if isinstance(claim.local, LocalClaim):
-            end = await self._checking.port.wait(claim.local.latch, timeout)
+            end = await self._ground.port.wait(claim.local.latch, timeout)
             if end.error is not None:
                 raise end.error
             holder = end.holder
@@ -224,13 +227,13 @@ class Claiming:
 
     async def _wait_for(self, holder: OpenClaim | None, scoped: ScopedKey, deadline: float | None) -> bool:
         """Look at somebody else's claim until it has ended."""
-        file = self._checking.file(scoped.namespace)
+        file = self._ground.file(scoped.namespace)
         if file is None or holder is None:
             msg = f"no other process can hold the claim on {scoped.key!r} of an object without files"
             raise ValueError(msg)
         delays = _PACE.delays(deadline)
         while True:
-            call = self._checking.call(scoped.key, scoped.namespace, None, None)
+            call = self._ground.call(scoped.key, scoped.namespace, None, None)
             open_now = [
                 claim
                 for claim in self._judged(await file.claims.read(), call.now)
@@ -244,7 +247,7 @@ class Claiming:
             if delay is None:
                 msg = f"the claim on {scoped.key!r} of {holder.owner or 'an unknown process'} is still open"
                 raise TimeoutError(msg)
-            await self._checking.port.sleep(delay)
+            await self._ground.port.sleep(delay)
 
     async def _outcome(self, call: Call) -> bool:
         # The record comes before the end of the claim, so a committed key is found here.
@@ -254,7 +257,7 @@ class Claiming:
 
     async def open_claims(self, call: Call) -> list[OpenClaim]:
         """The open claims of the namespace, oldest first. Raises what the file raises."""
-        file = self._checking.file(call.scoped.namespace)
+        file = self._ground.file(call.scoped.namespace)
         return [] if file is None else self._judged(await file.claims.read(), call.now)
 
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
 import click
 
 from persistent_dedupe.dedupe import PersistentDedupe
-from persistent_dedupe.durations import age_text, parse_duration, parse_ttl, utc_text
+from persistent_dedupe.durations import parse_duration, parse_ttl
 from persistent_dedupe.keys import trimmed
 from persistent_dedupe.options import BadFile, DedupeOptions
-from persistent_dedupe.results import CheckResult, Entry, OpenClaim
-from persistent_dedupe.survey import NamespaceFigures, survey
+from persistent_dedupe.output import (
+    claims_json,
+    figures_json,
+    keys_json,
+    print_claims,
+    print_figures,
+    print_keys,
+    result_json,
+    verdict,
+)
+from persistent_dedupe.survey import survey
 from persistent_dedupe.terminal import json_text, safe_text
 from storewriter import StoreCorrupt, StoreWriterError
 
@@ -162,31 +169,10 @@ def check(
     if result.error is not None:
         print(f"persistent-dedupe: not recorded: {safe_text(str(result.error))}", file=sys.stderr)
     if as_json:
-        print(json_text(_result_members(dedupe, trimmed(key), namespace, result)))
+        print(result_json(trimmed(key), dedupe.path(namespace), result))
     elif not quiet:
-        print(_verdict(result))
+        print(verdict(result))
     return NEW if result else SEEN_BEFORE
-
-
-def _verdict(result: CheckResult) -> str:
-    if result:
-        return "new" if result.recorded else "new, but it could not be recorded"
-    since = "" if result.seen_at is None else f" {age_text(time.time() - result.seen_at)} ago"
-    return f"seen before{since}"
-
-
-def _result_members(
-    dedupe: PersistentDedupe, key: str, namespace: str | None, result: CheckResult
-) -> dict[str, object]:
-    return {
-        "key": key,
-        "file": str(dedupe.path(namespace)),
-        "new": result.is_new,
-        "recorded": result.recorded,
-        "seenAt": None if result.seen_at is None else utc_text(result.seen_at),
-        "error": None if result.error is None else str(result.error),
-        "seconds": round(result.took, 6),
-    }
 
 
 @persistent_dedupe.command("list")
@@ -199,53 +185,17 @@ def list_(store: Path, as_json: bool, namespace: str | None, ttl: float, expired
     """List the keys of a namespace, newest first."""
     dedupe = PersistentDedupe(store, DedupeOptions(ttl=ttl, failure="closed"))
     if claims_only:
-        _show_claims(dedupe.open_claims(namespace), as_json)
+        claims = dedupe.open_claims(namespace)
+        if as_json:
+            print(claims_json(claims))
+        else:
+            print_claims(claims)
         return
     entries = [entry for entry in dedupe.entries(namespace) if entry.recent or expired_too]
     if as_json:
-        members = [{"key": entry.key, "seenAt": utc_text(entry.seen_at), "recent": entry.recent} for entry in entries]
-        print(json_text({"file": str(dedupe.path(namespace)), "count": len(entries), "keys": members}))
-    elif not entries:
-        print("No keys.")
+        print(keys_json(entries, dedupe.path(namespace)))
     else:
-        now = time.time()
-        _table(("Key", "First seen", "Age", "Expires"), [_entry_cells(entry, now, ttl) for entry in entries])
-
-
-def _entry_cells(entry: Entry, now: float, ttl: float) -> tuple[str, ...]:
-    age = now - entry.seen_at
-    expires = "never" if ttl == 0 else f"in {age_text(ttl - max(0.0, age))}" if entry.recent else "expired"
-    return entry.key, utc_text(entry.seen_at), age_text(age), expires
-
-
-def _show_claims(claims: Sequence[OpenClaim], as_json: bool) -> None:
-    if as_json:
-        print(json_text({"count": len(claims), "claims": [_claim_members(claim) for claim in claims]}))
-    elif not claims:
-        print("No open claims.")
-    else:
-        now = time.time()
-        rows = [
-            (
-                claim.key,
-                age_text(now - claim.since),
-                str(claim.owner or "unknown"),
-                "abandoned" if claim.gone else "open",
-            )
-            for claim in claims
-        ]
-        _table(("Key", "Held for", "Owner", "State"), rows)
-
-
-def _claim_members(claim: OpenClaim) -> dict[str, object]:
-    owner = claim.owner
-    return {
-        "key": claim.key,
-        "since": utc_text(claim.since),
-        "pid": None if owner is None else owner.pid,
-        "host": None if owner is None else owner.host,
-        "abandoned": claim.gone,
-    }
+        print_keys(entries, ttl)
 
 
 @persistent_dedupe.command()
@@ -286,46 +236,13 @@ def stats(store: Path, as_json: bool, namespace: str | None, ttl: float) -> int:
     """Show the figures of every namespace in the store, or of one."""
     figures = survey(store, DedupeOptions(ttl=ttl, failure="closed"), namespace)
     if as_json:
-        print(json_text({"store": str(store), "namespaces": [_figure_members(each) for each in figures]}))
-    elif not figures:
-        print(f"No namespaces in {safe_text(str(store))}.")
+        print(figures_json(figures, store))
     else:
-        _table(_FIGURES, [_figure_cells(each) for each in figures])
+        print_figures(figures, store)
     for each in figures:
         if each.problem is not None and not as_json:
             print(f"persistent-dedupe: {safe_text(each.problem)}", file=sys.stderr)
     return UNREADABLE if any(each.problem is not None for each in figures) else 0
-
-
-_FIGURES = ("Namespace", "Keys", "Recent", "Invalid", "Newest", "Bytes", "Claims", "Moved aside")
-
-
-def _figure_cells(figures: NamespaceFigures) -> tuple[str, ...]:
-    name = figures.namespace if figures.namespace is not None else Path(figures.path).name
-    if figures.problem is not None:
-        return (name, "unreadable", *[""] * 5, str(figures.moved_aside))
-    return (
-        name,
-        str(figures.entries),
-        str(figures.recent),
-        str(figures.invalid),
-        "" if figures.newest is None else utc_text(figures.newest),
-        str(figures.size),
-        str(figures.open_claims),
-        str(figures.moved_aside),
-    )
-
-
-def _figure_members(figures: NamespaceFigures) -> dict[str, object]:
-    members = {_camel(name): value for name, value in attrs.asdict(figures).items()}
-    for name in ("oldest", "newest"):
-        members[name] = None if members[name] is None else utc_text(members[name])
-    return members
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
 
 
 def _advising(call: Callable[[], T]) -> T:
@@ -346,24 +263,3 @@ def _given(key: str) -> str:
     if not key:
         raise click.UsageError("the key is blank.")
     return key
-
-
-def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns: coloured and fitted on a terminal, plain in a pipe. Every cell is made harmless."""
-    safe = [tuple(map(safe_text, row)) for row in rows]
-    if not sys.stdout.isatty():
-        widths = [max(map(len, column)) for column in zip(headings, *safe, strict=True)]
-        for row in (headings, *safe):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        return
-    # It needs the extra, and a while to load.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold" if place == 0 else "ellipsis", no_wrap=place > 0)
-    for row in safe:
-        table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)

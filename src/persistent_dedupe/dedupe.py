@@ -1,6 +1,6 @@
 """The two faces: `PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
 
-They differ in `await`; what they do is in `checking.py` and `claiming.py`.
+They differ in `await`; what they do is in `checking.py`, `contents.py` and `claiming.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from persistent_dedupe.checking import Call, Checking
+from persistent_dedupe.calls import Call
+from persistent_dedupe.checking import Checking
 from persistent_dedupe.claiming import Claiming
+from persistent_dedupe.contents import Contents
+from persistent_dedupe.ground import Ground
 from persistent_dedupe.keys import Location
 from persistent_dedupe.options import DedupeOptions
 from persistent_dedupe.port import Port, TaskPort, ThreadPort, run_here
@@ -29,38 +32,40 @@ class _Face:
     """What both faces are made of, and what neither has to wait for."""
 
     def __init__(self, location: Location | None, options: DedupeOptions, port: Port) -> None:
-        self._checking = Checking(location, options, port)
-        self._claiming = Claiming(self._checking)
+        self._ground = Ground(location, options, port)
+        self._checking = Checking(self._ground)
+        self._contents = Contents(self._ground)
+        self._claiming = Claiming(self._ground, self._checking)
         self.options = options
         """What this object was told at its construction."""
 
     def _call(self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None) -> Call:
-        return self._checking.call(key, namespace, now, on_error)
+        return self._ground.call(key, namespace, now, on_error)
 
     def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
         return self._call("", namespace, now, on_error or _tell_nobody)
 
     def clear_memory(self) -> None:
         """Empty the memory; files and claims stay."""
-        self._checking.state.clear_memory()
+        self._ground.state.clear_memory()
 
     @property
     def memory_size(self) -> int:
         """Keys in memory."""
-        return self._checking.state.memory_size()
+        return self._ground.state.memory_size()
 
     @property
     def counters(self) -> Counters:
         """What this object has seen in this process so far."""
-        return self._checking.state.reports.counters()
+        return self._ground.state.reports.counters()
 
     def path(self, namespace: str | None = None) -> Path | None:
         """The file of a namespace; None if this object keeps its keys in memory only."""
-        file = self._checking.file(self._call("", namespace).scoped.namespace)
+        file = self._ground.file(self._call("", namespace).scoped.namespace)
         return None if file is None else file.path
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._checking.location!r})"
+        return f"{type(self).__name__}({self._ground.location!r})"
 
 
 class PersistentDedupe(_Face):
@@ -122,7 +127,7 @@ class PersistentDedupe(_Face):
         Takes no lock. If the file cannot be read: 0 (failing open), or the error is raised (failing closed); only
         the `on_disk_error` of this call is told, not that of the options.
         """
-        return run_here(self._checking.warmup(self._quiet_call(namespace, now, on_disk_error)))
+        return run_here(self._contents.warmup(self._quiet_call(namespace, now, on_disk_error)))
 
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """Remove the key, and any claim on it, whoever holds that; returns whether the file had the key.
@@ -137,7 +142,7 @@ class PersistentDedupe(_Face):
 
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
-        return run_here(self._checking.entries(self._call("", namespace, now)))
+        return run_here(self._contents.entries(self._call("", namespace, now)))
 
     def import_file(
         self,
@@ -152,7 +157,7 @@ class PersistentDedupe(_Face):
         With `remove`, the source is removed once its entries are committed. A source that cannot be understood is
         never removed: StoreCorrupt is raised and nothing is changed.
         """
-        return run_here(self._checking.import_file(self._call("", namespace, now), Path(source), remove))
+        return run_here(self._contents.import_file(self._call("", namespace, now), Path(source), remove))
 
     def claim(
         self,
@@ -266,7 +271,7 @@ class AsyncPersistentDedupe(_Face):
         self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
     ) -> int:
         """See `PersistentDedupe.warmup`."""
-        return await self._checking.warmup(self._quiet_call(namespace, now, on_disk_error))
+        return await self._contents.warmup(self._quiet_call(namespace, now, on_disk_error))
 
     async def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """See `PersistentDedupe.forget`."""
@@ -274,7 +279,7 @@ class AsyncPersistentDedupe(_Face):
 
     async def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
         """See `PersistentDedupe.entries`."""
-        return await self._checking.entries(self._call("", namespace, now))
+        return await self._contents.entries(self._call("", namespace, now))
 
     async def import_file(
         self,
@@ -285,7 +290,7 @@ class AsyncPersistentDedupe(_Face):
         remove: bool = False,
     ) -> ImportReport:
         """See `PersistentDedupe.import_file`."""
-        return await self._checking.import_file(self._call("", namespace, now), Path(source), remove)
+        return await self._contents.import_file(self._call("", namespace, now), Path(source), remove)
 
     async def claim(
         self,

@@ -9,6 +9,7 @@ import os
 import threading
 import uuid
 import weakref
+from pathlib import Path
 
 import attrs
 
@@ -81,7 +82,7 @@ class ProcessState:
     def __init__(self, options: DedupeOptions) -> None:
         self.pid = os.getpid()
         self.reports = Reports()
-        self.swept: set[str] = set()
+        self.swept: set[Path] = set()
         """Files whose left-over temporary files have been looked for."""
         # Guards everything below.
         self._lock = threading.Lock()

@@ -66,8 +66,8 @@ class Reports:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys((field.name for field in attrs.fields(Counters)), 0)
-        self._logged: set[tuple[str, str]] = set()
-        self._oddities: dict[str, set[Oddity]] = {}
+        self._logged: set[tuple[Path, str]] = set()
+        self._oddities: dict[Path, set[Oddity]] = {}
 
     def counters(self) -> Counters:
         """The counts so far."""
@@ -80,7 +80,7 @@ class Reports:
             for name in names:
                 self._counts[name] += by
 
-    def failure(self, path: str, error: Exception) -> None:
+    def failure(self, path: Path, error: Exception) -> None:
         """A file could not be used."""
         self.count("disk_errors")
         if isinstance(error, LockTimeout):
@@ -94,13 +94,13 @@ class Reports:
         self.count("moved_aside")
         log.warning("%s could not be understood; it was moved aside to %s and the namespace starts empty", path, aside)
 
-    def unexpected(self, path: str, name: str, by: int, message: str) -> None:
+    def unexpected(self, path: Path, name: str, by: int, message: str) -> None:
         """Something that costs a promise: `message` has a place for the number and one for the path."""
         if by:
             self.count(name, by=by)
             self._log_once(logging.WARNING, path, name, message, by, path)
 
-    def oddities(self, path: str, found: tuple[Oddity, ...]) -> None:
+    def oddities(self, path: Path, found: tuple[Oddity, ...]) -> None:
         """Entries of a file that nobody can have meant; those already reported are skipped."""
         if not found:
             return
@@ -111,12 +111,12 @@ class Reports:
         self._oddity(path, "invalid_entries", "kept, never matched", _keys(fresh, "invalid entry"))
         self._oddity(path, "duplicate_keys", "the larger time counts", _keys(fresh, "duplicate key"))
 
-    def _oddity(self, path: str, name: str, treatment: str, keys: list[str]) -> None:
+    def _oddity(self, path: Path, name: str, treatment: str, keys: list[str]) -> None:
         if keys:
             self.count(name, by=len(keys))
             log.warning("%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys))
 
-    def _log_once(self, level: int, path: str, kind: str, message: str, *args: object) -> None:
+    def _log_once(self, level: int, path: Path, kind: str, message: str, *args: object) -> None:
         with self._lock:
             repeated = (path, kind) in self._logged
             self._logged.add((path, kind))
