@@ -79,6 +79,11 @@ class Owner:
         return _from_fields(cast("dict[str, Any]", fields)) if isinstance(fields, dict) else None
 
 
+def _printable(text: str) -> str:
+    """Another process wrote it: it must not command the terminal of whoever reads an error about it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "pid": (int,),
     "host": (str,),
@@ -96,7 +101,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 def _from_fields(fields: dict[str, Any]) -> Owner | None:
     """An owner from a decoded record; a field of the wrong type is unknown, a record without a pid is none."""
     known: dict[str, Any] = {
-        name: value
+        name: _printable(value) if isinstance(value, str) else value
         for name, value in fields.items()
         if isinstance(value, _FIELD_TYPES.get(name, ())) and not isinstance(value, bool)
     }

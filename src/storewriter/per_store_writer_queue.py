@@ -114,7 +114,8 @@ class Turn:
     def check(self) -> None:
         """Raise `LockLost` if somebody else may have the turn by now: a lease ran out, or this is a forked child.
 
-        Long bodies ask before they do what cannot be undone. A kernel lock cannot be lost while it is held.
+        Long bodies ask before they do what cannot be undone. Nobody can take a kernel lock away while it is held, but
+        somebody may have deleted the lock file, or its folder, under it: then others lock a new one.
         """
         for ticket in self._tickets:
             hold_of(ticket).check()
