@@ -132,7 +132,8 @@ class PersistentDedupe(_Face):
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """Remove the key, and any claim on it, whoever holds that; returns whether the file had the key.
 
-        Who waits for such a claim gets `ClaimReleased`. Failing open, a file that cannot be used counts as not having
+        The memory of other objects and processes is out of reach: they may know the key until its `ttl` is over. Who
+        waits for a claim on it gets `ClaimReleased`. Failing open, a file that cannot be used counts as not having
         had it. Without files: always True, except for a blank key.
         """
         return run_here(self._claiming.forget(self._call(key, namespace, None, on_disk_error)))

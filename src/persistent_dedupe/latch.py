@@ -9,9 +9,10 @@ How        `concurrent.futures.Future`, which is silent about unobserved errors;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Generic, TypeVar
 
 import anyio
@@ -29,7 +30,7 @@ class Latch(Generic[T]):
 
     def set(self, result: T) -> None:
         """Give everybody the result. The first result counts; later ones are ignored."""
-        if not self._future.done():
+        with contextlib.suppress(InvalidStateError):
             self._future.set_result(result)
 
     def result(self) -> T | None:

@@ -263,6 +263,27 @@ def test_of_many_threads_exactly_one_is_told_new_per_key(tmp_path: Path) -> None
     assert sorted(told, key=int) == list(map(str, range(40)))
 
 
+@anyio_backends
+def test_tasks_of_several_event_loops_may_share_one_object(backend: str, tmp_path: Path) -> None:
+    dedupe = AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=3600, durability="process", memory_max_size=10))
+    start = threading.Barrier(3)
+    told: list[str] = []
+
+    async def check() -> None:
+        told.extend([key for key in map(str, range(20)) if await dedupe.check_and_record(key)])
+
+    def loop() -> None:
+        start.wait(PATIENCE)
+        run(backend, check)
+
+    threads = [threading.Thread(target=loop) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told, key=int) == list(map(str, range(20)))
+
+
 # -- the latch itself
 
 

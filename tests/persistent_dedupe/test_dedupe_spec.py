@@ -282,3 +282,32 @@ def test_a_new_file_is_for_its_owner_only(face: Any, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_existing_folder_keeps_its_mode(face: Any, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    async def main() -> None:
+        await face.make(tmp_path, ttl=10).check_and_record("k")
+
+    face.run(main)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_without_files_memory_alone_remembers(face: Any) -> None:
+    async def main() -> None:
+        dedupe = face.make(None, ttl=10)
+        result = await dedupe.check_and_record("k")
+        assert (result.is_new, result.recorded) == (True, True)
+        assert not await dedupe.check_and_record("k")
+        assert await dedupe.has_recent("k")
+        assert await dedupe.warmup() == 0
+        assert await dedupe.entries() == []
+        assert await dedupe.open_claims() == []
+        assert dedupe.path() is None
+        assert await dedupe.forget("k")
+        assert not await dedupe.has_recent("k")
+        with pytest.raises(ValueError, match="without files"):
+            await dedupe.import_file("old.json")
+
+    face.run(main)
