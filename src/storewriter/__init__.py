@@ -9,6 +9,8 @@ Errors             StoreWriterError and its kinds                   (errors.py)
 
 from __future__ import annotations
 
+import logging
+
 from storewriter._owner import Owner
 from storewriter.backoff import Backoff
 from storewriter.errors import (
@@ -28,6 +30,9 @@ from storewriter.errors import (
 from storewriter.per_store_writer_queue import PerStoreWriterQueue, Turn, run_exclusive
 from storewriter.recovery import Recovery
 from storewriter.store import AsyncStore, AsyncTransaction, Store, Transaction
+
+# The application decides where records go; without this, Python prints warnings of a library nobody configured.
+logging.getLogger("storewriter").addHandler(logging.NullHandler())
 
 __all__ = [
     "AsyncStore",
