@@ -419,6 +419,27 @@ def test_cancelled_while_queued_is_never_applied_and_cancelled_once_admitted_is_
     assert state == ([0, 2] if timing == "queued" else [0, 1, 2])
 
 
+def test_cancelled_with_the_turn_just_handed_over_an_update_is_not_applied_and_passes_it_on(queue, path, run) -> None:
+    async def main() -> list[int]:
+        store: AsyncStore[list[int]] = AsyncStore(path, default=list, queue=queue)
+        scopes = [anyio.CancelScope() for _ in range(3)]
+
+        async def ask(place: int) -> None:
+            with scopes[place]:
+                await store.update(lambda state: state.append(place))
+
+        async with anyio.create_task_group() as group:
+            with held(queue, path) as holding:
+                for place in range(3):
+                    group.start_soon(ask, place)
+                    await until_async(lambda place=place: queue.pending(path) == place + 1)
+                holding.release()  # the first is named now, and its task has not run since
+                scopes[0].cancel()
+        return await store.read()
+
+    assert run(main) == [1, 2]
+
+
 @pytest.mark.parametrize("kind", ["leader", "follower"])
 def test_a_bare_task_cancel_during_the_save_is_delivered_after_it(queue, path, kind, monkeypatch) -> None:
     saving, go_on = threading.Event(), threading.Event()

@@ -135,9 +135,17 @@ except LockTimeout:
 
 
 def _waits_in_kernel(sidecar: Path) -> bool:
-    inode = f":{sidecar.stat().st_ino} "
+    return _waiters_in_kernel(sidecar) > 0
+
+
+def _waiters_in_kernel(sidecar: Path) -> int:
+    """Those who wait for the lock or at its gate (proc(5): a waiter's line has an arrow)."""
+    try:
+        inode = f":{sidecar.stat().st_ino} "
+    except FileNotFoundError:
+        return 0
     with open("/proc/locks", encoding="ascii") as file:
-        return any("->" in line and inode in line for line in file)
+        return sum("->" in line and inode in line for line in file)
 
 
 def test_a_folder_that_was_deleted_and_made_again_is_used(path: Path, queue: PerStoreWriterQueue) -> None:
@@ -153,39 +161,61 @@ def test_a_folder_that_was_deleted_and_made_again_is_used(path: Path, queue: Per
             pass
 
 
-def test_a_holder_that_wants_the_turn_again_stands_behind_another_process(path: Path) -> None:
-    """The turnstile: the other process waits at the gate, so our next turn comes after it."""
-    queue = PerStoreWriterQueue(timeout=20.0)
-    code = """
-def tell():
-    while PerStoreWriterQueue().pending(path) < 1:
-        time.sleep(0.001)
-    say("waiting")
-threading.Thread(target=tell).start()
+_OTHER = """
 with PerStoreWriterQueue(timeout=20).turn(path):
     with open(path + ".order", "a") as file:
         file.write("other ")
 """
-    order = Path(f"{path}.order")
 
-    def write(word: str) -> None:
-        with order.open("a") as file:
-            file.write(f"{word} ")
 
-    def ask() -> None:
+def _write(path: Path, word: str) -> None:
+    with open(f"{path}.order", "a", encoding="ascii") as file:
+        file.write(f"{word} ")
+
+
+def _order(path: Path) -> list[str]:
+    return Path(f"{path}.order").read_text(encoding="ascii").split()
+
+
+def test_a_holder_that_wants_the_turn_again_stands_behind_another_process(queue: PerStoreWriterQueue, path: Path) -> None:
+    """The turnstile. Without it we would be back in before the kernel has woken the other one."""
+    sidecar = path.parent / ".state.json.lock"
+    for round_ in range(3):
+        with child(_OTHER, path) as other:
+            with queue.turn(path):
+                until(lambda: _waits_in_kernel(sidecar), "the other process in the kernel")
+                _write(path, "first")
+            with queue.turn(path):
+                _write(path, "again")
+            other.finish()
+        assert _order(path) == ["first", "other", "again"] * (round_ + 1)
+
+
+def test_a_fresh_lock_is_not_passed_on_past_another_process(queue: PerStoreWriterQueue, path: Path) -> None:
+    """X holds, A waits in the kernel, B behind A in our line, C in another process behind A: A, C, B."""
+    sidecar = path.parent / ".state.json.lock"
+
+    def first() -> None:
         with queue.turn(path):
-            write("ours")
+            until(lambda: _waits_in_kernel(sidecar), "C in front of the lock")
+            _write(path, "A")
 
-    with child(code, path) as other:
+    def second() -> None:
         with queue.turn(path):
-            other.expect("waiting")
-            until(lambda: _waits_in_kernel(path.parent / ".state.json.lock"))
-            workers = lined_up(queue, path, ask, ask)
-            write("first")
-        for worker in workers:
-            worker.result()
-        other.finish()
-    assert order.read_text().split() == ["first", "other", "ours", "ours"]
+            _write(path, "B")
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        (a,) = lined_up(queue, path, first)
+        until(lambda: _waits_in_kernel(sidecar), "A in the kernel")
+        with child(_OTHER.replace("other ", "C "), path) as other:
+            until(lambda: _waiters_in_kernel(sidecar) == 2, "C at the gate")
+            (b,) = lined_up(queue, path, second)
+            holder.tell()
+            a.result()
+            b.result()
+            other.finish()
+    assert _order(path) == ["A", "C", "B"]
 
 
 _CONTENDER = """
