@@ -34,7 +34,7 @@ from commitments_support import (
     stored,
 )
 
-from commitments import CandidateRefused, CommitmentsStore
+from commitments import CandidateRefused, CommitmentsStore, Marked, Upserted
 from storewriter import LockTimeout, NotARegularFile, ReentrantTurn, StoreCorrupt
 
 Place = Callable[[str], Path]
@@ -509,6 +509,24 @@ class TestRows15To17:
 
         face.run(main)
         before.check()
+
+    def test_given_nothing_to_do_nothing_is_touched(self, face: Face, write: Write) -> None:
+        path = write(record("old", dueWindow={"earliestMs": 1, "latestMs": 2}, sourceUserText="CANARY"))
+        before = Untouched(path)
+        store = face.open(path)
+
+        async def main() -> None:
+            assert await store.upsert(ITEM_A, []) == Upserted()
+            for marked in (
+                await store.mark_attempted([]),
+                await store.mark_status([], "sent"),
+                await store.snooze([], NOW),
+            ):
+                assert marked == Marked()
+
+        face.run(main)
+        before.check()
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 class TestRow18:
