@@ -18,6 +18,7 @@ from storewriter.errors import LockTimeout, StoreWriterError
 __all__ = ["run", "storewriter"]
 
 _COMMANDS = {
+    "bench": "storewriter.cli.bench.command:bench",
     "demo": "storewriter.cli.demo:demo",
     "status": "storewriter.cli.status:status",
 }

@@ -16,4 +16,7 @@ stored document at the end: a lost update is a result, never an assumption.
 `results`      what a run found out, and its JSON
 `machine`      on what it was found out
 `statistics`   percentiles, fairness, histograms
+`choices`      what the command compares
+`advice`       its recommendation in words
+`command`      `storewriter bench` itself; only this one needs the extra `cli`
 """

@@ -1,0 +1,149 @@
+"""A recommendation in words: which strategy, and why.
+
+How   What lost an update or refused one is out. Then the file system decides, where kernel locks exclude nobody. Then
+      speed over all cases, and among strategies that are about as fast, the one that recovers soonest.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from storewriter._mounts import Trust
+from storewriter.cli.bench.choices import ALONE, CASES, Figures, strategy_names, typical_ratio
+
+AS_FAST = 1.1
+"""Up to this ratio two strategies count as equally fast: windows this short cannot tell more."""
+
+_VIRTUES = {
+    "flock": "the kernel gives the lock back the moment its holder dies, and waiters stand in line",
+    "marker": "it needs no kernel locks, and a holder that died on this machine is recognised and replaced",
+    "lease": "it needs no kernel locks, works across hosts, and outlasts a holder that died or is stuck",
+    ALONE: "it costs least, and excludes no other process: only right where one process alone ever writes",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Advice:
+    """Which strategy to use, and why."""
+
+    lock: str | None
+    """What to pass as `lock`; None if nothing measured can be recommended."""
+    reasons: list[str]
+    """Sentences."""
+
+    @property
+    def text(self) -> str:
+        """All of it, for people."""
+        first = f"Use lock='{self.lock}'." if self.lock else "No strategy can be recommended here."
+        return "\n".join([first, *(f"- {reason}" for reason in self.reasons)])
+
+
+def advise(figures: Sequence[Figures], trust: Trust) -> Advice:
+    """Judge the figures of strategies, measured where kernel locks are worth `trust`."""
+    measured = [name for name in strategy_names() if any(each.strategy == name for each in figures)]
+    sound = [name for name in measured if all(each.is_sound for each in figures if each.strategy == name)]
+    chosen = _chosen(figures, [name for name in sound if _excludes(name, trust)])
+    reasons = [_fault(figures, name) for name in measured if name not in sound]
+    reasons += [_unfit(name) for name in sound if name == "flock" and not _excludes(name, trust)]
+    if chosen is None:
+        return Advice(lock=None, reasons=reasons or ["Nothing was measured."])
+    reasons = [*_praise(figures, chosen, sound), *reasons, *_limits(chosen, trust)]
+    return Advice(lock=chosen, reasons=reasons)
+
+
+def _excludes(name: str, trust: Trust) -> bool:
+    return name != "flock" or trust is not Trust.NONE
+
+
+def _chosen(figures: Sequence[Figures], candidates: Sequence[str]) -> str | None:
+    """The fastest; of those about as fast, the first in the table. What excludes nobody only if there is no other."""
+    serious = [name for name in candidates if name != ALONE] or candidates
+    for name in serious:
+        ratios = (typical_ratio(figures, other, name) for other in serious)
+        if all(ratio is None or ratio <= AS_FAST for ratio in ratios):
+            return name
+    return next(iter(serious), None)
+
+
+def _fault(figures: Sequence[Figures], name: str) -> str:
+    bad = next(each for each in figures if each.strategy == name and not each.is_sound)
+    where = f"with {bad.case.callers} (durability '{bad.case.durability}')"
+    if bad.lost:
+        return f"'{name}' lost {bad.lost} acknowledged updates {where}: do not use it here."
+    said = bad.trouble or "no update was made"
+    times = f"{bad.errors} times, at first with: " if bad.errors else ""
+    return f"'{name}' failed {where}: {times}{said}."
+
+
+def _unfit(name: str) -> str:
+    return f"'{name}' is out: kernel locks exclude nobody on this file system."
+
+
+def _praise(figures: Sequence[Figures], chosen: str, sound: Sequence[str]) -> list[str]:
+    rivals = [_comparison(figures, chosen, other) for other in sound if other not in (chosen, ALONE)]
+    reasons = [f"Over all cases it makes {' and '.join(filter(None, rivals))}."] if any(rivals) else []
+    reasons += _worst_wait(figures, chosen, sound)
+    reasons.append(f"{_capitalised(_VIRTUES[chosen])}.")
+    return [*reasons, *_price_of_durability(figures, chosen), *_price_of_others(figures, chosen, sound)]
+
+
+def _comparison(figures: Sequence[Figures], one: str, other: str) -> str | None:
+    ratio = typical_ratio(figures, one, other)
+    return None if ratio is None else f"{_times(ratio)} the updates of '{other}'"
+
+
+def _worst_wait(figures: Sequence[Figures], chosen: str, sound: Sequence[str]) -> list[str]:
+    waits = {
+        each.strategy: each.worst
+        for each in figures
+        if each.strategy in sound and each.worst is not None and _is_crowd(each)
+    }
+    if chosen not in waits:
+        return []
+    others = [f"'{name}' {_milliseconds(wait)}" for name, wait in waits.items() if name != chosen]
+    beside = f" ({', '.join(others)})" if others else ""
+    return [f"With 32 processes at once nobody waited longer than {_milliseconds(waits[chosen])}{beside}."]
+
+
+def _is_crowd(figures: Figures) -> bool:
+    return figures.case.callers == "32 processes" and figures.case.durability == "process"
+
+
+def _price_of_durability(figures: Sequence[Figures], chosen: str) -> list[str]:
+    rates = {each.case: each.per_second for each in figures if each.strategy == chosen and each.per_second}
+    prices = {
+        case.callers: rates[case] / rates[attrs.evolve(case, durability="power")]
+        for case in CASES.values()
+        if case.durability == "process" and {case, attrs.evolve(case, durability="power")} <= rates.keys()
+    }
+    if not {"1 caller", "64 tasks"} <= prices.keys():
+        return []
+    one, many = _times(prices["1 caller"]), _times(prices["64 tasks"])
+    return [f"durability='process' makes {one} the updates of 'power' with 1 caller, {many} with 64 tasks."]
+
+
+def _price_of_others(figures: Sequence[Figures], chosen: str, sound: Sequence[str]) -> list[str]:
+    if ALONE not in sound or chosen == ALONE:
+        return []
+    ratio = typical_ratio(figures, ALONE, chosen)
+    if ratio is None:
+        return []
+    return [f"Where one process alone ever writes, lock='{ALONE}' makes {_times(ratio)} its updates."]
+
+
+def _limits(chosen: str, trust: Trust) -> list[str]:
+    if chosen in ("flock", "marker") and trust in (Trust.HOST_ONLY, Trust.NONE):
+        return ["If more than one host writes, use lock='lease': on this file system others may not be excluded."]
+    return []
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2g} s"
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]

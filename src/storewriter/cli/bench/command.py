@@ -1,0 +1,230 @@
+"""`storewriter bench`: it answers which strategy suits this machine and this file system."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from storewriter import _mounts
+from storewriter.cli.bench.advice import Advice, advise
+from storewriter.cli.bench.choices import (
+    DURABILITIES,
+    Figures,
+    figures_of,
+    in_order,
+    steps_for,
+    strategy_names,
+)
+from storewriter.cli.bench.conduct import Setting, Step, conduct
+from storewriter.cli.bench.machine import describe
+from storewriter.cli.bench.results import Measurement
+
+__all__ = ["bench"]
+
+TABLE = "storewriter.cli.bench.strategies:STRATEGIES"
+
+WINDOW = 0.7
+"""Seconds that the callers of one measurement call, if nothing else is asked for."""
+
+BUDGET = 105.0
+"""Seconds after which no further measurement begins, so that the answer comes within two minutes on slow disks too."""
+
+_PIPE_WIDTH = 110
+"""Columns of a table that goes into a file or a pipe, which have none of their own."""
+
+# \b keeps click from filling the lines.
+_EXIT_CODES = """\b
+Exit codes:
+  0    a strategy is recommended
+  1    an acknowledged update was lost, or no strategy can be recommended
+  2    usage
+  3    the folder could not be written
+  130  interrupted
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a run found out."""
+
+    figures: list[Figures]
+    advice: Advice
+    machine: dict[str, Any]
+    window: float
+    left_out: int
+    """Measurements for which there was no time."""
+
+    @property
+    def lost(self) -> int:
+        """Updates that were acknowledged and are not in the document."""
+        return sum(each.lost for each in self.figures)
+
+
+@click.command(epilog=_EXIT_CODES, short_help="Which strategy for this machine and file system?")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder on the file system to measure; a new folder inside is used, and removed.  [default: the current one]",
+)
+@click.option(
+    "--only",
+    "strategies",
+    multiple=True,
+    type=click.Choice(strategy_names()),
+    help="Measure this strategy only; may be given several times.  [default: all]",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(min=0.01, max=60),
+    default=WINDOW,
+    show_default=True,
+    help="Seconds of each measurement. Longer ones are steadier; the default fits two minutes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: bool) -> int:
+    """Measure every lock strategy here, and recommend one, in under two minutes.
+
+    One caller, 64 tasks, 8 threads, 2, 8 and 32 processes, and 4 processes of 16 tasks each update one document of
+    1 KB as fast as they can, with either durability. What was acknowledged is then counted in the document.
+    """
+    console = _console()
+    steps = steps_for(strategies or strategy_names(), window)
+    with tempfile.TemporaryDirectory(prefix="storewriter-bench-", dir=folder) as place:
+        answer = _measured(steps, Path(place), window, console if console.is_terminal else Console(stderr=True))
+    if as_json:
+        click.echo(json.dumps(_as_json(answer), indent=2))
+    else:
+        _show(answer, console)
+    return 1 if answer.lost or answer.advice.lock is None else 0
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def _measured(steps: Sequence[Step], place: Path, window: float, console: Console) -> Answer:
+    figures: list[Figures] = []
+    deadline = time.monotonic() + BUDGET + len(steps) * max(0.0, window - WINDOW)
+    with _progress(console, len(steps)) as show, closing(_figures(steps, place, show)) as measurements:
+        for each in measurements:
+            figures.append(each)
+            if time.monotonic() > deadline:
+                break
+    return Answer(
+        figures=in_order(figures),
+        advice=advise(figures, _mounts.trust_in(_mounts.mount_of(str(place.resolve())))),
+        machine=describe(place, ("storewriter", "filelock", "anyio", "orjson")),
+        window=window,
+        left_out=len(steps) - len(figures),
+    )
+
+
+def _figures(steps: Sequence[Step], place: Path, show: Callable[[int, Step], None]) -> Generator[Figures]:
+    try:
+        with closing(_conducted(steps, place)) as measurements:
+            for number, step in enumerate(steps):
+                show(number, step)
+                yield figures_of(next(measurements))
+    except OSError as error:
+        # Clearing up after an interrupt meets callers that still write; that is not what happened.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _conducted(steps: Sequence[Step], place: Path) -> Generator[Measurement]:
+    yield from conduct(steps, Setting(table=TABLE, folder=place))
+
+
+@contextmanager
+def _progress(console: Console, steps: int) -> Generator[Callable[[int, Step], None]]:
+    """A bar that goes away, where somebody is looking; what it yields says which step begins."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    on_same_terminal = not console.stderr
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=on_same_terminal,
+        redirect_stderr=on_same_terminal,
+    ) as progress:
+        task = progress.add_task("", total=steps)
+        yield lambda number, step: progress.update(
+            task, completed=number, description=f"{step.scenario.variant} {step.contender.name}"
+        )
+
+
+def _show(answer: Answer, console: Console) -> None:
+    machine = answer.machine
+    place = f"{machine['file_system']}, {machine['cores']} cores, {machine['system']}, {machine['python']}"
+    console.print(Text(place), soft_wrap=True)
+    for durability, meaning in DURABILITIES.items():
+        figures = [each for each in answer.figures if each.case.durability == durability]
+        if figures:
+            console.print()
+            console.print(Text(f"durability='{durability}': {meaning}", style="bold"), soft_wrap=True)
+            console.print(_table(figures, terminal=console.is_terminal))
+    console.print()
+    if answer.left_out:
+        remark = f"{answer.left_out} measurements were left out, to be done in time: choose fewer with --only."
+        console.print(Text(remark, style="yellow"), soft_wrap=True)
+    console.print(Text(answer.advice.text, style="bold"), soft_wrap=True)
+
+
+def _table(figures: Sequence[Figures], *, terminal: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD if terminal else box.MARKDOWN)
+    for heading in ("callers", "lock"):
+        table.add_column(heading)
+    for heading in ("updates/s", "p50 ms", "p99 ms", "worst ms", "fairness", "lost", "errors"):
+        table.add_column(heading, justify="right")
+    last = None
+    for each in figures:
+        table.add_row("" if each.case == last else each.case.callers, each.strategy, *_cells(each), style=_style(each))
+        last = each.case
+    return table
+
+
+def _cells(figures: Figures) -> Iterator[str]:
+    yield f"{figures.per_second:,.0f}"
+    for seconds in (figures.p50, figures.p99, figures.worst):
+        yield "-" if seconds is None else f"{seconds * 1e3:,.2f}"
+    yield f"{figures.fairness:.2f}"
+    yield str(figures.lost)
+    yield str(figures.errors) if figures.per_second or figures.errors else "failed"
+
+
+def _style(figures: Figures) -> str:
+    return "" if figures.is_sound else "bold red"
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "storewriter": version("storewriter"),
+        "machine": answer.machine,
+        "window": answer.window,
+        "measurements": [_figures_json(each) for each in answer.figures],
+        "left_out": answer.left_out,
+        "recommendation": attrs.asdict(answer.advice),
+    }
+
+
+def _figures_json(figures: Figures) -> dict[str, Any]:
+    fields = attrs.asdict(figures)
+    return {**fields.pop("case"), **fields}
