@@ -56,7 +56,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two strategies and the shortest windows amount to, for scripts."""
     folder = tmp_path_factory.mktemp("bench")
     done = subprocess.run(
-        [*COMMAND, "--only", "flock", "--only", "none", "--window", "0.01", "--json", "--folder", str(folder)],
+        [*COMMAND, "--only", "flock", "--only", "none", "--window", "0.05", "--json", "--folder", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -79,16 +79,19 @@ def test_every_case_is_measured_and_none_within_one_process_only(document: dict[
     assert document["left_out"] == 0
 
 
-def test_nothing_acknowledged_is_lost_and_every_wait_is_known(document: dict[str, Any]) -> None:
-    for each in document["measurements"]:
-        assert (each["lost"], each["errors"], each["trouble"]) == (0, 0, None)
-        assert 0 < each["p50"] <= each["p99"] <= each["worst"]
-        assert 0 < each["fairness"] <= 1
+def test_nothing_acknowledged_is_lost_and_waits_are_known(document: dict[str, Any]) -> None:
+    # On a busy machine a window this short may be over before anybody calls.
+    timed = [each for each in document["measurements"] if each["p50"] is not None]
+
+    assert timed != []
+    assert all(0 < each["p50"] <= each["p99"] <= each["worst"] for each in timed)
+    assert all(0 < each["fairness"] <= 1 for each in document["measurements"])
+    assert {(each["lost"], each["errors"], each["trouble"]) for each in document["measurements"]} == {(0, 0, None)}
 
 
 def test_the_document_says_where_it_was_measured_and_what_to_use(document: dict[str, Any]) -> None:
     assert {"processor", "cores", "file_system", "python", "packages"} <= document["machine"].keys()
-    assert document["window"] == 0.01
+    assert document["window"] == 0.05
     assert document["recommendation"]["lock"] == "flock"
     assert any("the moment its holder dies" in reason for reason in document["recommendation"]["reasons"])
 
@@ -289,7 +292,6 @@ def test_the_price_of_durability_is_told() -> None:
             {"errors": 2, "trouble": "LockTimeout: late"},
             "'flock' failed with 8 processes (durability 'process'): 2 times, at first with: LockTimeout: late.",
         ),
-        ({"worst": None}, "'flock' failed with 8 processes (durability 'process'): no update was made."),
     ],
 )
 def test_one_failure_in_one_case_is_enough_to_be_out(changes: dict[str, Any], said: str) -> None:
@@ -297,6 +299,18 @@ def test_one_failure_in_one_case_is_enough_to_be_out(changes: dict[str, Any], sa
 
     assert advice.lock == "marker"
     assert said in advice.reasons
+
+
+def test_a_window_in_which_nobody_called_is_no_fault_but_no_window_with_calls_is() -> None:
+    late = {"per_second": 0.0, "p50": None, "p99": None, "worst": None}
+    figures = made_up(flock=9000, marker=1000)
+
+    once = advise(spoiled(figures, "flock", **late), Trust.LOCAL)
+    always = advise([attrs.evolve(each, **late) if each.strategy == "flock" else each for each in figures], Trust.LOCAL)
+
+    assert once.lock == "flock"
+    assert always.lock == "marker"
+    assert "'flock' made no update in time: try a longer --window." in always.reasons
 
 
 def test_where_kernel_locks_exclude_nobody_speed_does_not_count() -> None:

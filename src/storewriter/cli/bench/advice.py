@@ -41,7 +41,7 @@ class Advice:
 def advise(figures: Sequence[Figures], trust: Trust) -> Advice:
     """Judge the figures of strategies, measured where kernel locks are worth `trust`."""
     measured = [name for name in strategy_names() if any(each.strategy == name for each in figures)]
-    sound = [name for name in measured if all(each.is_sound for each in figures if each.strategy == name)]
+    sound = [name for name in measured if _is_sound([each for each in figures if each.strategy == name])]
     chosen = _chosen(figures, [name for name in sound if _excludes(name, trust)])
     reasons = [_fault(figures, name) for name in measured if name not in sound]
     reasons += [_unfit(name) for name in sound if name == "flock" and not _excludes(name, trust)]
@@ -49,6 +49,10 @@ def advise(figures: Sequence[Figures], trust: Trust) -> Advice:
         return Advice(lock=None, reasons=reasons or ["Nothing was measured."])
     reasons = [*_praise(figures, chosen, sound), *reasons, *_limits(chosen, trust)]
     return Advice(lock=chosen, reasons=reasons)
+
+
+def _is_sound(figures: Sequence[Figures]) -> bool:
+    return all(each.is_sound for each in figures) and any(each.per_second for each in figures)
 
 
 def _excludes(name: str, trust: Trust) -> bool:
@@ -66,13 +70,14 @@ def _chosen(figures: Sequence[Figures], candidates: Sequence[str]) -> str | None
 
 
 def _fault(figures: Sequence[Figures], name: str) -> str:
-    bad = next(each for each in figures if each.strategy == name and not each.is_sound)
+    bad = next((each for each in figures if each.strategy == name and not each.is_sound), None)
+    if bad is None:
+        return f"'{name}' made no update in time: try a longer --window."
     where = f"with {bad.case.callers} (durability '{bad.case.durability}')"
     if bad.lost:
         return f"'{name}' lost {bad.lost} acknowledged updates {where}: do not use it here."
-    said = bad.trouble or "no update was made"
     times = f"{bad.errors} times, at first with: " if bad.errors else ""
-    return f"'{name}' failed {where}: {times}{said}."
+    return f"'{name}' failed {where}: {times}{bad.trouble}."
 
 
 def _unfit(name: str) -> str:

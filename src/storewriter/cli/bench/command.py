@@ -207,7 +207,7 @@ def _cells(figures: Figures) -> Iterator[str]:
         yield "-" if seconds is None else f"{seconds * 1e3:,.2f}"
     yield f"{figures.fairness:.2f}"
     yield str(figures.lost)
-    yield str(figures.errors) if figures.per_second or figures.errors else "failed"
+    yield "failed" if figures.trouble and not figures.errors else str(figures.errors)
 
 
 def _style(figures: Figures) -> str:
