@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.children import child
-from helpers.lines import held
 
 import storewriter
+from helpers.children import child
+from helpers.lines import held
 from storewriter import (
     LockTimeout,
     NotARegularFile,

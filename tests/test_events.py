@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.lines import held, lined_up
 
+from helpers.lines import held, lined_up
 from storewriter import LockTimeout, PerStoreWriterQueue, Store, events
 
 

@@ -21,20 +21,28 @@ _CODE = (FunctionType, BuiltinFunctionType)
 
 def may_share(fn: Any, result: Any) -> bool:
     """Whether `fn`, having returned `result`, may share a mutable object with the state that it was given."""
-    if not _is_atom(result) or type(fn) is not FunctionType:
+    if not (result is None or _is_atom(result)) or type(fn) is not FunctionType:
         return True
-    if not all(map(_is_atom, fn.__defaults__ or ())) or not all(map(_is_atom, (fn.__kwdefaults__ or {}).values())):
+    # Each is None for most functions; asked of every function of every batch.
+    if fn.__defaults__ is not None and not all(map(_is_atom, fn.__defaults__)):
         return True
+    if fn.__kwdefaults__ is not None and not all(map(_is_atom, fn.__kwdefaults__.values())):
+        return True
+    if fn.__closure__ is not None and not _closes_over_atoms(fn):
+        return True
+    known = fn.__globals__
+    for name in _names_of(fn.__code__):
+        if name in known and not (_is_atom(known[name]) or isinstance(known[name], _CODE)):
+            return True
+    return False
+
+
+def _closes_over_atoms(fn: FunctionType) -> bool:
     try:
         cells = [cell.cell_contents for cell in fn.__closure__ or ()]
     except ValueError:  # a cell that is still empty
-        return True
-    if not all(_is_atom(value) or isinstance(value, _CODE) for value in cells):
-        return True
-    known = fn.__globals__
-    return not all(
-        _is_atom(known[name]) or isinstance(known[name], _CODE) for name in _names_of(fn.__code__) if name in known
-    )
+        return False
+    return all(_is_atom(value) or isinstance(value, _CODE) for value in cells)
 
 
 def _is_atom(value: Any) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from helpers.waiting import PATIENCE, until, wait_for
-
 from storewriter import PerStoreWriterQueue, Turn
 
 

@@ -6,11 +6,11 @@ import threading
 from collections import deque
 from typing import Any
 
-from helpers.waiting import PATIENCE, until
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from helpers.waiting import PATIENCE, until
 from storewriter import _lanes
 from storewriter._lanes import ADMITTED, ANSWERED, HOLDING, LEFT, Ticket
 

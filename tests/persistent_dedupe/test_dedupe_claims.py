@@ -327,6 +327,32 @@ def test_between_objects_of_one_process_a_claim_excludes_too(face: Any, tmp_path
     face.run(main)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_who_waits_for_a_claimer_that_finds_another_owner_waits_for_that_owner(backend: str, tmp_path: Path) -> None:
+    """One object claims twice: the second waits for the first, which then finds the key claimed elsewhere."""
+
+    async def main() -> None:
+        owner = AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=10))
+        await owner.claim("k")
+        dedupe = AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=10))
+        claims: list[Claim] = []
+
+        async def claim() -> None:
+            claims.append(await dedupe.claim("k"))
+
+        turn = PerStoreWriterQueue().turn(claims_file(tmp_path))
+        async with anyio.create_task_group() as tasks, turn:
+            tasks.start_soon(claim)
+            await anyio.wait_all_tasks_blocked()
+            await claim()
+            assert claims[0].holder is None
+        assert claims[1].holder is not None
+        await owner.commit("k")
+        assert [await dedupe.wait(claim) for claim in claims] == [True, True]
+
+    anyio.run(main, backend=backend)
+
+
 def test_the_claims_of_an_object_that_is_gone_are_nobodys(face: Any, tmp_path: Path) -> None:
     async def main() -> None:
         one = face.make(tmp_path, ttl=10)

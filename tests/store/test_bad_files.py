@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.children import child
 
+from helpers.children import child
 from storewriter import AsyncStore, NotARegularFile, ReadOnlyStore, Store, StoreCorrupt, events
 
 BAD = {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from helpers.children import HOLDER, child
 from helpers.waiting import until, until_async
-
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes
 
 

@@ -15,10 +15,10 @@ import anyio
 import attrs
 import pytest
 import trio
+
 from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
-
 from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess

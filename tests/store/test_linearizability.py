@@ -13,10 +13,10 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from helpers.children import child
-from helpers.lines import Worker
-from helpers.linearizability import Operation, is_linearizable
 
+from helpers.children import child
+from helpers.linearizability import Operation, is_linearizable
+from helpers.lines import Worker
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 
 

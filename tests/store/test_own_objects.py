@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers.waiting import until_async, wait_for
 
+from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec

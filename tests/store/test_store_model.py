@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.lines import Worker
-from helpers.waiting import until
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from helpers.lines import Worker
+from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, StoreCorrupt, VersionConflict
 from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec

@@ -10,9 +10,9 @@ from typing import Any
 import anyio
 import pytest
 import trio
+
 from helpers.children import child
 from helpers.lines import Worker
-
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store, _lanes
 
 _OTHER = """

@@ -7,9 +7,9 @@ from typing import Any
 
 import anyio
 import pytest
+
 from helpers.lines import held, lined_up
 from helpers.waiting import until_async
-
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
 
 
@@ -83,11 +83,10 @@ def test_a_transaction_holds_the_turn(queue: PerStoreWriterQueue, path: Path) ->
 def test_an_async_transaction_holds_the_turn(queue, path, run) -> None:
     async def main() -> None:
         store = AsyncStore(path, queue=queue)
-        async with anyio.create_task_group() as group:
-            async with store.transaction() as tx:
-                tx.state["a"] = 1
-                group.start_soon(store.update, lambda state: state.update(seen=dict(state)))
-                await until_async(lambda: queue.pending(path) == 1)
+        async with anyio.create_task_group() as group, store.transaction() as tx:
+            tx.state["a"] = 1
+            group.start_soon(store.update, lambda state: state.update(seen=dict(state)))
+            await until_async(lambda: queue.pending(path) == 1)
         assert await store.read() == {"a": 1, "seen": {"a": 1}}
 
     run(main)

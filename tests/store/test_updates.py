@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+
 from helpers.counting import Counted
 from helpers.lines import Worker, held
-
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store, VersionConflict
 from storewriter.codecs import JsonCodec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from helpers.children import HOLDER, child
 from helpers.lines import held, lined_up
-
 from storewriter import PerStoreWriterQueue, QueueFull, Store
 
 

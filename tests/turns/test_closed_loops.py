@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
-
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 
 

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 from helpers.children import child
-
 from storewriter import PerStoreWriterQueue
 
 FORKING = """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from helpers.children import HOLDER, child
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
-
 from storewriter import LockTimeout, PerStoreWriterQueue, _lanes, events
 
 

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from helpers.children import HOLDER, child
 from helpers.lines import held
-
 from storewriter import LockTimeout, PerStoreWriterQueue, Store
 
 

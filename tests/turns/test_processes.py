@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers.children import HOLDER, child
 from helpers.lines import Worker, lined_up
 from helpers.waiting import until
-
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store
 
 

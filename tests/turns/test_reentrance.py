@@ -7,9 +7,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
-
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
 
 
@@ -108,12 +108,11 @@ def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -
             async with queue.turn(path):
                 ran = True
 
-        async with anyio.create_task_group() as group:
-            async with queue.turn(path):
-                group.start_soon(ask)
-                await refused.wait()
-                await until_async(lambda: queue.pending(path) == 1)
-                assert not ran
+        async with anyio.create_task_group() as group, queue.turn(path):
+            group.start_soon(ask)
+            await refused.wait()
+            await until_async(lambda: queue.pending(path) == 1)
+            assert not ran
         assert ran
 
     run(main)

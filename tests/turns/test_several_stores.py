@@ -7,9 +7,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from helpers.children import child
 from helpers.lines import Worker, held
-
 from storewriter import LockTimeout, PerStoreWriterQueue, _lanes
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 import trio
+
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
-
 from storewriter import PerStoreWriterQueue, run_exclusive
 
 
