@@ -327,6 +327,29 @@ def test_async_functions_run_on_their_own_loop(queue: PerStoreWriterQueue, path:
     assert Store(path).read() == {str(place): 1 for place in range(8)}
 
 
+def test_functions_that_have_to_run_again_run_on_their_own_loop_too(queue, path, run) -> None:
+    async def main() -> None:
+        store = AsyncStore(path, queue=queue)
+        threads: set[int] = set()
+        bad = {"bad": object()}
+
+        def change(place: int) -> Any:
+            def fn(state: dict[str, Any]) -> None:
+                threads.add(threading.get_ident())
+                state[str(place)] = place
+                if place == 1:
+                    state.update(bad)
+
+            return lambda: store.update(fn)
+
+        outcomes = await tasks_together(queue, path, *map(change, range(3)))
+        assert isinstance(outcomes[1], ValueError)
+        assert threads == {threading.get_ident()}
+        assert await store.read() == {"0": 0, "2": 2}
+
+    run(main)
+
+
 def test_batches_are_bounded_in_time(queue: PerStoreWriterQueue, path: Path) -> None:
     """Slow functions are not all made to wait for each other: whoever comes late is in the next batch, in order."""
     store: Store[list[int]] = Store(path, default=list, queue=queue)

@@ -216,6 +216,25 @@ def test_an_outer_scope_wins_over_the_timeout_even_at_the_same_moment(queue, pat
     run(main)
 
 
+def test_an_outer_scope_wins_when_both_deadlines_have_passed_before_anybody_looked(queue, path, run) -> None:
+    async def main() -> None:
+        async def keep_the_loop_busy() -> None:
+            await until_async(lambda: queue.pending(path) == 1)
+            busy_until = time.monotonic() + 0.08
+            while time.monotonic() < busy_until:
+                pass
+
+        with held(queue, path):
+            async with anyio.create_task_group() as group:
+                group.start_soon(keep_the_loop_busy)
+                with anyio.move_on_after(0.041) as scope:
+                    async with queue.turn(path, timeout=0.04):
+                        raise AssertionError
+            assert scope.cancelled_caught
+
+    run(main)
+
+
 def test_a_timed_out_waiter_never_runs_and_the_next_one_does(queue: PerStoreWriterQueue, path: Path) -> None:
     ran: list[str] = []
 

@@ -1,5 +1,6 @@
 """Plan a run and conduct it: each measurement in a process of its own, interleaved, and repeated."""
 
+import contextlib
 import json
 import os
 import random
@@ -137,7 +138,8 @@ class _Worker:
 
     def close(self) -> None:
         """End it and whatever it has started."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself, and somebody has looked
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
     def _started(self) -> "subprocess.Popen[str]":
