@@ -199,6 +199,34 @@ def test_a_block_that_fails_releases_with_its_error(tmp_path: Path) -> None:
     assert dedupe.claim("k")
 
 
+def test_a_block_that_is_interrupted_releases_and_its_waiters_are_not_interrupted(tmp_path: Path) -> None:
+    dedupe = PersistentDedupe(tmp_path, DedupeOptions(ttl=10))
+    waiting: list[Claim] = []
+
+    def handle() -> None:
+        with dedupe.handling("k"):
+            waiting.append(dedupe.claim("k"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        handle()
+    with pytest.raises(ClaimReleased, match="released before it was committed"):
+        dedupe.wait(waiting[0])
+
+
+def test_a_claim_that_cannot_be_struck_out_is_ended_all_the_same(tmp_path: Path, gate: Any) -> None:
+    gate.open.set()
+    options = DedupeOptions(ttl=10, failure="closed", queue=PerStoreWriterQueue(lock=gate))
+    dedupe, other = PersistentDedupe(tmp_path, options), PersistentDedupe(tmp_path, options)
+    claim = dedupe.claim("k")
+    gate.before.append(OSError(28, "No space left on device"))
+    dedupe.release("k")
+    assert dedupe.counters.disk_errors == 1
+    assert list(written_claims(tmp_path)) == ["k"]
+    assert other.claim("k")
+    assert claim.status is ClaimStatus.CLAIMED  # still referred to, and nobody's
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_block_that_is_cancelled_releases_and_its_waiters_are_not_cancelled(backend: str, tmp_path: Path) -> None:
     async def main() -> None:
