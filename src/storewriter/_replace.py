@@ -194,8 +194,10 @@ def _folder_of(path: str) -> str:
 
 def close_quietly(fd: int, system: System) -> None:
     """Close what was only read: there is nothing that an error could mean."""
-    with contextlib.suppress(OSError):
+    try:
         system.close(fd)
+    except OSError:
+        pass  # `suppress` costs three times as much, and this runs twice a commit
 
 
 def existing(path: str, system: System) -> os.stat_result | None:
