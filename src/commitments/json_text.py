@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
-
-import attrs
+from typing import Any, NamedTuple, TypeAlias
 
 Edit: TypeAlias = "str | Mapping[str, Edit] | None"
 """What to do with a member: give it this JSON text as its value, edit the object it holds, or remove it."""
 
+_SPACES = (" ", "\t", "\n", "\r")
 _SPACE = re.compile(r"[ \t\n\r]*")
+_KEY = re.compile(r'([ \t\n\r]*)("(?:[^"\\]|\\.)*")([ \t\n\r]*:[ \t\n\r]*)')
+_BEHIND_A_VALUE = re.compile(r"([ \t\n\r]*)([,}])")
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 
 
@@ -46,6 +47,8 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 def skip_space(text: str, at: int) -> int:
     """Return the offset of the first character from `at` on that is not JSON white space."""
+    if text[at : at + 1] not in _SPACES:  # mostly there is none
+        return at
     found = _SPACE.match(text, at)
     return found.end() if found else at
 
@@ -133,8 +136,7 @@ def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-@attrs.frozen
-class _Member:
+class _Member(NamedTuple):
     """One member of an object, in pieces: what is in front of its key, key and colon, value, what follows."""
 
     key: str
@@ -156,7 +158,10 @@ def edit_object(text: str, edits: Mapping[str, Edit]) -> str:
     edited: list[_Member] = []
     for member in members:
         edit = edits.get(member.key, member.value)
-        edited += _edited(member, edit) if counting[member.key] is member or edit is None else [member]
+        if edit is member.value or (counting[member.key] is not member and edit is not None):
+            edited.append(member)
+        else:
+            edited += _edited(member, edit)
     last = members[-1]
     colon = last.head[last.head.rindex('"') + 1 :]
     for key, edit in edits.items():
@@ -169,24 +174,28 @@ def _edited(member: _Member, edit: Edit) -> list[_Member]:
     if edit is None:
         return []
     value = edit if isinstance(edit, str) else edit_object(member.value, edit)
-    return [member if value is member.value else attrs.evolve(member, value=value)]
+    return [member._replace(value=value)]
 
 
 def _members_of(text: str) -> tuple[list[_Member], str]:
-    """Return the members of an object, and the white space in front of its closing brace."""
+    """Return the members of an object that was read before, and the white space before its closing brace."""
     members: list[_Member] = []
-    start = 1
+    at = 1
+    while True:
+        lead, quoted, colon = _matched(_KEY, text, at).groups()
+        value_from = at + len(lead) + len(quoted) + len(colon)
+        _, end = _DECODER.raw_decode(text, value_from)
+        trail, follows = _matched(_BEHIND_A_VALUE, text, end).groups()
+        key = json.loads(quoted) if "\\" in quoted else quoted[1:-1]
+        if follows == "}":
+            members.append(_Member(key, lead, quoted + colon, text[value_from:end], ""))
+            return members, trail
+        members.append(_Member(key, lead, quoted + colon, text[value_from:end], trail))
+        at = end + len(trail) + 1
 
-    def collect(key: str, key_at: int, value_from: int) -> int:
-        nonlocal start
-        _, end = value_at(text, value_from)
-        after = skip_space(text, end)
-        lead, head, value = text[start:key_at], text[key_at:value_from], text[value_from:end]
-        members.append(_Member(key, lead, head, value, text[end:after]))
-        start = after + 1
-        return after
 
-    scan_object(text, 0, collect)
-    closing = members[-1].trail
-    members[-1] = attrs.evolve(members[-1], trail="")
-    return members, closing
+def _matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    found = pattern.match(text, at)
+    if found is None:
+        raise MalformedJson("an object is expected", at)
+    return found

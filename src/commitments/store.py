@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from commitments import changes, queries
 from commitments.candidates import Candidate, Item
@@ -29,8 +29,10 @@ from commitments.location import Location
 from commitments.outcomes import Marked, Upserted
 from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
 from commitments.record import Commitment, Scope, Status
+from commitments.sealing import opened, sealed
 from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 LOCK_TIMEOUT = 10.0
@@ -143,7 +145,7 @@ class CommitmentsStore:
         if not inferred:
             return Upserted()
         ids = _new_ids(inferred, now)
-        return self._change("upsert", lambda document: changes.upsert(document, item, inferred, ids, now))
+        return self._change("upsert", changes.upsert, item, inferred, ids, now)
 
     def mark_attempted(self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False) -> Marked:
         """Count a delivery attempt on each record, whatever its status; report unknown and terminal ids.
@@ -153,9 +155,7 @@ class CommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return self._change(
-            "mark attempted", lambda document: changes.mark_attempted(document, wanted, now, every_copy)
-        )
+        return self._change("mark attempted", changes.mark_attempted, wanted, now, every_copy)
 
     def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
@@ -168,9 +168,7 @@ class CommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return self._change(
-            f"mark {status}", lambda document: changes.mark_status(document, wanted, status, now, every_copy)
-        )
+        return self._change(f"mark {status}", changes.mark_status, wanted, status, now, every_copy)
 
     def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
@@ -183,7 +181,7 @@ class CommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return self._change("snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy))
+        return self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
 
     def recover(self) -> Recovery:
         """Move a file that cannot be read aside, and begin an empty store; the answer says what was done.
@@ -195,16 +193,20 @@ class CommitmentsStore:
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
 
-    def _change(self, label: str, operation: Callable[[Document], T]) -> T:
+    def _change(
+        self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
+    ) -> T:
         self._location.keep_private()
-        return self._store.update(operation, label=f"commitments: {label}")
+        update = sealed(operation, *arguments, **named)
+        return opened(self._store.update(update, label=f"commitments: {label}"), operation)
 
     def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
         answer = _after_expiry(question, now_ms)
         document = self._store.read()
         if changes.has_work(document, now_ms):
+            self._location.keep_private()
             try:
-                return self._change("expire", answer)
+                return self._store.update(answer, label="commitments: expire")
             except OSError as error:
                 _pass_if_not_writable(error, self.path)
         return answer(document)
@@ -287,7 +289,7 @@ class AsyncCommitmentsStore:
         if not inferred:
             return Upserted()
         ids = _new_ids(inferred, now)
-        return await self._change("upsert", lambda document: changes.upsert(document, item, inferred, ids, now))
+        return await self._change("upsert", changes.upsert, item, inferred, ids, now)
 
     async def mark_attempted(
         self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False
@@ -296,9 +298,7 @@ class AsyncCommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return await self._change(
-            "mark attempted", lambda document: changes.mark_attempted(document, wanted, now, every_copy)
-        )
+        return await self._change("mark attempted", changes.mark_attempted, wanted, now, every_copy)
 
     async def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
@@ -307,9 +307,7 @@ class AsyncCommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return await self._change(
-            f"mark {status}", lambda document: changes.mark_status(document, wanted, status, now, every_copy)
-        )
+        return await self._change(f"mark {status}", changes.mark_status, wanted, status, now, every_copy)
 
     async def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
@@ -318,9 +316,7 @@ class AsyncCommitmentsStore:
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
             return Marked()
-        return await self._change(
-            "snooze", lambda document: changes.snooze(document, wanted, until_ms, now, every_copy)
-        )
+        return await self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
 
     async def recover(self) -> Recovery:
         """See `CommitmentsStore.recover`."""
@@ -329,16 +325,20 @@ class AsyncCommitmentsStore:
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
 
-    async def _change(self, label: str, operation: Callable[[Document], T]) -> T:
+    async def _change(
+        self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
+    ) -> T:
         self._location.keep_private()
-        return await self._store.update(operation, label=f"commitments: {label}")
+        update = sealed(operation, *arguments, **named)
+        return opened(await self._store.update(update, label=f"commitments: {label}"), operation)
 
     async def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
         answer = _after_expiry(question, now_ms)
         document = await self._store.read()
         if changes.has_work(document, now_ms):
+            self._location.keep_private()
             try:
-                return await self._change("expire", answer)
+                return await self._store.update(answer, label="commitments: expire")
             except OSError as error:
                 _pass_if_not_writable(error, self.path)
         return answer(document)
