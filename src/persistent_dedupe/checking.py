@@ -10,11 +10,12 @@ Does not   know whether the caller then handled the event: that is what claims a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import attrs
 
 from persistent_dedupe.calls import UNUSABLE, Call
-from persistent_dedupe.document import Document, Oddity, Pruned
+from persistent_dedupe.document import Document, Oddity, Sighting
 from persistent_dedupe.ground import Ground, NamespaceFile
 from persistent_dedupe.leftovers import remove_leftovers
 from persistent_dedupe.process_state import RunningCheck
@@ -26,11 +27,13 @@ __all__ = ["Checking"]
 
 @attrs.frozen
 class Found:
-    """What an update of the namespace's store found and did."""
+    """What an update of the namespace's store found and did: a `Sighting` with names."""
 
     is_new: bool
     seen_at: float
-    pruned: Pruned
+    expired: int
+    evicted: int
+    ahead: int
     oddities: tuple[Oddity, ...]
 
 
@@ -95,29 +98,26 @@ class Checking:
 
     async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Found:
         await self._sweep(file, call)
-        key, now, window, limit = call.scoped.key, call.now, self._ground.window, call.options.file_limit
-
-        def record(document: Document) -> Found:
-            seen_at = document.times.get(key)
-            # What is noted in `check` is the one effect outside the state: harmless to repeat, and looked at only
-            # if nobody gets the answer, or the save was uncertain.
-            if seen_at is None or not window.is_recent(seen_at, now):
-                check.decided, check.seen_at = now, None
-                return Found(True, now, document.record(key, now, window, limit), document.oddities)
-            if seen_at == inherited:
-                return Found(True, seen_at, Pruned(), document.oddities)
-            check.decided, check.seen_at = None, seen_at
-            return Found(False, window.believed(seen_at, now), Pruned(), document.oddities)
-
-        return await call.repairing(file.path, file.keys, lambda: file.keys.update(record, f"check {key[:40]!r}"))
+        window = self._ground.window
+        change = _seeing(
+            call.scoped.key,
+            call.now,
+            window.ttl_ms,
+            window.tolerance_ms,
+            call.options.file_limit,
+            inherited,
+            lambda is_new, seen_at: check.note(is_new, seen_at),
+        )
+        label = f"check {call.scoped.key[:40]!r}"
+        return Found(*await call.repairing(file.path, file.keys, lambda: file.keys.update(change, label)))
 
     def _recorded(self, file: NamespaceFile, call: Call, found: Found, took: float) -> CheckResult:
-        path, pruned, reports = file.path, found.pruned, call.reports
+        path, reports = file.path, call.reports
         self._ground.state.remember(call.scoped, found.seen_at, call.now)
         reports.count("new" if found.is_new else "duplicates")
         reports.oddities(path, found.oddities)
-        reports.unexpected(path, "evicted", pruned.evicted, "%d keys had not expired and were pushed out of %s")
-        reports.unexpected(path, "ahead", pruned.ahead, "%d times too far ahead were set to now in %s")
+        reports.unexpected(path, "evicted", found.evicted, "%d keys had not expired and were pushed out of %s")
+        reports.unexpected(path, "ahead", found.ahead, "%d times too far ahead were set to now in %s")
         return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
     def _unrecorded(self, call: Call, check: RunningCheck, error: Exception, took: float) -> CheckResult:
@@ -192,3 +192,22 @@ class Checking:
             call.reports.failure(file.path, error)  # a matter of tidiness: the check itself may still succeed
         else:
             call.reports.count("leftovers", by=removed)
+
+
+def _seeing(
+    key: str,
+    now: float,
+    ttl_ms: int,
+    tolerance_ms: int,
+    limit: int,
+    inherited: float | None,
+    note: Callable[[bool, float], None],
+) -> Callable[[Document], Sighting]:
+    """The function that updates a namespace's document. Noting what it finds is harmless to repeat."""
+
+    def see(document: Document) -> Sighting:
+        sighting = document.see(key, now, ttl_ms, tolerance_ms, limit, inherited)
+        note(sighting[0], sighting[1])
+        return sighting
+
+    return see

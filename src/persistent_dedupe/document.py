@@ -23,12 +23,8 @@ __all__ = ["Document", "KeptEntry", "Oddity", "Pruned"]
 OddityKind = Literal["invalid entry", "duplicate key"]
 
 
-@attrs.frozen
-class Oddity:
-    """Something in a file that its writer cannot have meant."""
-
-    kind: OddityKind
-    key: str
+Oddity = tuple[OddityKind, str]
+"""Something in a file that its writer cannot have meant, and the key where it is."""
 
 
 @attrs.frozen
@@ -50,6 +46,9 @@ class Pruned:
     ahead: int = 0
     """Times too far ahead that were set to now."""
 
+
+Sighting = tuple[bool, float, int, int, int, tuple[Oddity, ...]]
+"""What `Document.see` answers: is it new, since when is it known, the counts of `Pruned`, and the oddities."""
 
 Age = tuple[float, int, str]
 
@@ -75,6 +74,23 @@ class Document:
     _order: int = 0
     _span: tuple[float, float] | None = None
     # Invariant: if there is a span, all of `times` lies within it.
+
+    def see(
+        self, key: str, now: float, ttl_ms: int, tolerance_ms: int, limit: int, inherited: float | None
+    ) -> Sighting:
+        """Record the key unless it is recent; new is also what was recorded with the `inherited` time.
+
+        Plain values in and out: the store then knows that no caller can reach into the document, and need not decode
+        it anew for the next one.
+        """
+        window = Window(ttl_ms, tolerance_ms)
+        seen_at = self.times.get(key)
+        if seen_at is None or not window.is_recent(seen_at, now):
+            pruned = self.record(key, now, window, limit)
+            return True, now, pruned.expired, pruned.evicted, pruned.ahead, self.oddities
+        if seen_at == inherited:
+            return True, seen_at, 0, 0, 0, self.oddities
+        return False, window.believed(seen_at, now), 0, 0, 0, self.oddities
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
         """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""

@@ -122,12 +122,12 @@ def _walked(data: bytes) -> Document:
     invalid = 0
     for key, value in _pairs(text):
         if key in known:
-            oddities.append(Oddity("duplicate key", key))
+            oddities.append(("duplicate key", key))
         known.add(key)
         if _is_ours(key, value):
             times[key] = max(value, times.get(key, 0))
         else:
-            oddities.append(Oddity("invalid entry", key))
+            oddities.append(("invalid entry", key))
             invalid += 1
     return Document(times, _as_written(text, invalid), tuple(oddities), source=data)
 

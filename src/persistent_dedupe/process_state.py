@@ -43,6 +43,10 @@ class RunningCheck:
     seen_at: float | None = None
     """The time that it has found recorded by somebody else."""
 
+    def note(self, is_new: bool, seen_at: float) -> None:
+        """Note what the check has found, for the case that its caller never gets the answer."""
+        self.decided, self.seen_at = (seen_at, None) if is_new else (None, seen_at)
+
 
 @attrs.frozen
 class ClaimEnd:

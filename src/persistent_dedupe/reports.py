@@ -124,7 +124,7 @@ class Reports:
 
 
 def _keys(oddities: Iterable[Oddity], kind: str) -> list[str]:
-    return [oddity.key for oddity in oddities if oddity.kind == kind]
+    return [key for found, key in oddities if found == kind]
 
 
 _SHOWN = 5

@@ -162,6 +162,8 @@ def test_failing_open_a_claim_that_cannot_be_written_is_granted_and_says_so(face
         assert (await dedupe.claim("k")).status is ClaimStatus.IN_FLIGHT
         result = await dedupe.commit("k")
         assert (result.is_new, result.recorded) == (True, False)
+        # Reading the keys, writing the claim, recording the key; there is no claim to strike out.
+        assert dedupe.counters.disk_errors == 3
         assert (await dedupe.claim("k")).status is ClaimStatus.DUPLICATE
         closed = face.make(Path("/dev/null/dedupe"), ttl=10, failure="closed")
         for _ in range(2):

@@ -10,9 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
-from persistent_dedupe import AsyncPersistentDedupe, CheckResult, DedupeOptions, PersistentDedupe
+from persistent_dedupe import AsyncPersistentDedupe, CheckResult, DedupeOptions, PersistentDedupe, document_codec
 from persistent_dedupe.latch import Latch
 from storewriter import CommitUncertain, PerStoreWriterQueue
+from storewriter.events import BatchCommitted, subscribe
 
 PATIENCE = 20.0
 """Seconds after which a test says that it hangs."""
@@ -230,6 +231,32 @@ def test_a_save_whose_flush_is_uncertain_does_not_make_a_duplicate_new(
         assert isinstance(results["new"].error, CommitUncertain)
         assert not results["old"].is_new
         assert isinstance(results["old"].error, CommitUncertain)
+
+    run(backend, main)
+
+
+@anyio_backends
+def test_checks_that_wait_together_are_answered_with_one_load_and_one_save(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store decodes its document anew for each function that could reach into it: ours cannot."""
+    decoded: list[bytes] = []
+    decode = document_codec.decode
+    monkeypatch.setattr(document_codec, "decode", lambda data: decoded.append(data) or decode(data))
+
+    async def main() -> None:
+        dedupe = AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=3600))
+        await dedupe.check_and_record("first use")
+        decoded.clear()
+        batches: list[BatchCommitted] = []
+        unsubscribe = subscribe(lambda event: batches.append(event) if isinstance(event, BatchCommitted) else None)
+        async with anyio.create_task_group() as tasks, PerStoreWriterQueue().turn(tmp_path / "global.json"):
+            for number in range(16):
+                tasks.start_soon(dedupe.check_and_record, f"key {number}")
+            await anyio.wait_all_tasks_blocked()
+        unsubscribe()
+        assert sum(batch.size for batch in batches) == 16
+        assert len(decoded) == len(batches) <= 2
 
     run(backend, main)
 
