@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -122,6 +123,21 @@ def test_stats_shows_every_namespace_and_what_needs_looking_after(command: Comma
     command("check", "k", "--namespace", "x", "--move-bad-file-aside")
     figures = json.loads(command("stats", "--json", "--namespace", "x").stdout)["namespaces"]
     assert [(each["namespace"], each["entries"], each["movedAside"]) for each in figures] == [("x", 1, 1)]
+
+
+def test_on_a_terminal_a_key_is_shown_whole_and_harmless(tmp_path: Path) -> None:
+    key = "k" * 100 + "\x1b]0;title\x07"
+    PersistentDedupe(tmp_path, DedupeOptions(ttl=0)).check_and_record(key)
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "persistent_dedupe", "list", "--store", str(tmp_path)]
+    with subprocess.Popen(command, stdout=slave, env={**os.environ, "COLUMNS": "90", "TERM": "xterm"}) as process:
+        assert process.wait() == 0
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "".join(shown.split()).count("k") >= 100
+    assert "\x1b]0" not in shown
+    assert "\\x1b]0;title\\x07" in "".join(line.split()[0] if line.split() else "" for line in shown.splitlines())
 
 
 # -- how it ends

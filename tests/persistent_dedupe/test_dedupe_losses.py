@@ -102,12 +102,14 @@ def test_failing_closed_a_bad_file_stays_as_it_is_and_every_check_raises(face: A
 
 def test_by_option_a_bad_file_is_moved_aside_and_that_one_call_raises(face: Any, tmp_path: Path) -> None:
     write(tmp_path, BAD["truncated"])
+    errors: list[Exception] = []
 
     async def main() -> None:
-        dedupe = face.make(tmp_path, ttl=DAY, bad_file="raise")
+        dedupe = face.make(tmp_path, ttl=DAY, bad_file="raise", on_disk_error=errors.append)
         with pytest.raises(StoreCorrupt):
             await dedupe.check_and_record("evt-2")
         assert len(aside(tmp_path)) == 1
+        assert len(errors) == dedupe.counters.disk_errors == 1
         assert (await dedupe.check_and_record("evt-2")).recorded
 
     face.run(main)
@@ -358,7 +360,8 @@ def test_a_time_too_far_ahead_blocks_for_one_ttl_and_is_reported(face: Any, tmp_
 
     async def main() -> None:
         dedupe = face.make(tmp_path, ttl=DAY)
-        assert not await dedupe.check_and_record("odd", now=NOW)
+        odd = await dedupe.check_and_record("odd", now=NOW)
+        assert (odd.is_new, odd.seen_at) == (False, NOW)
         assert await dedupe.check_and_record("other", now=NOW)
         assert dedupe.counters.ahead == 1
         fresh = face.make(tmp_path, ttl=DAY)
