@@ -58,6 +58,12 @@ def _leftovers(lanes: set[str], descriptors: dict[str, str], threads: set[str]) 
     }
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What the whole run needs is out of the collector's sight from here on: it is asked twice a test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
