@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 
 from commitments import CommitmentsConfig, CommitmentsStore
 
@@ -13,8 +12,11 @@ CONFIG = CommitmentsConfig(enabled=True, max_per_day=1_000_000)
 
 def main() -> None:
     store = CommitmentsStore(sys.argv[1])
-    heartbeat = threading.Event()
-    while not heartbeat.wait(0.01):
+    while True:
+        for _ in range(20):
+            # Without a pause, so that whoever writes without asking writes into the middle of one of these.
+            for id_ in store.mark_attempted(["pulse"]).changed:
+                say("attempted", id_, 1)
         for session in store.due_session_keys(CONFIG, "main", limit=10):
             for due in store.due_for_session(CONFIG, "main", session, limit=1):
                 for id_ in store.mark_attempted([due.id]).changed:
