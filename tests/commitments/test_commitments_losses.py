@@ -455,6 +455,16 @@ class TestRow13:
         assert ids_of(store.due_for_session(ENABLED, "main", SESSION_A)) == ["a"]
         child.ask("")
 
+    def test_looking_waits_only_to_save_what_has_expired_and_says_if_it_could_not(
+        self, write: Write, start_child: Start
+    ) -> None:
+        path = write(record("old", dueWindow={"earliestMs": 1, "latestMs": 2}))
+        child = start_child(path)
+        child.ask("hold")
+        with pytest.raises(LockTimeout, match=str(child.process.pid)):
+            CommitmentsStore(path, now_ms=lambda: NOW, timeout=0.05).list()
+        child.ask("")
+
 
 class TestRows15To17:
     """Ids that are unknown, or records that are terminal."""
@@ -551,6 +561,16 @@ class TestRow18:
         assert done.returncode == 0
         entries = json.loads(path.read_bytes())["commitments"]
         assert [entries[place_]["status"] for place_ in (0, 17)] == ["dismissed", "dismissed"]
+
+    def test_with_that_choice_one_changed_copy_is_a_change(self, write: Write) -> None:
+        path = write(record("a", status="sent"), record("a"), record("a", to=1))
+        marked = CommitmentsStore(path).mark_status(["a"], "dismissed", every_copy=True)
+        assert marked.changed == ("a",)
+        assert [each["status"] for each in json.loads(path.read_bytes())["commitments"]] == [
+            "sent",
+            "dismissed",
+            "pending",
+        ]
 
     def test_both_are_reported(self, place: Place) -> None:
         problems = CommitmentsStore(place("mixed-invalid")).load().problems
