@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from rich.console import Console
 
 from storewriter._mounts import Trust
 from storewriter.cli import run
@@ -23,6 +25,7 @@ from storewriter.cli.bench.results import Measurement, Outcome
 COMMAND = [sys.executable, "-m", "storewriter", "bench"]
 CALLERS = ["1 caller", "64 tasks", "8 threads", "2 processes", "8 processes", "32 processes", "4 processes x 16 tasks"]
 WITHIN_ONE_PROCESS = CALLERS[:3]
+MACHINE = {"cores": 2, "system": "Linux 6.0", "python": "CPython 3.11"}
 
 
 def made_up(**rates: float) -> list[Figures]:
@@ -189,6 +192,60 @@ def test_what_there_is_no_time_for_is_left_out_and_said(
     assert f"{len(CASES) - 1} measurements were left out" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_interrupt_shows_what_was_measured_until_then(
+    form: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    conducted(monkeypatch, {"flock": outcome(1234), "marker": outcome(617)})
+    whole = command.conduct
+
+    def interrupted(steps: list[Any], setting: Any) -> Any:
+        yield from islice(whole(steps, setting), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "conduct", interrupted)
+
+    code = run(["bench", "--only", "flock", "--only", "marker", "--folder", str(tmp_path), *form])
+
+    printed = capsys.readouterr().out
+    missing = 2 * len(CASES) - 3
+    assert code == 130
+    assert list(tmp_path.iterdir()) == []
+    if form:
+        said = json.loads(printed)
+        assert (len(said["measurements"]), said["interrupted"], said["left_out"]) == (3, True, missing)
+    else:
+        assert printed.count("| flock  |") + printed.count("| marker |") == 3
+        assert f"Interrupted: {missing} measurements are missing" in printed
+        assert "Use lock='flock'." in printed
+
+
+@pytest.mark.parametrize(("kind", "said"), [("tmpfs (rw)", True), ("ext4 (rw)", False)])
+def test_a_file_system_in_memory_is_said_to_flush_nothing(
+    kind: str, said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    conducted(monkeypatch, {"flock": outcome(1234)})
+    monkeypatch.setattr(command, "describe", lambda *_: {**MACHINE, "file_system": kind})
+
+    run(["bench", "--only", "flock", "--folder", str(tmp_path)])
+
+    assert ("tmpfs is memory, and flushes nothing" in capsys.readouterr().out) is said
+
+
+def test_the_table_fits_a_terminal_of_80_and_shows_the_fastest_of_each_case_in_green() -> None:
+    widest = attrs.evolve(made_up(flock=1234567, lease=1)[-1], p99=1.23456, worst=1.23456)
+    figures = in_order([*made_up(flock=1234567, lease=1)[:-1], widest])
+    screen = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
+
+    screen.print(command._table(figures, terminal=True))
+
+    lines = screen.file.getvalue().splitlines()
+    rows = [line for line in lines if "flock" in line or "lease" in line]
+    assert "…" not in "".join(lines)
+    assert len(rows) == len(figures)
+    assert [line for line in rows if "\x1b[32m" in line] == [line for line in rows if "flock" in line]
+
+
 def test_a_measuring_process_that_dies_is_one_line_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -213,14 +270,13 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.Capt
     assert "Usage: storewriter bench" in said.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tmp_path.chmod(0o500)
+def test_a_folder_that_cannot_be_written_ends_with_3_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(["bench", "--folder", "/proc"])  # root may not write there either
 
-    code = run(["bench", "--folder", str(tmp_path)])
-
-    assert code == 3
-    assert capsys.readouterr().err.startswith("storewriter: ")
+    said = capsys.readouterr()
+    assert (code, said.out) == (3, "")
+    assert "cannot measure here" in said.err
+    assert said.err.rstrip().endswith("'/proc'"), "the folder that was named, not one that was tried inside"
 
 
 def test_help_says_what_is_measured_and_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,6 +321,16 @@ def test_what_excludes_no_other_process_is_mentioned_but_not_recommended_beside_
 
     assert advice.lock == "flock"
     assert "Where one process alone ever writes, lock='none' makes 3 times its updates." in advice.reasons
+
+
+def test_what_makes_no_difference_is_not_told_as_one_times() -> None:
+    figures = [attrs.evolve(each, per_second=1000.0) for each in made_up(flock=1000, none=1000)]
+
+    advice = advise(figures, Trust.LOCAL)
+
+    assert "Even where one process alone ever writes, lock='none' would gain nothing worth having." in advice.reasons
+    assert "durability='power' costs nothing worth having here." in advice.reasons
+    assert "1 times" not in advice.text
 
 
 def test_alone_what_excludes_no_other_process_is_recommended_with_its_limit() -> None:

@@ -123,6 +123,8 @@ def _price_of_durability(figures: Sequence[Figures], chosen: str) -> list[str]:
     }
     if not {"1 caller", "64 tasks"} <= prices.keys():
         return []
+    if max(prices["1 caller"], prices["64 tasks"]) < AS_FAST:
+        return ["durability='power' costs nothing worth having here."]
     one, many = _times(prices["1 caller"]), _times(prices["64 tasks"])
     return [f"durability='process' makes {one} the updates of 'power' with 1 caller, {many} with 64 tasks."]
 
@@ -133,6 +135,8 @@ def _price_of_others(figures: Sequence[Figures], chosen: str, sound: Sequence[st
     ratio = typical_ratio(figures, ALONE, chosen)
     if ratio is None:
         return []
+    if ratio < AS_FAST:
+        return [f"Even where one process alone ever writes, lock='{ALONE}' would gain nothing worth having."]
     return [f"Where one process alone ever writes, lock='{ALONE}' makes {_times(ratio)} its updates."]
 
 

@@ -4,7 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ __all__ = ["bench"]
 
 TABLE = "storewriter.cli.bench.strategies:STRATEGIES"
 
-WINDOW = 0.7
+WINDOW = 1.2
 """Seconds that the callers of one measurement call, if nothing else is asked for."""
 
 BUDGET = 105.0
@@ -44,6 +44,9 @@ BUDGET = 105.0
 _PIPE_WIDTH = 110
 """Columns of a table that goes into a file or a pipe, which have none of their own."""
 
+_IN_MEMORY = ("tmpfs", "ramfs")
+"""File systems for which a flush does nothing."""
+
 # \b keeps click from filling the lines.
 _EXIT_CODES = """\b
 Exit codes:
@@ -51,7 +54,7 @@ Exit codes:
   1    an acknowledged update was lost, or no strategy can be recommended
   2    usage
   3    the folder could not be written
-  130  interrupted
+  130  interrupted; what was measured until then is shown
 """
 
 
@@ -65,6 +68,8 @@ class Answer:
     window: float
     left_out: int
     """Measurements for which there was no time."""
+    interrupted: bool = False
+    """Whether somebody pressed Ctrl-C."""
 
     @property
     def lost(self) -> int:
@@ -102,13 +107,28 @@ def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: boo
     """
     console = _console()
     steps = steps_for(strategies or strategy_names(), window)
-    with tempfile.TemporaryDirectory(prefix="storewriter-bench-", dir=folder) as place:
-        answer = _measured(steps, Path(place), window, console if console.is_terminal else Console(stderr=True))
+    with _place_in(folder) as place:
+        answer = _measured(steps, place, window, console if console.is_terminal else Console(stderr=True))
+    if answer.interrupted and not answer.figures:
+        raise KeyboardInterrupt
     if as_json:
         click.echo(json.dumps(_as_json(answer), indent=2))
     else:
         _show(answer, console)
+    if answer.interrupted:
+        raise KeyboardInterrupt
     return 1 if answer.lost or answer.advice.lock is None else 0
+
+
+@contextmanager
+def _place_in(folder: Path) -> Generator[Path]:
+    """A new folder, removed at the end. What cannot be written is told of the folder that the user named."""
+    try:
+        place = tempfile.TemporaryDirectory(prefix="storewriter-bench-", dir=folder)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot measure here: {error.strerror}", str(folder)) from error
+    with place as name:
+        yield Path(name)
 
 
 def _console() -> Console:
@@ -119,17 +139,24 @@ def _console() -> Console:
 def _measured(steps: Sequence[Step], place: Path, window: float, console: Console) -> Answer:
     figures: list[Figures] = []
     deadline = time.monotonic() + BUDGET + len(steps) * max(0.0, window - WINDOW)
-    with _progress(console, len(steps)) as show, closing(_figures(steps, place, show)) as measurements:
+    interrupted = True
+    with (
+        suppress(KeyboardInterrupt),
+        _progress(console, len(steps)) as show,
+        closing(_figures(steps, place, show)) as measurements,
+    ):
         for each in measurements:
             figures.append(each)
             if time.monotonic() > deadline:
                 break
+        interrupted = False
     return Answer(
         figures=in_order(figures),
         advice=advise(figures, _mounts.trust_in(_mounts.mount_of(str(place.resolve())))),
         machine=describe(place, ("storewriter", "filelock", "anyio", "orjson")),
         window=window,
         left_out=len(steps) - len(figures),
+        interrupted=interrupted,
     )
 
 
@@ -182,23 +209,45 @@ def _show(answer: Answer, console: Console) -> None:
             console.print(Text(f"durability='{durability}': {meaning}", style="bold"), soft_wrap=True)
             console.print(_table(figures, terminal=console.is_terminal))
     console.print()
-    if answer.left_out:
-        remark = f"{answer.left_out} measurements were left out, to be done in time: choose fewer with --only."
+    for remark in _remarks(answer):
         console.print(Text(remark, style="yellow"), soft_wrap=True)
-    console.print(Text(answer.advice.text, style="bold"), soft_wrap=True)
+    first, *reasons = answer.advice.text.splitlines()
+    console.print(Text(first, style="bold"), soft_wrap=True)
+    for reason in reasons:
+        console.print(Text(reason), soft_wrap=True)
+
+
+def _remarks(answer: Answer) -> Iterator[str]:
+    """What keeps the figures from being the whole truth."""
+    if answer.interrupted:
+        yield f"Interrupted: {answer.left_out} measurements are missing, so the recommendation is a preliminary one."
+    elif answer.left_out:
+        yield f"{answer.left_out} measurements were left out, to be done in time: choose fewer with --only."
+    kind = answer.machine["file_system"].partition(" ")[0]
+    if kind in _IN_MEMORY:
+        yield f"{kind} is memory, and flushes nothing: for durability='power' measure the disk of the store."
 
 
 def _table(figures: Sequence[Figures], *, terminal: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if terminal else box.MARKDOWN)
+    # One space between columns: it all fits a terminal of 80.
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False) if terminal else Table(box=box.MARKDOWN)
     for heading in ("callers", "lock"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for heading in ("updates/s", "p50 ms", "p99 ms", "worst ms", "fairness", "lost", "errors"):
-        table.add_column(heading, justify="right")
-    last = None
+        table.add_column(heading, justify="right", no_wrap=True)
+    fastest, last = _fastest(figures), None
     for each in figures:
-        table.add_row("" if each.case == last else each.case.callers, each.strategy, *_cells(each), style=_style(each))
+        style = _style(each, fastest=terminal and each in fastest)
+        callers = "" if each.case == last else each.case.callers.replace("processes x", "x")
+        table.add_row(callers, each.strategy, *_cells(each), style=style)
         last = each.case
     return table
+
+
+def _fastest(figures: Sequence[Figures]) -> list[Figures]:
+    """Of each case with a choice, the strategy that makes the most updates."""
+    cases = {each.case: [other for other in figures if other.case == each.case] for each in figures}
+    return [max(several, key=lambda each: each.per_second) for several in cases.values() if len(several) > 1]
 
 
 def _cells(figures: Figures) -> Iterator[str]:
@@ -210,8 +259,10 @@ def _cells(figures: Figures) -> Iterator[str]:
     yield "failed" if figures.trouble and not figures.errors else str(figures.errors)
 
 
-def _style(figures: Figures) -> str:
-    return "" if figures.is_sound else "bold red"
+def _style(figures: Figures, *, fastest: bool) -> str:
+    if not figures.is_sound:
+        return "bold red"
+    return "green" if fastest else ""
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:
@@ -221,6 +272,7 @@ def _as_json(answer: Answer) -> dict[str, Any]:
         "window": answer.window,
         "measurements": [_figures_json(each) for each in answer.figures],
         "left_out": answer.left_out,
+        "interrupted": answer.interrupted,
         "recommendation": attrs.asdict(answer.advice),
     }
 
