@@ -25,7 +25,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="About three minutes: fewer scenarios, shorter measurements.")
-@click.option("--rounds", type=click.IntRange(min=1), help="How often everything is measured  [5; quick: 2]")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often everything is measured  [3; quick: 2]")
 @click.option("-s", "--scenario", "families", multiple=True, help="Such as S5 or 'S5 8 processes'; repeatable.")
 @click.option("-c", "--contender", "contenders", multiple=True, help="Such as filelock; repeatable.")
 @click.option("--seed", default=0, show_default=True, help="Of the order in which contenders come.")
@@ -39,7 +39,7 @@ def run(
     from benchmarks.run import Choice, run
 
     choice = Choice(
-        quick=quick, rounds=rounds or (2 if quick else 5), families=families, contenders=contenders, seed=seed
+        quick=quick, rounds=rounds or (2 if quick else 3), families=families, contenders=contenders, seed=seed
     )
     if not choice.scenarios():
         raise click.UsageError("no such scenario; see `python -m benchmarks list`")

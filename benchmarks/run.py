@@ -24,8 +24,6 @@ BASELINES: Mapping[str, str] = {"S1 async": "filelock-async", "S9": "bare-orjson
 """What the ratios of a scenario refer to, by key or family; everywhere else it is `DEFAULT_BASELINE`."""
 DEFAULT_BASELINE = "filelock"
 
-QUICK_SHARE = 0.2
-"""A measurement of a quick run lasts this share of its time in a full one."""
 QUICK_STORES = 500
 QUICK_PROCESSES = 8
 """Programs in other languages start slowly and finish late: a quick run starts no more of them than this."""
@@ -48,11 +46,11 @@ class Choice:
         chosen = [scenario for scenario in SCENARIOS.values() if self._has(scenario)]
         if not self.quick:
             return chosen
-        return [attrs.evolve(each, stores=min(each.stores, QUICK_STORES)) for each in chosen if each.quick]
+        return [_quick(each) for each in chosen if each.quick]
 
     def seconds(self, scenario: Scenario) -> float:
         """How long one measurement lasts."""
-        return scenario.seconds * (QUICK_SHARE if self.quick else 1.0)
+        return scenario.quick if self.quick else scenario.seconds
 
     def has_time_for(self, step: Step) -> bool:
         """Whether a measurement fits into the run: two programs take 10 s and more to recover."""
@@ -63,6 +61,11 @@ class Choice:
     def _has(self, scenario: Scenario) -> bool:
         names = [f"{family} " for family in self.families]
         return not names or any(f"{scenario.key} ".startswith(name) for name in names)
+
+
+def _quick(scenario: Scenario) -> Scenario:
+    rounds = scenario.most_rounds if scenario.quick_rounds is None else scenario.quick_rounds
+    return attrs.evolve(scenario, stores=min(scenario.stores, QUICK_STORES), most_rounds=rounds)
 
 
 def available(names: Sequence[str]) -> tuple[list[Contender], list[Skipped]]:

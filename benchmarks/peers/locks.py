@@ -271,7 +271,7 @@ LOCKS = (
     Contender(
         name="reference",
         about="an existence lock, 6 retries, 8 ms x 1.35 up to 180 ms, then an error",
-        only=LOCK_ONLY | {"S3", "S6"},
+        only=LOCK_ONLY | {"S3", "S6", "S11"},
         updates=in_turn(_reference),
         async_updates=behind_asyncio_lock(_reference),
         turns=_reference,

@@ -83,10 +83,10 @@ def _versions(machine: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _promises(run: Run) -> str:
-    words = {True: "<td class='good'>kept</td>", False: "<td class='bad'>not kept</td>", None: "<td>not measured</td>"}
+    classes = {True: "good", False: "bad", None: "quiet"}
     rows = "".join(
         f"<tr><td>{escape(verdict.target.promise)}</td><td>{verdict.bound}</td><td>{verdict.measured}</td>"
-        f"{words[verdict.kept]}</tr>"
+        f"<td class='{classes[verdict.kept]}'>{escape(verdict.word)}</td></tr>"
         for verdict in verdicts(run)
     )
     header = "<tr><th>promise</th><th>bound</th><th>measured</th><th></th></tr>"

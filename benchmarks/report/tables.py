@@ -31,6 +31,10 @@ class Column:
 PER_SECOND = Column("per second", "per_second", three_digits)
 TAIL = (Column("p50", "p50", duration), Column("p99", "p99", duration), Column("worst", "max", duration, max))
 CPU = Column("CPU each", "cpu_per_update", duration)
+STALL = Column("loop stall", "loop_stall", duration)
+WORST_STALL = Column("worst", "loop_stall", duration, max)
+FIRST_STALL = Column("first update", "first_stall", duration, max)
+FAILED = (Column("lost", "lost", count, sum), Column("errors", "errors", count, sum))
 
 COLUMNS: Mapping[Measure, Sequence[Column]] = {
     "turns": (PER_SECOND, Column("each", "mean", duration), *TAIL, CPU),
@@ -39,8 +43,7 @@ COLUMNS: Mapping[Measure, Sequence[Column]] = {
         PER_SECOND,
         *TAIL,
         CPU,
-        Column("lost", "lost", count, sum),
-        Column("errors", "errors", count, sum),
+        *FAILED,
         Column("Jain", "jain_processes", "{:.3f}".format),
         Column("Jain, callers", "jain", "{:.3f}".format),
         Column("least", "least", count, min),
@@ -49,6 +52,10 @@ COLUMNS: Mapping[Measure, Sequence[Column]] = {
         Column("loop stall", "loop_stall", duration, max),
     ),
     "timeline": (PER_SECOND, *TAIL, Column("errors", "errors", count, sum), Column("Jain", "jain", "{:.3f}".format)),
+    "stall": (STALL, WORST_STALL, FIRST_STALL, PER_SECOND, *TAIL, CPU, *FAILED),
+    "stall while held": (
+        STALL, WORST_STALL, PER_SECOND, Column("longest wait", "max", duration, max), CPU, *FAILED,
+    ),
     "recovery": (
         Column("recovery", "recovery", duration),
         Column("worst", "max", duration, max),
@@ -80,7 +87,9 @@ class Table:
 
 
 def baseline(run: Run, scenario: str) -> str | None:
-    """What the ratios of a scenario refer to; None if it was not measured."""
+    """What the ratios of a scenario refer to; None if it was not measured, or if figures around zero have no ratio."""
+    if SCENARIOS[scenario].measure == "idle":
+        return None
     name = run.settings["baselines"].get(scenario)
     return name if name in run.contenders(scenario) else None
 
@@ -168,8 +177,8 @@ def ahead(run: Run, scenario: str) -> list[tuple[str, float]]:
     """Who is ahead of storewriter in what the scenario is about, and how many times."""
     metric, more_is_better = LEADING[SCENARIOS[scenario].measure]
     ours = run.median(scenario, OURS, metric)
-    if not ours or SCENARIOS[scenario].measure == "idle":
-        return []
+    if not ours or SCENARIOS[scenario].measure in ("idle", "stall", "stall while held"):
+        return []  # bytes around zero, and stalls of a millisecond or two, make no race
     found: list[tuple[str, float]] = []
     for contender in ranked(run, scenario):
         theirs = run.median(scenario, contender, metric)

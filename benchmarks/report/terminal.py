@@ -12,7 +12,7 @@ from storewriter.cli.bench.results import Run
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 STYLES = {"ours": "bold green", "limit": "dim", "peer": ""}
-VERDICTS = {True: "[green]kept[/]", False: "[red]not kept[/]", None: "[dim]not measured[/]"}
+VERDICTS = {True: "green", False: "red", None: "dim"}
 
 
 def print_report(run: Run) -> None:
@@ -48,4 +48,4 @@ def _promises(run: Run) -> RichTable:
 
 def _verdict_rows(run: Run) -> Iterator[tuple[str, str, str, str]]:
     for verdict in verdicts(run):
-        yield verdict.target.promise, verdict.bound, verdict.measured, VERDICTS[verdict.kept]
+        yield verdict.target.promise, verdict.bound, verdict.measured, f"[{VERDICTS[verdict.kept]}]{verdict.word}[/]"

@@ -134,6 +134,19 @@ def test_a_timeline_holds_the_turns_of_every_process_and_no_two_overlap(tmp_path
     assert all(before[1] <= after[0] for before, after in pairwise(turns))
 
 
+@pytest.mark.parametrize("name", ["storewriter-flock", "storewriter-marker"])
+def test_callers_on_a_loop_wait_while_another_process_holds_the_lock_and_are_all_answered(
+    tmp_path: Path, name: str
+) -> None:
+    row = scenario(family="S11", measure="stall while held", tasks=2, limit=3)
+    [only] = measured(tmp_path, OURS, (row, STRATEGIES[name]), seconds=0.6)
+    metrics = outcome_of(only).metrics
+    assert metrics["held"] == 0.3
+    assert metrics["held"] <= metrics["max"], "the first call of each waits until the holder has let go"
+    assert (metrics["acknowledged"], metrics["lost"], metrics["errors"]) == (1 + 2 * 3, 0, 0)
+    assert 0 < metrics["loop_stall"] < metrics["held"], "the heartbeat went on meanwhile"
+
+
 def test_idle_stores_are_touched_one_by_one_and_leave_nothing_open(tmp_path: Path) -> None:
     row = scenario(family="S8", measure="idle", stores=20)
     [only] = measured(tmp_path, OURS, (row, STRATEGIES["storewriter-flock"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 pytest.importorskip("plotly")
@@ -22,6 +23,10 @@ from benchmarks.report.page import page, write_page
 from benchmarks.report.pictures import write_picture
 from benchmarks.report.terminal import print_report
 from made_up_runs import run_of, small_run
+
+from storewriter.cli.bench.results import Run
+from storewriter.cli.bench.scenarios import SCENARIOS
+from storewriter.cli.bench.statistics import jain
 
 KEY = "S3 1K durable"
 
@@ -113,9 +118,55 @@ def test_a_promise_is_kept_broken_or_not_measured() -> None:
     fast = run_of({KEY: {"storewriter-flock": [6000.0], "filelock": [100.0]}})
     slow = run_of({KEY: {"storewriter-flock": [4900.0], "filelock": [100.0]}})
     other = run_of({"S1 sync": {"filelock": [1.0]}})
-    name = "S3 1K durable: throughput against filelock"
+    name = "S3 1K durable: as fast as filelock"
     assert [_verdict(run, name).kept for run in (fast, slow, other)] == [True, False, None]
     assert (_verdict(slow, name).bound, _verdict(slow, name).measured) == ("at least 50x", "49x")
+
+
+def test_a_ratio_is_that_of_each_round_whatever_the_mood_of_the_round() -> None:
+    # Each time 60 times; the ratio of the medians would be 6.
+    moody = run_of({KEY: {"storewriter-flock": [600.0, 6000.0, 60000.0], "filelock": [10.0, 100.0, 1000.0]}})
+    skewed = run_of({KEY: {"storewriter-flock": [600.0, 600.0, 60000.0], "filelock": [10.0, 100.0, 1000.0]}})
+    name = "S3 1K durable: as fast as filelock"
+    assert [_verdict(run, name).measured for run in (moody, skewed)] == ["60x", "60x"]
+
+
+def test_how_much_longer_an_update_takes_is_judged_as_time() -> None:
+    promise = "S2 1K durable: as long as bare-orjson"
+    kept = run_of({"S2 1K durable": {"storewriter-flock": [100.0], "bare-orjson": [114.0]}})
+    broken = run_of({"S2 1K durable": {"storewriter-flock": [100.0], "bare-orjson": [116.0]}})
+    assert [(_verdict(run, promise).word, _verdict(run, promise).measured) for run in (kept, broken)] == [
+        ("kept", "1.14x"),
+        ("not kept", "1.16x"),
+    ]
+
+
+def test_fairness_is_judged_over_the_callers_of_all_rounds_and_only_with_turns_enough() -> None:
+    key, promise = "S5 8 processes durable", "S5 8 processes durable: Jain's index over processes"
+    shares = [[10, 10, 10, 10, 10, 10, 10, 10], [9, 11, 10, 10, 8, 12, 10, 10]]
+    enough = _with_shares(run_of({key: {"storewriter-flock": [100.0, 900.0]}}), shares, turns=8 * 100)
+    few = _with_shares(run_of({key: {"storewriter-flock": [100.0, 900.0]}}), shares, turns=8 * 99)
+    assert _verdict(enough, promise).value == pytest.approx(jain([*shares[0], *shares[1]]))
+    assert _verdict(enough, promise).kept is True
+    assert (_verdict(few, promise).kept, _verdict(few, promise).word) == (None, "fewer than 100 turns each")
+
+
+def _with_shares(run: Run, shares: list[list[int]], turns: int) -> Run:
+    """The same run in which the processes of each round got these shares."""
+    changed = [
+        attrs.evolve(each, outcome=attrs.evolve(outcome, metrics={
+            **outcome.metrics, "jain_processes": jain(shares[each.round]), "acknowledged": turns,
+        }))
+        for each in run.measurements
+        if (outcome := each.outcome) is not None
+    ]  # fmt: skip
+    return attrs.evolve(run, measurements=changed)
+
+
+def test_every_scenario_of_ours_that_a_promise_names_is_in_the_table() -> None:
+    named = {each.figure.scenario for each in targets.TARGETS}
+    assert named <= SCENARIOS.keys()
+    assert {"S11 held elsewhere durable", "S11 5M durable", "S2 1K durable", "S7 SIGKILL", "S8 idle"} <= named
 
 
 def _verdict(run: object, promise: str) -> targets.Verdict:

@@ -124,7 +124,7 @@ async function heartbeat(stalls) {
 async function hold(store) {
   await store.turn(async () => {
     say("ready");
-    await lines.next(); // for ever: nobody writes, and the holder is killed
+    await lines.next(); // until it is let go, or killed
   });
 }
 

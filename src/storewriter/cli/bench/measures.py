@@ -143,6 +143,28 @@ def _verified(outcome: Outcome, sightings: Sequence[team.Sighting], contender: C
     return attrs.evolve(outcome, metrics=metrics)
 
 
+def _held_elsewhere(task: Task) -> Outcome:
+    """Let callers on an event loop wait for a lock that another process holds through half of the window."""
+    scenario, target, contender = task.scenario, task.target, task.contender
+    contender.layout.create(target.path, scenario.size)
+    loop = team.start(team.Job(contender=contender, target=target, tasks=scenario.tasks), "updates")
+    loop.wait_until_ready()
+    holder = team.start(team.Job(contender=contender, target=target), "hold")
+    holder.wait_until_ready()
+    try:
+        window = team.window_of(task.seconds, scenario.limit)
+        loop.go(window)
+        held = window.until_start + task.seconds / 2
+        time.sleep(held)
+        holder.go(window)
+        sighting = team.reported(loop)
+    finally:
+        holder.kill()
+    outcome = _summary([sighting], task.seconds)
+    outcome = attrs.evolve(outcome, metrics={**outcome.metrics, "held": task.seconds / 2})
+    return _verified(outcome, [sighting], contender, target.path)
+
+
 # Turns without anything in them
 
 
@@ -345,4 +367,6 @@ MEASURES: dict[Measure, Callable[[Task], Outcome]] = {
     "timeline": _updates,
     "recovery": _recovery,
     "idle": _idle,
+    "stall": _updates,
+    "stall while held": _held_elsewhere,
 }

@@ -8,7 +8,7 @@ import attrs
 
 from storewriter.cli.bench.contender import Contender
 
-Measure = Literal["turns", "async turns", "updates", "timeline", "recovery", "idle"]
+Measure = Literal["turns", "async turns", "updates", "timeline", "recovery", "idle", "stall", "stall while held"]
 
 SIZES = {
     "1K": 1_000,
@@ -42,8 +42,10 @@ class Scenario:
     """At most so many calls a caller, where the number matters and not the time."""
     most_rounds: int | None = None
     """Rounds beyond are left out: the figure hardly moves, and takes long."""
-    quick: bool = False
-    """Whether it belongs to a quick run."""
+    quick: float = 0.0
+    """How long a measurement of a quick run lasts; 0: it does not belong to one."""
+    quick_rounds: int | None = None
+    """At most so many rounds of a quick run."""
 
     @property
     def key(self) -> str:
@@ -76,7 +78,10 @@ class Scenario:
                 return contender.async_turns is not None
             case "idle":
                 return contender.updates is not None and contender.keeps_json
-            case "updates":
+            case "stall while held":
+                held = contender.across_processes and contender.turns is not None
+                return (held and contender.async_updates is not None) or by_program
+            case "updates" | "stall":
                 opener = contender.async_updates if self.tasks else contender.updates
                 return opener is not None or by_program
 
@@ -88,6 +93,8 @@ LEADING: Mapping[Measure, tuple[str, bool]] = {
     "timeline": ("per_second", True),
     "recovery": ("recovery", False),
     "idle": ("resident_per_store", False),
+    "stall": ("loop_stall", False),
+    "stall while held": ("loop_stall", False),
 }
 """The metric that a measurement is about, and whether more of it is better."""
 
@@ -102,12 +109,12 @@ FAMILIES: Mapping[str, str] = {
     "S8": "Idle: many stores, each touched once",
     "S9": "Cost of one durable update against the size of the document",
     "S10": "Who was in its turn when: processes in a tight loop",
-    "S11": "Is the event loop kept waiting while large documents are saved?",
+    "S11": "Is the event loop kept waiting while a large document is saved, or somebody else holds the lock?",
 }
 
 
 def _updates(
-    family: str, size: str, *, who: str = "", durable: bool = True, seconds: float = 1.0, quick: bool = False
+    family: str, size: str, *, who: str = "", durable: bool = True, seconds: float = 0.7, quick: float = 0.0
 ) -> Scenario:
     """Describe updates by one caller; `attrs.evolve` adds the others."""
     flushed = "durable" if durable else "not durable"
@@ -123,28 +130,44 @@ def _updates(
 
 
 def _rows() -> Iterator[Scenario]:
-    yield Scenario(family="S1", variant="sync", measure="turns", quick=True)
-    yield Scenario(family="S1", variant="async", measure="async turns", quick=True)
-    for size, durable in product(("1K", "50K", "500K"), (True, False)):
-        yield _updates("S2", size, durable=durable, quick=size == "1K")
+    yield Scenario(family="S1", variant="sync", measure="turns", seconds=0.5, quick=0.2)
+    yield Scenario(family="S1", variant="async", measure="async turns", seconds=0.5, quick=0.2)
+    for size, durable in product(("1K", "50K"), (True, False)):
+        yield _updates("S2", size, durable=durable, quick=0.2 if size == "1K" else 0)
     for size in ("1K", "50K"):
-        yield attrs.evolve(_updates("S3", size, quick=True), tasks=64)
+        yield attrs.evolve(_updates("S3", size, seconds=1.0, quick=0.2 if size == "1K" else 0), tasks=64)
     for size in ("1K", "50K"):
-        yield attrs.evolve(_updates("S4", size, seconds=1.5, quick=size == "1K"), threads=8)
-    for processes, durable in product((2, 8, 32), (False, True)):
-        quick = processes > 2 and not durable
-        row = _updates("S5", "1K", who=f"{processes} processes", durable=durable, seconds=2.0, quick=quick)
-        yield attrs.evolve(row, processes=processes)
+        yield attrs.evolve(_updates("S4", size, seconds=1.0, quick=0.3 if size == "1K" else 0), threads=8)
+    yield from _processes()
     for size in ("1K", "50K"):
-        row = _updates("S6", size, seconds=1.5, quick=size == "1K")
+        row = _updates("S6", size, seconds=1.5, quick=0.4 if size == "1K" else 0)
         yield attrs.evolve(row, processes=4, tasks=16)
-    yield Scenario(family="S7", variant="SIGKILL", measure="recovery", quick=True)
-    yield Scenario(family="S8", variant="idle", measure="idle", stores=20_000, most_rounds=2, quick=True)
+    yield Scenario(family="S7", variant="SIGKILL", measure="recovery", most_rounds=2, quick=1.0, quick_rounds=1)
+    yield Scenario(family="S8", variant="idle", measure="idle", stores=20_000, most_rounds=1, quick=1.0, quick_rounds=1)
     for size in ("1K", "10K", "100K", "1M", "5M"):
-        yield _updates("S9", size, quick=size in ("1K", "100K", "1M"))
-    timeline = Scenario(family="S10", variant="8 processes", measure="timeline", seconds=2.0, quick=True)
-    yield attrs.evolve(timeline, processes=8)
-    yield attrs.evolve(_updates("S11", "5M", quick=True), tasks=4)
+        row = _updates("S9", size, quick=0.2 if size in ("1K", "1M") else 0)
+        yield attrs.evolve(row, seconds=1.0) if SIZES[size] >= SIZES["1M"] else row
+    yield Scenario(
+        family="S10", variant="8 processes", measure="timeline", processes=8, seconds=2.0, most_rounds=1,
+        quick=0.6, quick_rounds=1,
+    )  # fmt: skip
+    saving = attrs.evolve(_updates("S11", "5M", quick=0.5), measure="stall", tasks=4, quick_rounds=1)
+    waiting = _updates("S11", "1K", who="held elsewhere", seconds=1.0, quick=0.5)
+    yield from (saving, attrs.evolve(waiting, measure="stall while held", tasks=4, quick_rounds=1))
+
+
+IN_A_TIGHT_LOOP: Mapping[int, float] = {2: 1.0, 8: 2.0, 32: 4.0}
+"""Processes of S5, and for how many seconds they call: a hundred turns each and more, even on a slow disk.
+
+With fewer, who was let go first decides who got more.
+"""
+
+
+def _processes() -> Iterator[Scenario]:
+    for (processes, seconds), durable in product(IN_A_TIGHT_LOOP.items(), (False, True)):
+        quick = seconds / 2 if processes > 2 and not durable else 0.0
+        row = _updates("S5", "1K", who=f"{processes} processes", durable=durable, seconds=seconds, quick=quick)
+        yield attrs.evolve(row, processes=processes, most_rounds=2, quick_rounds=1)
 
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.key: scenario for scenario in _rows()}

@@ -3,7 +3,7 @@
 A member is a forked copy of this process, or a program in another language that speaks the same three lines:
 
     member:  ready                      it has opened the store and warmed up, or holds the turn, or waits
-    team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock
+    team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock; who holds the turn gives it back
     member:  {"callers": [...], ...}    what it saw: the fields of `Sighting`
 """
 
@@ -11,7 +11,6 @@ import asyncio
 import json
 import multiprocessing
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -100,14 +99,20 @@ def measure_together(job: Job, mode: Mode, processes: int, seconds: float, limit
     members = [start(job, mode) for _ in range(processes)]
     for member in members:
         member.wait_until_ready()
-    begin = time.monotonic_ns() + round(HEAD_START * 1e9)
-    window = Window(begin, begin + round(seconds * 1e9), limit)
+    window = window_of(seconds, limit)
     for member in members:
         member.go(window)
-    return [_reported(member) for member in members]
+    return [reported(member) for member in members]
 
 
-def _reported(member: Member) -> Sighting:
+def window_of(seconds: float, limit: int | None) -> Window:
+    """Return a window that opens as soon as everybody can have heard of it."""
+    begin = time.monotonic_ns() + round(HEAD_START * 1e9)
+    return Window(begin, begin + round(seconds * 1e9), limit)
+
+
+def reported(member: Member) -> Sighting:
+    """Block until a member says what it saw; `MemberFailed` if it says nothing."""
     sighting = member.sighting()
     if sighting is None:
         raise MemberFailed("a member said nothing")
@@ -275,7 +280,12 @@ def _timeline(job: Job, connection: Connection) -> Sighting:
             holds.append((entered, time.monotonic_ns()))
 
     gate = _Gate(connection)
-    records = run_threads(opened, 1, gate)
+
+    def without_warm_up() -> Window:
+        holds.clear()
+        return gate()
+
+    records = run_threads(opened, 1, without_warm_up)
     return Sighting(callers=records, cpu=gate.cpu, holds=holds)
 
 
@@ -283,8 +293,8 @@ def _hold(job: Job, connection: Connection) -> Sighting:
     assert job.contender.turns is not None
     with job.contender.turns(job.target.path)():
         connection.send(None)
-        while True:
-            signal.pause()
+        connection.recv()  # until it is let go, or killed
+    return Sighting()
 
 
 def _wait(job: Job, connection: Connection) -> Sighting:
