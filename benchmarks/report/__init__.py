@@ -6,6 +6,7 @@
 `charts`    what is drawn, without saying with what
 `page`      all of it in one interactive page that needs nothing else
 `pictures`  the same charts as SVG
+`markdown`  overviews, promises and tables as Markdown
 `publish`   the pictures and tables that documentation and README show
 `terminal`  the tables as text
 """

@@ -1,8 +1,8 @@
 """What is drawn: values that `page` draws with plotly and `pictures` with matplotlib."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from math import log10
+from math import ceil, floor, log10
 
 import attrs
 
@@ -33,7 +33,8 @@ class Bars:
     title: str
     axis: str
     bars: Sequence[Bar]
-    log: bool
+    ticks: Sequence[tuple[float, str]]
+    """Decades of a logarithmic axis, from below the shortest bar to above the longest; empty: the axis is linear."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +49,10 @@ class Line:
 
 @attrs.frozen(kw_only=True)
 class Lines:
-    """Curves over a common axis; `ticks` name places on it that would read badly as numbers."""
+    """Curves over a common axis; `ticks` name places on it that would read badly as numbers.
+
+    The other axis is logarithmic, and `decades` are its ticks.
+    """
 
     slug: str
     title: str
@@ -56,6 +60,7 @@ class Lines:
     y_axis: str
     lines: Sequence[Line]
     ticks: Sequence[tuple[float, str]]
+    decades: Sequence[tuple[float, str]]
     log_x: bool = False
 
 
@@ -84,6 +89,8 @@ class Panel:
 
     name: str
     kind: str
+    note: str
+    """What it amounts to, in figures."""
     lanes: Sequence[Sequence[tuple[float, float]]]
 
 
@@ -116,7 +123,19 @@ def slug(scenario: str, what: str) -> str:
     return f"{scenario}-{what}".lower().replace(" ", "-")
 
 
+def decades(values: Sequence[float], wording: Callable[[float], str]) -> list[tuple[float, str]]:
+    """Return the powers of ten that enclose the values, and how each reads."""
+    first, last = floor(log10(min(values))), ceil(log10(max(values)))
+    return [(10.0**power, wording(10.0**power)) for power in range(first, max(last, first + 1) + 1)]
+
+
 # Bars
+
+AXES: Mapping[str, str] = {
+    "per_second": "updates per second (more is better)",
+    "recovery": "time until a waiter is in (less is better)",
+    "loop_stall": "by how much a heartbeat came late (less is better)",
+}
 
 
 def _leading(run: Run, scenario: str) -> Iterator[Bars]:
@@ -136,9 +155,9 @@ def _leading(run: Run, scenario: str) -> Iterator[Bars]:
     yield Bars(
         slug=slug(scenario, metric.replace("_", "-")),
         title=f"{FAMILIES[row.family]} ({row.variant})",
-        axis="updates per second (more is better)" if more_is_better else "seconds (less is better)",
+        axis="turns per second (more is better)" if row.measure.endswith("turns") else AXES[metric],
         bars=bars,
-        log=max(values) > 30 * min(values),
+        ticks=decades(values, wording) if max(values) > 30 * min(values) else [],
     )
 
 
@@ -168,13 +187,17 @@ def nines(percent: float) -> float:
 
 def _waits(run: Run, scenario: str) -> Iterator[Lines]:
     lines = [_wait_line(run, scenario, contender) for contender in ranked(run, scenario)]
+    lines = [line for line in lines if line.x]
+    if not lines:
+        return
     yield Lines(
         slug=slug(scenario, "waits"),
         title=f"How long a caller waits ({scenario})",
         x_axis="percentile",
-        y_axis="seconds until acknowledged",
-        lines=[line for line in lines if line.x],
+        y_axis="time until acknowledged",
+        lines=lines,
         ticks=[(nines(percent), name) for percent, name in PERCENTS],
+        decades=decades([wait for line in lines for wait in line.y], duration),
     )
 
 
@@ -224,13 +247,20 @@ def _timeline(run: Run, scenario: str) -> Iterator[Timeline]:
     shown = [name for name in SIDE_BY_SIDE if any(each.holds for each in run.outcomes(scenario, name))]
     if not shown:
         return
-    panels = [Panel(name=name, kind=kind(name), lanes=_lanes(run.outcomes(scenario, name)[0].holds)) for name in shown]
+    panels = [_panel(run, scenario, name) for name in shown]
     yield Timeline(
         slug=slug(scenario, "timeline"),
         title=FAMILIES[SCENARIOS[scenario].family],
         axis="seconds since the first turn",
         panels=panels,
     )
+
+
+def _panel(run: Run, scenario: str, name: str) -> Panel:
+    outcome = next(each for each in run.outcomes(scenario, name) if each.holds)
+    even, worst = outcome.metrics["jain_processes"], outcome.metrics.get("max", 0.0)
+    note = f"longest wait {duration(worst)}, Jain's index {even:.3f}"
+    return Panel(name=name, kind=kind(name), note=note, lanes=_lanes(outcome.holds))
 
 
 def _lanes(holds: Sequence[Sequence[tuple[float, float]]]) -> list[list[tuple[float, float]]]:
@@ -257,14 +287,17 @@ def cost_against_size(run: Run) -> Lines | None:
     if not scenarios:
         return None
     names = list(dict.fromkeys(name for key in scenarios for name in run.contenders(key)))
-    lines = [_cost_line(run, scenarios, name) for name in names]
+    lines = [line for name in names if (line := _cost_line(run, scenarios, name)).x]
+    if not lines:
+        return None
     return Lines(
         slug="s9-cost-against-size",
         title=FAMILIES["S9"],
         x_axis="bytes of the document",
-        y_axis="seconds of one update",
-        lines=[line for line in lines if line.x],
+        y_axis="time of one update",
+        lines=lines,
         ticks=[(SCENARIOS[key].size, SCENARIOS[key].variant.split()[0]) for key in scenarios],
+        decades=decades([cost for line in lines for cost in line.y], duration),
         log_x=True,
     )
 

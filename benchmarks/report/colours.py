@@ -8,10 +8,11 @@ from benchmarks.report.wording import kind
 BY_KIND: Mapping[str, str] = {"ours": "#0b7285", "limit": "#868e96", "peer": "#adb5bd", "loses": "#e03131"}
 
 OURS = ("#0b7285", "#3bc9db", "#1098ad", "#66d9e8")
-LIMITS = ("#343a40", "#868e96", "#5c5f66", "#adb5bd")
+LIMITS = ("#343a40", "#868e96", "#5c5f66", "#adb5bd", "#212529")
 PEERS = (
-    *("#e03131", "#e67700", "#2f9e44", "#9c36b5", "#1971c2", "#c2255c", "#a5671f", "#6741d9", "#74b816", "#f08c00"),
+    *("#e03131", "#e67700", "#2f9e44", "#9c36b5", "#1971c2", "#f08c00", "#a5671f", "#6741d9", "#74b816", "#c2255c"),
     *("#ff8787", "#d9a400", "#8ce99a", "#da77f2", "#74c0fc", "#faa2c1", "#c69c6d", "#b197fc", "#a9a900", "#5c7cfa"),
+    *("#087f5b", "#862e9c", "#d6336c", "#364fc7"),
 )
 CYCLES: Mapping[str, tuple[str, ...]] = {"ours": OURS, "limit": LIMITS, "peer": PEERS}
 

@@ -1,7 +1,8 @@
 """A run as one interactive page: plotly is part of it, so it opens without a network."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from benchmarks.report.charts import Bars, Chart, Lines, Shares, Timeline, chart
 from benchmarks.report.colours import BY_KIND, colour
 from benchmarks.report.tables import Table, ahead, table
 from benchmarks.report.targets import lost_updates, verdicts
-from benchmarks.report.wording import count, kind, ratio
+from benchmarks.report.wording import OURS, count, kind, ratio
 from storewriter.cli.bench.results import Run
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 QUICK = "; a quick run, too short to judge fairness among many processes"
+NO_NETWORK = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""What the browser is told to load: nothing from anywhere. The plot library could fetch maps, which nobody draws."""
+BUTTONS = {"displaylogo": False, "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}
+"""Those that need no network."""
 STYLE = (Path(__file__).parent / "page.css").read_text()
 
 
@@ -33,6 +38,8 @@ def page(run: Run) -> str:
     families = list(dict.fromkeys(SCENARIOS[key].family for key in run.scenarios()))
     parts = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>storewriter: benchmarks</title>",
+        "<meta name='viewport' content='width=device-width'>",
+        f"<meta http-equiv='Content-Security-Policy' content=\"{NO_NETWORK}\">",
         f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head><body>",
         "<header><h1>storewriter beside what people use today</h1>",
         _nav(families),
@@ -70,8 +77,22 @@ def _introduction(run: Run) -> str:
         "compare ratios.</p>"
         f"<p>Updates lost by storewriter, all measurements together: "
         f"<b class='{'bad' if lost else 'good'}'>{count(lost)}</b>.</p>{unfinished}"
-        f"<table class='facts'>{rows}</table></section>"
+        f"<table class='facts'>{rows}</table>{_key()}</section>"
     )
+
+
+def _key() -> str:
+    """Say what the colours of bars and dots mean."""
+    words = {
+        "ours": "storewriter",
+        "peer": "what people use instead",
+        "limit": "a bare sketch that gives up guarantees: what the machine can do at all",
+        "loses": "lost acknowledged updates: its speed means nothing",
+    }
+    entries = "".join(
+        f"<span><i style='background:{BY_KIND[kind]}'></i>{meaning}</span>" for kind, meaning in words.items()
+    )
+    return f"<p class='key'>{entries}</p>"
 
 
 def _versions(machine: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +112,11 @@ def _promises(run: Run) -> str:
     )
     header = "<tr><th>promise</th><th>bound</th><th>measured</th><th></th></tr>"
     title = "<h2>What storewriter promises</h2>"
-    return f"<section id='promises'>{title}<table class='words'>{header}{rows}</table></section>"
+    note = (
+        "<p>'As fast as' counts updates per second, 'as long as' the time of one update; both are ratios within this "
+        "run. A promise about fairness is judged only where each caller had a hundred turns and more.</p>"
+    )
+    return f"<section id='promises'>{title}{note}<table class='words'>{header}{rows}</table></section>"
 
 
 def _family(run: Run, family: str) -> str:
@@ -157,10 +182,10 @@ def _drawn(chart: Chart) -> str:
     figure.update_layout(
         title={"text": chart.title, "font": {"size": 15}},
         template="plotly_white",
-        margin={"l": 10, "r": 20, "t": 50, "b": 40},
+        margin={"l": 10, "r": 20, "t": 60, "b": 40},
         font={"family": "system-ui, sans-serif", "size": 12},
     )
-    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=chart.slug, config={"displaylogo": False})
+    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=chart.slug, config=BUTTONS)
 
 
 def _bars(chart: Bars) -> go.Figure:
@@ -185,10 +210,20 @@ def _bars(chart: Bars) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title=chart.axis, type="log" if chart.log else "linear", exponentformat="SI")
+    figure.update_xaxes(title=chart.axis, exponentformat="SI", separatethousands=True, **_decades(chart.ticks))
     figure.update_yaxes(automargin=True)
-    figure.update_layout(height=110 + 26 * len(bars))
+    figure.update_layout(height=120 + 26 * len(bars))
     return figure
+
+
+def _decades(ticks: Sequence[tuple[float, str]]) -> dict[str, Any]:
+    """A logarithmic axis over these decades; a linear one if there are none."""
+    if not ticks:
+        return {}
+    values, names = zip(*ticks, strict=True)
+    room = 0.25 * (len(ticks) - 1) / 4  # for the label of the longest bar
+    span = [log10(values[0]), log10(values[-1]) + room]
+    return {"type": "log", "tickvals": values, "ticktext": names, "range": span}
 
 
 def _lines(chart: Lines) -> go.Figure:
@@ -201,7 +236,7 @@ def _lines(chart: Lines) -> go.Figure:
             mode="lines+markers" if chart.log_x else "lines",
             line={
                 "color": colour(line.name),
-                "width": 3 if line.kind == "ours" else 1.5,
+                "width": 3 if line.name == OURS else 2 if line.kind == "ours" else 1.5,
                 "dash": "dash" if line.kind == "limit" else "solid",
             },
             hovertemplate="%{y:.3s}s<extra>%{fullData.name}</extra>",
@@ -210,8 +245,8 @@ def _lines(chart: Lines) -> go.Figure:
     figure.update_xaxes(
         title=chart.x_axis, type="log" if chart.log_x else "linear", tickvals=positions, ticktext=names, automargin=True
     )
-    figure.update_yaxes(title=chart.y_axis, type="log", exponentformat="SI", ticksuffix="s", automargin=True)
-    figure.update_layout(height=460, hovermode="closest")
+    figure.update_yaxes(title=chart.y_axis, automargin=True, **_decades(chart.decades))
+    figure.update_layout(height=max(460, 130 + 20 * len(chart.lines)), hovermode="closest")
     return figure
 
 
@@ -238,7 +273,7 @@ def _timeline(chart: Timeline) -> go.Figure:
         rows=len(chart.panels),
         shared_xaxes=True,
         vertical_spacing=0.12,
-        subplot_titles=[panel.name for panel in chart.panels],
+        subplot_titles=[f"<b>{panel.name}</b>: {panel.note}" for panel in chart.panels],
     )
     for row, panel in enumerate(chart.panels, start=1):
         for number, lane in enumerate(panel.lanes, start=1):
@@ -254,6 +289,7 @@ def _timeline(chart: Timeline) -> go.Figure:
             )
         figure.update_yaxes(title="process", tickvals=list(range(1, len(panel.lanes) + 1)), row=row, col=1)
     figure.update_xaxes(title=chart.axis, row=len(chart.panels), col=1)
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_layout(height=120 + 260 * len(chart.panels), showlegend=False)
     return figure
 

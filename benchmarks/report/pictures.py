@@ -1,17 +1,17 @@
 """The charts as SVG, for pages that cannot run scripts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.report.charts import Bars, Chart, Lines, Shares, Timeline
 from benchmarks.report.colours import BY_KIND, colour
-from benchmarks.report.wording import duration
 
 mpl.use("svg")
 
@@ -59,12 +59,25 @@ def _bars(chart: Bars) -> Figure:
     )  # fmt: skip
     axes.set_yticks(places, [bar.name for bar in chart.bars])
     axes.set_xlabel(chart.axis)
-    if chart.log:
-        axes.set_xscale("log")
+    _scale(axes.xaxis, chart.ticks)
     for place, bar in zip(places, chart.bars, strict=True):
         axes.annotate(bar.label, (bar.high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.margins(x=0.15)
+    if chart.ticks:
+        axes.set_xlim(chart.ticks[0][0], max(bar.high for bar in chart.bars) * 4)  # room for the label
+    else:
+        axes.margins(x=0.15)
     return figure
+
+
+def _scale(axis: Axis, ticks: Sequence[tuple[float, str]]) -> None:
+    """Make an axis logarithmic over these decades; leave it linear if there are none."""
+    if not ticks:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        return
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    values, names = zip(*ticks, strict=True)
+    axis.set_ticks(values, names)
+    axis.set_minor_locator(NullLocator())
 
 
 def _lines(chart: Lines) -> Figure:
@@ -74,15 +87,14 @@ def _lines(chart: Lines) -> Figure:
             line.x, line.y, label=line.name, color=colour(line.name), lw=2.5 if line.kind == "ours" else 1.1,
             ls="--" if line.kind == "limit" else "-", marker="o" if chart.log_x else None, ms=3,
         )  # fmt: skip
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+    _scale(axes.yaxis, chart.decades)
     if chart.log_x:
         axes.set_xscale("log")
     positions, names = zip(*chart.ticks, strict=True)
     axes.set_xticks(positions, names)
     axes.minorticks_off()
     axes.set_xlabel(chart.x_axis)
-    axes.set_ylabel(chart.y_axis.replace("seconds", "time"))
+    axes.set_ylabel(chart.y_axis)
     axes.grid(axis="y", color="#e9ecef")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure
@@ -101,17 +113,18 @@ def _shares(chart: Shares) -> Figure:
 
 
 def _timeline(chart: Timeline) -> Figure:
-    figure = Figure(figsize=(WIDTH, 0.6 + 1.9 * len(chart.panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.9 * len(chart.panels)), layout="constrained")
     rows = figure.subplots(len(chart.panels), sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(rows, chart.panels, strict=True):
         for number, lane in enumerate(panel.lanes, start=1):
             axes.broken_barh(
                 [(entered, left - entered) for entered, left in lane], (number - 0.4, 0.8), color=colour(panel.name)
             )
-        axes.set_title(panel.name)
+        axes.set_title(f"{panel.name}: {panel.note}")
         axes.set_yticks(range(1, len(panel.lanes) + 1))
         axes.set_ylabel("process")
     rows[-1].set_xlabel(chart.axis)
+    figure.suptitle(chart.title, x=0.01, ha="left", fontsize=10)
     return figure
 
 

@@ -1,14 +1,15 @@
 """Refresh what the README and the documentation show of a run: nothing there is typed by hand."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.report.charts import Chart, charts, cost_against_size
+import attrs
+
+from benchmarks.report import markdown
+from benchmarks.report.charts import Chart, Lines, Shares, charts, cost_against_size
 from benchmarks.report.pictures import write_picture
-from benchmarks.report.tables import Column
-from benchmarks.report.wording import OURS, duration, kind, three_digits
+from benchmarks.report.wording import OURS
 from storewriter.cli.bench.results import Run, save
-from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
@@ -26,14 +27,18 @@ PUBLISHED = frozenset(
 )
 """The charts that documentation shows; the interactive page has them all."""
 
+IN_PICTURES = frozenset(
+    {
+        *(OURS, "filelock", "portalocker", "fasteners", "reference", "backoff", "bare-flock", "flock-batched"),
+        *("sqlite-wal-full", "sqlite-wal-normal", "sqlite-batched", "bare-orjson", "node-proper-lockfile"),
+    }
+)
+"""Whose curves and dots a picture shows: with all of them, nobody could follow one."""
+
 README_SHOWS = ("s3-1k-durable-per-second", "s10-8-processes-timeline")
 
 MARKED: Mapping[str, Collection[str]] = {"README.md": README_SHOWS, "docs/benchmarks.md": PUBLISHED}
 """Pages in which what stands between the marks is replaced, and the pictures each shows; one without marks is left."""
-
-FAMILIES_SHOWN = ("S1", "S2", "S3", "S4", "S5", "S6", "S9")
-
-COLUMNS = (OURS, "filelock", "reference", "sqlite-wal-full", "sqlite-wal-normal", "bare-flock", "bare-orjson")
 
 
 def publish(run: Run, repository: Path) -> Iterator[Path]:
@@ -48,14 +53,25 @@ def publish(run: Run, repository: Path) -> Iterator[Path]:
     yield repository / RUN
     for name, slugs in MARKED.items():
         pictures = _pictures(Path(name), [chart for chart in shown if chart.slug in slugs])
-        if _refresh(repository / name, f"{markdown(run)}{pictures}"):
+        if _refresh(repository / name, TEXTS[name](run).replace(PLACE, pictures)):
             yield repository / name
 
 
 def published(run: Run) -> Iterator[Chart]:
     """Those charts of the run that documentation shows."""
     drawn = [chart for scenario in run.scenarios() for chart in charts(run, scenario)]
-    yield from (chart for chart in [*drawn, cost_against_size(run)] if chart and chart.slug in PUBLISHED)
+    found = (chart for chart in [*drawn, cost_against_size(run)] if chart and chart.slug in PUBLISHED)
+    yield from map(_readable, found)
+
+
+def _readable(chart: Chart) -> Chart:
+    match chart:
+        case Lines(lines=lines):
+            return attrs.evolve(chart, lines=[line for line in lines if line.name in IN_PICTURES])
+        case Shares(groups=groups):
+            return attrs.evolve(chart, groups=[group for group in groups if group.name in IN_PICTURES])
+        case _:
+            return chart
 
 
 def _refresh(path: Path, content: str) -> bool:
@@ -79,43 +95,22 @@ def _relative(folder: Path, start: Path) -> str:
     return folder.relative_to(start).as_posix()
 
 
-def markdown(run: Run) -> str:
-    """Return the figures as one table: a row a scenario, updates per second and the worst wait of a few contenders."""
-    scenarios = [key for key in run.scenarios() if SCENARIOS[key].family in FAMILIES_SHOWN]
-    shown = [name for name in COLUMNS if any(run.values(key, name, "per_second") for key in scenarios)]
-    header = f"| | {' | '.join(_title(name) for name in shown)} |\n|---|{'---:|' * len(shown)}\n"
-    rows = "".join(_row(run, key, shown) for key in scenarios)
-    return f"{header}{rows}\n{_caption(run)}\n"
+PLACE = "<!-- pictures -->"
 
 
-def _title(name: str) -> str:
-    return f"**{name}**" if kind(name) == "ours" else name
+def _readme(run: Run) -> str:
+    return f"{markdown.overview(run)}{PLACE}"
 
 
-def _row(run: Run, scenario: str, shown: list[str]) -> str:
-    row = SCENARIOS[scenario]
-    cells = (_cell(run, scenario, name) for name in shown)
-    return f"| {row.family}: {FAMILIES[row.family]} ({row.variant}) | {' | '.join(cells)} |\n"
-
-
-def _cell(run: Run, scenario: str, name: str) -> str:
-    rate = _worded(run, scenario, name, Column("", "per_second", three_digits))
-    worst = _worded(run, scenario, name, Column("", "max", duration, max))
-    if not rate:
-        return ""
-    contended = SCENARIOS[scenario].callers > 1
-    return f"{rate}/s, worst {worst}" if contended else f"{rate}/s"
-
-
-def _worded(run: Run, scenario: str, name: str, column: Column) -> str:
-    values = run.values(scenario, name, column.metric)
-    return column.wording(column.pick(values)) if values else ""
-
-
-def _caption(run: Run) -> str:
-    machine, settings = run.machine, run.settings
+def _page(run: Run) -> str:
     return (
-        f"Medians of {settings['rounds']} interleaved rounds on {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['system']}, {machine['file_system']}, {machine['python']}, SQLite {machine['sqlite']}, "
-        f"filelock {machine['packages'].get('filelock', '-')}. Absolute figures move with the machine: compare ratios."
+        f"{markdown.wide_overview(run)}\n### Promises\n\n{PROMISES}\n\n{markdown.promises(run)}\n"
+        f"### Pictures\n{PLACE}\n### All tables\n\n{markdown.tables(run)}"
     )
+
+
+PROMISES = """'As fast as' counts updates per second, 'as long as' the time of one update. A promise about fairness is
+judged only where each caller had a hundred turns and more."""
+
+TEXTS: Mapping[str, Callable[[Run], str]] = {"README.md": _readme, "docs/benchmarks.md": _page}
+"""What is written between the marks of a page; its pictures come where `PLACE` is."""

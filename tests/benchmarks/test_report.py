@@ -17,8 +17,10 @@ pytest.importorskip("diskcache")
 pytest.importorskip("sqlitedict")
 pytest.importorskip("tinydb")
 
-from benchmarks.report import publish, tables, targets, wording
-from benchmarks.report.charts import Bars, Lines, Shares, Timeline, charts, cost_against_size
+from benchmarks.contenders import CONTENDERS
+from benchmarks.report import markdown, publish, tables, targets, wording
+from benchmarks.report.charts import Bars, Lines, Shares, Timeline, charts, cost_against_size, decades
+from benchmarks.report.colours import COLOURS
 from benchmarks.report.page import page, write_page
 from benchmarks.report.pictures import write_picture
 from benchmarks.report.terminal import print_report
@@ -107,11 +109,50 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
     assert text.startswith(f"# Title\n\n{publish.BEGIN}\n|")
     assert text.endswith(f"{publish.END}\n\nThe end.\n")
     assert "old figures" not in text
-    assert "| 95/s, worst" in text
+    assert "| an uncontended turn, sync | 95/s (**9.05x**) | 10.5/s |" in text
     assert "](docs/benchmarks/s10-8-processes-timeline.svg)" in text
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == "no marks here\n"
     assert {"README.md", "docs/benchmarks/run.json", "docs/benchmarks/s10-8-processes-timeline.svg"} <= written
     assert "docs/benchmarks.md" not in written
+
+
+def test_the_overview_tells_ratios_to_filelock_the_worst_wait_and_what_was_lost() -> None:
+    run = run_of(
+        {KEY: {"storewriter-flock": [4000.0], "filelock": [100.0], "sqlite-batched": [2000.0]}},
+        lost={"sqlite-batched": 3},
+    )
+    head, _, row = markdown.overview(run).splitlines()[:3]
+    assert head == "|  | **storewriter** | filelock | SQLite, batched by hand |"
+    cells = [cell.split("<br>") for cell in row.strip("| ").split(" | ")]
+    assert cells[0] == ["64 asyncio tasks, 1K, durable"]
+    assert [cell[0] for cell in cells[1:]] == ["4,000/s (**40x**)", "100/s", "2,000/s (20x)"]
+    assert [len(cell) for cell in cells[1:]] == [2, 2, 3]
+    assert cells[3][2] == "3 lost"
+
+
+def test_the_page_of_the_documentation_has_promises_and_all_tables(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "benchmarks.md"
+    page.write_text(f"# Benchmarks\n\n{publish.BEGIN}\n{publish.END}\n")
+    run = small_run()
+    written = [path.name for path in publish.publish(run, tmp_path)]
+    text = page.read_text()
+    assert "benchmarks.md" in written
+    assert all(f"**{key}**" in text for key in run.scenarios())
+    assert "| S1 sync: as fast as filelock | at least 5x | 9.05x | kept |" in text
+    assert "](benchmarks/s10-8-processes-timeline.svg)" in text
+    assert publish.PLACE not in text
+
+
+def test_no_two_contenders_have_the_same_colour() -> None:
+    assert len(set(COLOURS.values())) == len(CONTENDERS)
+
+
+def test_a_logarithmic_axis_has_a_tick_at_each_power_of_ten_around_the_values() -> None:
+    ticks = decades([0.002, 0.3], wording.duration)
+    assert [name for _, name in ticks] == ["1 ms", "10 ms", "100 ms", "1 s"]
+    assert [value for value, _ in ticks] == pytest.approx([0.001, 0.01, 0.1, 1.0])
+    assert [name for _, name in decades([10.0, 10.0], wording.three_digits)] == ["10", "100"]
 
 
 def test_a_promise_is_kept_broken_or_not_measured() -> None:

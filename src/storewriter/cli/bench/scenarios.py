@@ -133,15 +133,15 @@ def _rows() -> Iterator[Scenario]:
     yield Scenario(family="S1", variant="sync", measure="turns", seconds=0.5, quick=0.2)
     yield Scenario(family="S1", variant="async", measure="async turns", seconds=0.5, quick=0.2)
     for size, durable in product(("1K", "50K"), (True, False)):
-        yield _updates("S2", size, durable=durable, quick=0.2 if size == "1K" else 0)
+        row = _updates("S2", size, durable=durable, quick=0.2 if size == "1K" else 0)
+        yield row if size == "1K" else attrs.evolve(row, most_rounds=2)
     for size in ("1K", "50K"):
         yield attrs.evolve(_updates("S3", size, seconds=1.0, quick=0.2 if size == "1K" else 0), tasks=64)
-    for size in ("1K", "50K"):
-        yield attrs.evolve(_updates("S4", size, seconds=1.0, quick=0.3 if size == "1K" else 0), threads=8)
+    yield attrs.evolve(_updates("S4", "1K", seconds=1.0, quick=0.3), threads=8, quick_rounds=1)
     yield from _processes()
     for size in ("1K", "50K"):
-        row = _updates("S6", size, seconds=1.5, quick=0.4 if size == "1K" else 0)
-        yield attrs.evolve(row, processes=4, tasks=16)
+        row = _updates("S6", size, seconds=1.2, quick=0.6 if size == "1K" else 0)
+        yield attrs.evolve(row, processes=4, tasks=16, quick_rounds=1)
     yield Scenario(family="S7", variant="SIGKILL", measure="recovery", most_rounds=2, quick=1.0, quick_rounds=1)
     yield Scenario(family="S8", variant="idle", measure="idle", stores=20_000, most_rounds=1, quick=1.0, quick_rounds=1)
     for size in ("1K", "10K", "100K", "1M", "5M"):
@@ -151,22 +151,21 @@ def _rows() -> Iterator[Scenario]:
         family="S10", variant="8 processes", measure="timeline", processes=8, seconds=2.0, most_rounds=1,
         quick=0.6, quick_rounds=1,
     )  # fmt: skip
-    saving = attrs.evolve(_updates("S11", "5M", quick=0.5), measure="stall", tasks=4, quick_rounds=1)
-    waiting = _updates("S11", "1K", who="held elsewhere", seconds=1.0, quick=0.5)
-    yield from (saving, attrs.evolve(waiting, measure="stall while held", tasks=4, quick_rounds=1))
-
-
-IN_A_TIGHT_LOOP: Mapping[int, float] = {2: 1.0, 8: 2.0, 32: 4.0}
-"""Processes of S5, and for how many seconds they call: a hundred turns each and more, even on a slow disk.
-
-With fewer, who was let go first decides who got more.
-"""
+    saving = attrs.evolve(_updates("S11", "5M", quick=0.5), measure="stall")
+    waiting = attrs.evolve(_updates("S11", "1K", who="held elsewhere", quick=0.5), measure="stall while held")
+    for row in (saving, waiting):
+        yield attrs.evolve(row, tasks=4, seconds=1.0, most_rounds=2, quick_rounds=1)
 
 
 def _processes() -> Iterator[Scenario]:
-    for (processes, seconds), durable in product(IN_A_TIGHT_LOOP.items(), (False, True)):
-        quick = seconds / 2 if processes > 2 and not durable else 0.0
-        row = _updates("S5", "1K", who=f"{processes} processes", durable=durable, seconds=seconds, quick=quick)
+    """Callers in a tight loop, for so long that each has a hundred turns and more, even on a slow disk.
+
+    With fewer, who was let go first decides who got more.
+    """
+    windows = {2: (1.0, 1.0), 8: (2.0, 2.0), 32: (2.0, 4.0)}  # not durable, durable
+    for (processes, seconds), durable in product(windows.items(), (False, True)):
+        quick = {8: 0.8, 32: 1.5}.get(processes, 0.0) if not durable else 0.0
+        row = _updates("S5", "1K", who=f"{processes} processes", durable=durable, seconds=seconds[durable], quick=quick)
         yield attrs.evolve(row, processes=processes, most_rounds=2, quick_rounds=1)
 
 
