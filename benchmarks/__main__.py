@@ -66,6 +66,10 @@ def report(run: Path, *, html: Path, publish: bool) -> None:
     from benchmarks.report.terminal import print_report
 
     found = load(run)
+    dropped = set(found.scenarios()) - SCENARIOS.keys()
+    if dropped:
+        click.echo(f"left out, no longer in the table: {', '.join(sorted(dropped))}", err=True)
+        found = found.only(SCENARIOS)
     print_report(found)
     write_page(found, html)
     click.echo(f"written: {html}")

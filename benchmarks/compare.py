@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Tell real changes between two runs from noise: `benchmarks/compare.py BEFORE.json AFTER.json`.
 
-A machine is in another mood every hour, so figures are compared as ratios to the scenario's baseline in the same
-round (`--absolute` compares them as they are). A change counts if a Mann-Whitney U test finds it, at a false discovery
-rate of 5 % over all comparisons made, and if it is large enough to matter. Files of counted instructions are compared
-directly: they do not depend on the mood.
+What each scenario is about is compared, and the processor time of an update, which does not depend on how busy the
+disk is. A machine is in another mood every hour, so figures are compared as ratios to the scenario's baseline in the
+same round (`--absolute` compares them as they are). A change counts if a Mann-Whitney U test finds it, at a false
+discovery rate of 5 % over all comparisons made, and if it is large enough to matter. Files of counted instructions are
+compared directly: they do not depend on the mood.
 
 The exit code is 1 if something got worse.
 """
@@ -14,6 +15,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +31,8 @@ FALSE_DISCOVERIES = 0.05
 MATTERS = 0.05
 """A smaller change of a time or a rate is not reported, however certain it is."""
 
+CPU = "cpu_per_update"
+
 INSTRUCTIONS_MATTER = 0.02
 """The same for counted instructions."""
 
@@ -41,6 +45,7 @@ class Comparison:
 
     scenario: str
     contender: str
+    metric: str
     more_is_better: bool
     before: Sequence[float]
     after: Sequence[float]
@@ -79,15 +84,17 @@ def comparisons(
     """What both runs have measured at least twice."""
     for scenario in before.scenarios():
         leading, more_is_better = LEADING[SCENARIOS[scenario].measure]
-        chosen = metric or leading
-        for contender in before.contenders(scenario):
-            if not contender.startswith(prefix):
-                continue
+        ours = [contender for contender in before.contenders(scenario) if contender.startswith(prefix)]
+        for contender, chosen in product(ours, [metric] if metric else [leading, CPU]):
             values = [_values(run, scenario, contender, chosen, absolute=absolute) for run in (before, after)]
             if all(len(each) >= 2 for each in values):
-                better = more_is_better if chosen == leading else False  # other metrics are times
                 yield Comparison(
-                    scenario=scenario, contender=contender, more_is_better=better, before=values[0], after=values[1]
+                    scenario=scenario,
+                    contender=contender,
+                    metric=chosen,
+                    more_is_better=more_is_better if chosen == leading else False,  # other metrics are times
+                    before=values[0],
+                    after=values[1],
                 )
 
 
@@ -124,14 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--absolute", action="store_true", help="compare figures, not ratios to the baseline")
-    parser.add_argument("--metric", help="such as p99 or max, instead of what each scenario is about")
+    parser.add_argument("--metric", help="only this one, such as p99 or max")
     parser.add_argument("--prefix", default="storewriter-", help="of the contenders compared; '' for all")
     chosen = parser.parse_args(arguments)
     if _is_instructions(chosen.before) or _is_instructions(chosen.after):
         return _compare_instructions(chosen.before, chosen.after)
+    before, after = (load(path).only(SCENARIOS) for path in (chosen.before, chosen.after))
     compared = list(
         comparisons(
-            load(chosen.before), load(chosen.after),
+            before, after,
             prefix=chosen.prefix, metric=chosen.metric, absolute=chosen.absolute,
         )
     )  # fmt: skip
@@ -144,8 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _line(verdict: Verdict) -> str:
     each = verdict.comparison
+    before, after = median(each.before), median(each.after)
     return (
-        f"{each.scenario:30} {each.contender:20} {median(each.before):12.4g} -> {median(each.after):12.4g}"
+        f"{each.scenario:30} {each.contender:20} {each.metric:15} {before:12.4g} -> {after:12.4g}"
         f" {each.change:+8.1%}  p={verdict.certainty:.3f}  {verdict.word}"
     )
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 
 pytest.importorskip("scipy")
@@ -14,7 +15,7 @@ pytest.importorskip("scipy")
 from benchmarks.compare import blind, comparisons, judge, main
 from made_up_runs import run_of
 
-from storewriter.cli.bench.results import Run, save
+from storewriter.cli.bench.results import Measurement, Run, save
 
 KEYS = ("S2 1K durable", "S3 1K durable", "S4 1K durable", "S6 1K durable")
 OURS, BASE = "storewriter-flock", "filelock"
@@ -51,6 +52,40 @@ def test_a_mood_that_moves_everything_is_no_change_but_would_be_one_in_absolute_
     fast, slow = run_with({}, seed=1, mood=[1.9] * 10), run_with({}, seed=2, mood=[1.0] * 10)
     assert set(words(fast, slow).values()) == {"same"}
     assert set(words(fast, slow, absolute=True).values()) == {"worse"}
+
+
+def test_a_disk_that_hides_a_slowdown_does_not_hide_its_processor_time() -> None:
+    dice = random.Random(3)
+
+    def disturbed(cpu: float) -> Run:
+        run = run_of({KEYS[0]: {name: [dice.uniform(100, 2000) for _ in range(10)] for name in (OURS, BASE)}})
+        return attrs.evolve(
+            run, measurements=[_with_cpu(each, cpu if each.contender == OURS else 1.0) for each in run.measurements]
+        )
+
+    verdicts = judge(list(comparisons(disturbed(1.0), disturbed(1.1))))
+    assert {(each.comparison.metric, each.word) for each in verdicts} == {
+        ("per_second", "same"),
+        ("cpu_per_update", "worse"),
+    }
+
+
+def _with_cpu(measurement: Measurement, cpu: float) -> Measurement:
+    """The same, but so much processor time for an update, give or take 1 %."""
+    outcome = measurement.outcome
+    assert outcome is not None
+    metrics = {**outcome.metrics, "cpu_per_update": cpu * (1 + measurement.round % 3 / 100)}
+    return attrs.evolve(measurement, outcome=attrs.evolve(outcome, metrics=metrics))
+
+
+def test_a_scenario_that_the_table_no_longer_has_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_with({}, seed=1)
+    old = [attrs.evolve(each, scenario="S99 gone") for each in run.measurements]
+    save(attrs.evolve(run, measurements=[*run.measurements, *old]), tmp_path / "old.json")
+    assert main([str(tmp_path / "old.json"), str(tmp_path / "old.json")]) == 0
+    assert "S99" not in capsys.readouterr().out
 
 
 def test_too_few_rounds_are_said_to_be_too_few() -> None:

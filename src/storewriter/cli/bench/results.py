@@ -2,7 +2,7 @@
 
 import json
 import statistics as stdlib_statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -89,6 +89,10 @@ class Run:
     def worst(self, scenario: str, contender: str, metric: str) -> float | None:
         """Return the largest value of any round, or None if there is no value."""
         return max(self.values(scenario, contender, metric), default=None)
+
+    def only(self, scenarios: Collection[str]) -> "Run":
+        """Return what was measured in these scenarios: a run may be older than the table."""
+        return attrs.evolve(self, measurements=[each for each in self.measurements if each.scenario in scenarios])
 
     def scenarios(self) -> list[str]:
         """Return the scenarios measured, in the order of the run."""
