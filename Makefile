@@ -14,7 +14,7 @@ help:
 	@echo "make test        the tests, the code in the docs included"
 	@echo "make test-slow   the long versions of some tests, for minutes"
 	@echo "make check       lint, types, layers"
-	@echo "make bench       measure beside what others use; bench-quick: in about three minutes"
+	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
 	@echo "make clean       remove $(VENV) and what the tools left"
 
 demo: $(VENV)/.has-cli

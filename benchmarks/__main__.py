@@ -24,7 +24,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--quick", is_flag=True, help="About three minutes: fewer scenarios, shorter measurements.")
+@click.option("--quick", is_flag=True, help="Three to four minutes: fewer scenarios, shorter measurements.")
 @click.option("--rounds", type=click.IntRange(min=1), help="How often everything is measured  [3; quick: 2]")
 @click.option("-s", "--scenario", "families", multiple=True, help="Such as S5 or 'S5 8 processes'; repeatable.")
 @click.option("-c", "--contender", "contenders", multiple=True, help="Such as filelock; repeatable.")

@@ -227,7 +227,10 @@ DATABASES = (
         "WAL", "NORMAL", durable=False,
         about="a row per record; the log is not flushed, and a power cut may take the last updates",
     ),
-    sqlite("DELETE", "FULL", durable=True, about="a row per record; a rollback journal, flushed and deleted"),
+    sqlite(
+        "DELETE", "FULL", durable=True,
+        about="a row per record; a rollback journal, flushed and deleted; the folder is not flushed after that",
+    ),
     Contender(
         name="sqlite-batched",
         about="all updates that wait in one transaction, batched by hand, WAL and synchronous=FULL",

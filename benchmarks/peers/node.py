@@ -41,12 +41,14 @@ def node_major() -> int:
 def _peer(library: str, about: str) -> Contender:
     def program(target: Target, mode: Mode, tasks: int) -> list[str]:
         durable = str(target.durable).lower()
-        return ["node", str(FOLDER / "worker.mjs"), library, mode, str(target.path), durable, str(tasks)]
+        return ["node", "--expose-gc", str(FOLDER / "worker.mjs"), library, mode, str(target.path), durable, str(tasks)]
 
     return Contender(name=f"node-{library}", about=about, program=program, missing=missing)
 
 
 NODE = (
     _peer("proper-lockfile", "proper-lockfile, a folder that expires after 10 s, and write-file-atomic"),
-    _peer("fs-safe", "@openclaw/fs-safe, its locked JSON store; a dead holder's lock stays for ever"),
+    _peer(
+        "fs-safe", "@openclaw/fs-safe, its locked JSON store; flushes its lock too; a dead holder's lock stays for ever"
+    ),
 )

@@ -2,6 +2,7 @@
 //
 //   node worker.mjs <library> <mode> <path> <durable: true|false> <tasks>
 
+import { readdirSync, readFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -23,14 +24,14 @@ function bump(state) {
 
 // A store offers `update()` and `turn(body)`.
 
-async function fsSafe() {
+async function fsSafe(path) {
   const { jsonStore } = await import("@openclaw/fs-safe/store");
   const retry = { retries: 10_000, minTimeout: 1, maxTimeout: 50, randomize: true };
   const store = jsonStore({ filePath: path, durable, lock: { timeoutMs: PATIENCE_MS, retry } });
   return { update: () => store.update(bump), turn: (body) => store.update(async (state) => (await body(), state)) };
 }
 
-async function properLockfile() {
+async function properLockfile(path) {
   const { default: lockfile } = await import("proper-lockfile");
   const { default: writeFileAtomic } = await import("write-file-atomic");
   const retries = { retries: 10_000, minTimeout: 1, maxTimeout: 50, randomize: true, maxRetryTime: PATIENCE_MS };
@@ -140,7 +141,39 @@ async function wait(store) {
   }
 }
 
-const store = await { "fs-safe": fsSafe, "proper-lockfile": properLockfile }[library]();
-const seen = await { updates, hold, wait }[mode](store);
+// What is left of many stores that were touched once: `path` says where they are (see idle.py).
+
+async function idle(openStore) {
+  const { places, warm_up, seconds } = JSON.parse(readFileSync(path, "utf8"));
+  await touch(openStore, places.slice(0, warm_up), seconds);
+  const before = await footprint();
+  const waits = await touch(openStore, places.slice(warm_up), seconds);
+  const after = await footprint();
+  return {
+    waits, resident: after.resident - before.resident, descriptors: after.descriptors - before.descriptors, threads: 0,
+  };
+}
+
+async function touch(openStore, places, seconds) {
+  const waits = [];
+  const stop = now() + seconds * 1e9;
+  for (const place of places) {
+    if (now() > stop) break;
+    const began = now();
+    const store = await openStore(place);
+    await store.update();
+    waits.push(now() - began);
+  }
+  return waits;
+}
+
+async function footprint() {
+  await sleep(100); // what the last update has put off
+  global.gc?.();
+  return { resident: process.memoryUsage.rss(), descriptors: readdirSync("/proc/self/fd").length };
+}
+
+const openStore = { "fs-safe": fsSafe, "proper-lockfile": properLockfile }[library];
+const seen = mode === "idle" ? await idle(openStore) : await { updates, hold, wait }[mode](await openStore(path));
 say(JSON.stringify(seen));
 process.exit(0);

@@ -24,7 +24,7 @@ AsyncUpdate = Callable[[], Awaitable[object]]
 TakeTurn = Callable[[], AbstractContextManager[object]]
 TakeAsyncTurn = Callable[[], AbstractAsyncContextManager[object]]
 
-Mode = Literal["updates", "timeline", "hold", "wait"]
+Mode = Literal["updates", "timeline", "hold", "wait", "idle"]
 
 
 @attrs.frozen
@@ -64,7 +64,10 @@ class Contender:
     turns: Callable[[Path], TakeTurn] | None = None
     async_turns: Callable[[Path], TakeAsyncTurn] | None = None
     program: Callable[[Target, Mode, int], list[str]] | None = None
-    """`program(target, mode, tasks)`: the command line of a member in another language (see `team`)."""
+    """`program(target, mode, tasks)`: the command line of a member in another language (see `team`).
+
+    In mode `idle` the target is a list of stores to touch once each; it says what that left (see `idle`).
+    """
     across_processes: bool = True
     """Whether it claims to exclude other processes; only then can one recover from another's death."""
     only: frozenset[str] = frozenset()

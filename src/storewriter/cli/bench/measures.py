@@ -1,11 +1,7 @@
 """From a scenario and a contender to figures: one measurement, in the process that calls."""
 
 import asyncio
-import gc
-import os
 import random
-import shutil
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
@@ -15,15 +11,13 @@ import attrs
 
 from storewriter.cli.bench import team
 from storewriter.cli.bench.contender import Contender, Mode, TakeAsyncTurn, TakeTurn, Target
+from storewriter.cli.bench.idle import measure_idle
 from storewriter.cli.bench.results import Outcome
 from storewriter.cli.bench.scenarios import Measure, Scenario
-from storewriter.cli.bench.statistics import histogram, jain, percentile
+from storewriter.cli.bench.statistics import histogram, jain, percentile, wait_metrics
 
 BATCH = 0.005
 """Seconds that one batch of turns lasts at least, so that reading the clock costs nothing worth measuring."""
-
-IDLE_LIMIT = 30.0
-"""Seconds after which no further store is touched: what a store leaves behind is known by then."""
 
 KILLS = 5
 """How often a holder is killed in one measurement."""
@@ -88,7 +82,7 @@ def _summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
         "jain_processes": jain(per_process),
         "least": min(shares),
         "most": max(shares),
-        **_wait_metrics(waits),
+        **wait_metrics(waits),
         **_stalls(sightings),
     }
     if waits:
@@ -101,13 +95,6 @@ def _summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
         holds=_holds(sightings),
         remark=next(iter(remarks), None),
     )
-
-
-def _wait_metrics(ordered: Sequence[int]) -> dict[str, float]:
-    if not ordered:
-        return {}
-    percents = {"p50": 50.0, "p99": 99.0, "max": 100.0}
-    return {name: percentile(ordered, percent) / 1e9 for name, percent in percents.items()}
 
 
 def _stalls(sightings: Sequence[team.Sighting]) -> dict[str, float]:
@@ -216,7 +203,7 @@ def _turn_outcome(batches: _Batches, singles: Sequence[int]) -> Outcome:
         "mean": typical / 1e9,
         "fastest": ordered[0] / 1e9,
         "cpu_per_update": batches.cpu_per_turn / 1e9,
-        **_wait_metrics(sorted(singles)),
+        **wait_metrics(sorted(singles)),
     }
     return Outcome(metrics=metrics, histogram=histogram(singles))
 
@@ -304,69 +291,13 @@ def _recovery_outcome(kills: Sequence[_Kill]) -> Outcome:
     return Outcome(metrics=metrics, remark=None if recovered else f"not in after {RECOVERY_LIMIT:g} s")
 
 
-# Idle stores
-
-
-@attrs.frozen
-class _Footprint:
-    resident: int
-    descriptors: int
-    threads: int
-
-    @classmethod
-    def now(cls) -> "_Footprint":
-        gc.collect()
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return cls(pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")), threading.active_count())
-
-
-def _idle(task: Task) -> Outcome:
-    template = task.folder / "template"
-    template.mkdir()
-    task.contender.layout.create(template / "state", task.scenario.size)
-    warm_up = max(1, task.scenario.stores // 20)
-    _touch_all(task, template, range(warm_up))
-    before = _Footprint.now()
-    waits = _touch_all(task, template, range(warm_up, warm_up + task.scenario.stores))
-    after = _Footprint.now()
-    stores = len(waits)
-    metrics = {
-        "stores": stores,
-        "resident": after.resident - before.resident,
-        "resident_per_store": (after.resident - before.resident) / stores,
-        "descriptors": after.descriptors - before.descriptors,
-        "threads": after.threads - before.threads,
-        "files_per_store": len(os.listdir(_store_folder(task, warm_up))),
-        **_wait_metrics(sorted(waits)),
-    }
-    return Outcome(metrics=metrics, histogram=histogram(waits))
-
-
-def _store_folder(task: Task, number: int) -> Path:
-    return task.folder / f"{number // 1000:03}" / f"{number:06}"
-
-
-def _touch_all(task: Task, template: Path, numbers: Sequence[int]) -> list[int]:
-    assert task.contender.updates is not None
-    waits, stop = list[int](), time.monotonic() + IDLE_LIMIT
-    for number in numbers:
-        if time.monotonic() > stop:
-            break
-        folder = _store_folder(task, number)
-        shutil.copytree(template, folder)
-        began = time.monotonic_ns()
-        task.contender.updates(Target(folder / "state", durable=False))()()
-        waits.append(time.monotonic_ns() - began)
-    return waits
-
-
 MEASURES: dict[Measure, Callable[[Task], Outcome]] = {
     "turns": _turns,
     "async turns": _async_turns,
     "updates": _updates,
     "timeline": _updates,
     "recovery": _recovery,
-    "idle": _idle,
+    "idle": lambda task: measure_idle(task.contender, task.scenario, task.folder),
     "stall": _updates,
     "stall while held": _held_elsewhere,
 }

@@ -77,7 +77,7 @@ class Scenario:
             case "async turns":
                 return contender.async_turns is not None
             case "idle":
-                return contender.updates is not None and contender.keeps_json
+                return (contender.updates is not None or by_program) and contender.keeps_json
             case "stall while held":
                 held = contender.across_processes and contender.turns is not None
                 return (held and contender.async_updates is not None) or by_program

@@ -36,3 +36,11 @@ def histogram(nanoseconds: Sequence[int]) -> dict[int, int]:
 def bin_start(index: int) -> float:
     """Return the lower edge of a histogram's bin, in seconds."""
     return float(10.0 ** (index / BINS_PER_DECADE)) / 1e9
+
+
+def wait_metrics(ordered: Sequence[int]) -> dict[str, float]:
+    """Return median, tail and worst of `ordered` nanoseconds, in seconds."""
+    if not ordered:
+        return {}
+    percents = {"p50": 50.0, "p99": 99.0, "max": 100.0}
+    return {name: percentile(ordered, percent) / 1e9 for name, percent in percents.items()}
