@@ -177,7 +177,7 @@ def _is_instructions(path: Path) -> bool:
 def _compare_instructions(before: Path, after: Path) -> int:
     counts = [json.loads(path.read_text())["instructions"] for path in (before, after)]
     worse = False
-    for operation in counts[0].keys() & counts[1].keys():
+    for operation in filter(counts[1].__contains__, counts[0]):
         change = counts[1][operation] / counts[0][operation] - 1
         word = "same" if abs(change) < INSTRUCTIONS_MATTER else "better" if change < 0 else "worse"
         worse = worse or word == "worse"

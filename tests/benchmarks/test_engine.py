@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -153,6 +155,46 @@ def test_idle_stores_are_touched_one_by_one_and_leave_nothing_open(tmp_path: Pat
     metrics = outcome_of(only).metrics
     assert metrics["stores"] == 20
     assert metrics["descriptors"] == metrics["threads"] == 0
+
+
+def test_a_program_touches_the_same_stores_and_says_what_that_left(tmp_path: Path) -> None:
+    row = scenario(family="S8", measure="idle", stores=40)
+    [only] = measured(tmp_path, THEIRS, (row, bench_contenders.CONTENDERS["in-a-program"]))
+    metrics = outcome_of(only).metrics
+    assert (metrics["stores"], metrics["descriptors"], metrics["files_per_store"]) == (40, 7, 2)
+    assert metrics["resident_per_store"] == 1000 / 40
+    assert metrics["p50"] == 0.001
+
+
+def test_what_was_begun_is_ended_before_its_folder_is_removed(tmp_path: Path) -> None:
+    # It fills the folder for as long as it lives; nothing may be left of either.
+    code = (
+        "import os, signal, sys, threading\n"
+        "from pathlib import Path\n"
+        "import bench_contenders\n"
+        "from storewriter.cli.bench.conduct import Setting, Step, conduct\n"
+        "from storewriter.cli.bench.scenarios import Scenario\n"
+        f"folder, row = Path({str(tmp_path)!r}), Scenario(family='S2', variant='test', measure='updates', processes=4)\n"
+        "def interrupt():\n"
+        "    while len(list(folder.glob('*/clutter-*'))) < 2000:\n"
+        "        pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        f"steps = [Step(row, bench_contenders.CONTENDERS['cluttering'], 0, {LONG})]\n"
+        "try:\n"
+        f"    list(conduct(steps, Setting(table={THEIRS!r}, folder=folder)))\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (finished.returncode, finished.stderr) == (130, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_acknowledgement_without_a_write_is_a_lost_update(tmp_path: Path) -> None:
+    [only] = measured(tmp_path, THEIRS, (scenario(processes=2), bench_contenders.CONTENDERS["lying"]))
+    metrics = outcome_of(only).metrics
+    assert metrics["lost"] == metrics["acknowledged"] == 2 * (1 + 3)
 
 
 def test_a_plan_repeats_every_pair_in_every_round_and_in_changing_order() -> None:

@@ -166,11 +166,6 @@ def _figures(steps: Sequence[Step], place: Path, show: Callable[[int, Step], Non
             for number, step in enumerate(steps):
                 show(number, step)
                 yield figures_of(next(measurements))
-    except OSError as error:
-        # Clearing up after an interrupt meets callers that still write; that is not what happened.
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
 

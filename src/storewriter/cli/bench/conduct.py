@@ -80,6 +80,9 @@ def conduct(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
             folder = Path(tempfile.mkdtemp(prefix="bench-", dir=setting.folder))
             try:
                 yield _measured(step, setting, folder, worker)
+            except BaseException:
+                worker.close()  # interrupted: callers that still write would fill the folder while it is removed
+                raise
             finally:
                 shutil.rmtree(folder)
 
@@ -137,7 +140,9 @@ class _Worker:
         return line
 
     def close(self) -> None:
-        """End it and whatever it has started."""
+        """End it and whatever it has started; does nothing if that is done."""
+        if self.process.stdin is None or self.process.stdin.closed:
+            return
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself, and somebody has looked
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()

@@ -17,7 +17,7 @@ from storewriter.cli.bench.results import Outcome
 from storewriter.cli.bench.scenarios import Scenario
 from storewriter.cli.bench.statistics import histogram, wait_metrics
 
-LIMIT = 40.0
+LIMIT = 25.0
 """Seconds after which no further store is touched: what a store leaves behind is known by then."""
 
 WARM_UP = 20
