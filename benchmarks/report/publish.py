@@ -1,6 +1,6 @@
 """Refresh what the README and the documentation show of a run: nothing there is typed by hand."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -22,7 +22,7 @@ PUBLISHED = frozenset(
         *("s5-8-processes-not-durable-per-second", "s5-32-processes-not-durable-per-second"),
         *("s5-32-processes-not-durable-waits", "s6-1k-durable-waits", "s5-8-processes-not-durable-fairness"),
         *("s5-32-processes-not-durable-fairness", "s7-sigkill-recovery", "s9-cost-against-size"),
-        "s10-8-processes-timeline",
+        *("s10-8-processes-timeline", "s11-5m-durable-loop-stall"),
     }
 )
 """The charts that documentation shows; the interactive page has them all."""
@@ -35,10 +35,36 @@ IN_PICTURES = frozenset(
 )
 """Whose curves and dots a picture shows: with all of them, nobody could follow one."""
 
-README_SHOWS = ("s3-1k-durable-per-second", "s10-8-processes-timeline")
+PLACE = "<!-- pictures -->"
+PROMISES = """'As fast as' counts updates per second, 'as long as' the time of one update. A promise about fairness is
+judged only where each caller had a hundred turns and more."""
 
-MARKED: Mapping[str, Collection[str]] = {"README.md": README_SHOWS, "docs/benchmarks.md": PUBLISHED}
-"""Pages in which what stands between the marks is replaced, and the pictures each shows; one without marks is left."""
+
+def _readme(run: Run) -> str:
+    return f"{markdown.overview(run)}{PLACE}"
+
+
+def _everything(run: Run) -> str:
+    return (
+        f"{markdown.wide_overview(run)}\n### Promises\n\n{PROMISES}\n\n{markdown.promises(run)}\n"
+        f"### Pictures\n{PLACE}\n### All tables\n\n{markdown.tables(run)}"
+    )
+
+
+@attrs.frozen
+class Page:
+    """A page in which what stands between the marks is replaced; one without marks is left."""
+
+    path: Path
+    text: Callable[[Run], str]
+    """What is written there; the pictures come where `PLACE` is."""
+    pictures: Collection[str]
+
+
+PAGES = (
+    Page(Path("README.md"), _readme, ("s3-1k-durable-per-second", "s10-8-processes-timeline")),
+    Page(Path("docs/benchmarks.md"), _everything, PUBLISHED),
+)
 
 
 def publish(run: Run, repository: Path) -> Iterator[Path]:
@@ -51,10 +77,10 @@ def publish(run: Run, repository: Path) -> Iterator[Path]:
     (repository / PICTURES).mkdir(parents=True, exist_ok=True)
     save(run, repository / RUN)
     yield repository / RUN
-    for name, slugs in MARKED.items():
-        pictures = _pictures(Path(name), [chart for chart in shown if chart.slug in slugs])
-        if _refresh(repository / name, TEXTS[name](run).replace(PLACE, pictures)):
-            yield repository / name
+    for page in PAGES:
+        pictures = _pictures(page.path, [chart for chart in shown if chart.slug in page.pictures])
+        if _refresh(repository / page.path, page.text(run).replace(PLACE, pictures)):
+            yield repository / page.path
 
 
 def published(run: Run) -> Iterator[Chart]:
@@ -93,24 +119,3 @@ def _pictures(page: Path, shown: Iterable[Chart]) -> str:
 
 def _relative(folder: Path, start: Path) -> str:
     return folder.relative_to(start).as_posix()
-
-
-PLACE = "<!-- pictures -->"
-
-
-def _readme(run: Run) -> str:
-    return f"{markdown.overview(run)}{PLACE}"
-
-
-def _page(run: Run) -> str:
-    return (
-        f"{markdown.wide_overview(run)}\n### Promises\n\n{PROMISES}\n\n{markdown.promises(run)}\n"
-        f"### Pictures\n{PLACE}\n### All tables\n\n{markdown.tables(run)}"
-    )
-
-
-PROMISES = """'As fast as' counts updates per second, 'as long as' the time of one update. A promise about fairness is
-judged only where each caller had a hundred turns and more."""
-
-TEXTS: Mapping[str, Callable[[Run], str]] = {"README.md": _readme, "docs/benchmarks.md": _page}
-"""What is written between the marks of a page; its pictures come where `PLACE` is."""

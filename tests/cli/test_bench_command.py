@@ -17,7 +17,7 @@ from rich.console import Console
 
 from storewriter._mounts import Trust
 from storewriter.cli import run
-from storewriter.cli.bench import command
+from storewriter.cli.bench import answer, command
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.choices import CASES, DURABILITIES, Figures, in_order, steps_for
 from storewriter.cli.bench.results import Measurement, Outcome
@@ -237,7 +237,7 @@ def test_the_table_fits_a_terminal_of_80_and_shows_the_fastest_of_each_case_in_g
     figures = in_order([*made_up(flock=1234567, lease=1)[:-1], widest])
     screen = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
 
-    screen.print(command._table(figures, terminal=True))
+    screen.print(answer._table(figures, terminal=True))
 
     lines = screen.file.getvalue().splitlines()
     rows = [line for line in lines if "flock" in line or "lease" in line]

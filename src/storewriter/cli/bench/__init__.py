@@ -19,5 +19,6 @@ stored document at the end: a lost update is a result, never an assumption.
 `statistics`   percentiles, fairness, histograms
 `choices`      what the command compares
 `advice`       its recommendation in words
-`command`      `storewriter bench` itself; only this one needs the extra `cli`
+`answer`       what it shows
+`command`      `storewriter bench` itself; only these two need the extra `cli`
 """
