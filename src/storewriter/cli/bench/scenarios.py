@@ -109,7 +109,7 @@ FAMILIES: Mapping[str, str] = {
     "S8": "Idle: many stores, each touched once",
     "S9": "Cost of one durable update against the size of the document",
     "S10": "Who was in its turn when: processes in a tight loop",
-    "S11": "Is the event loop kept waiting while a large document is saved, or somebody else holds the lock?",
+    "S11": "For how long the event loop is kept waiting",
 }
 
 
