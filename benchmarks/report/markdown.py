@@ -161,8 +161,9 @@ def _caption(run: Run) -> str:
     versions = (f"{name} {version}" for name, version in machine["packages"].items() if name != "storewriter")
     rounds, quick = settings["rounds"], " of a quick run" if settings["quick"] else ""
     return (
-        f"Medians of {rounds} interleaved round{'s' if rounds > 1 else ''}{quick}; in brackets, how many times better than "
-        f"filelock in the same run. 'Bare limit' is what is left without any guarantee. Absolute figures move with the "
-        f"machine: compare ratios. {machine['processor']}, {machine['cores']} cores, {machine['system']}, "
-        f"{machine['file_system']}, {machine['python']}, SQLite {machine['sqlite']}{node}, {', '.join(versions)}."
+        f"Medians of {rounds} interleaved round{'s' if rounds > 1 else ''}{quick}; in brackets, how many times "
+        "better than filelock in the same run. 'Bare limit' is what is left without any guarantee. Absolute figures "
+        "move with the machine: compare ratios. "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['file_system']}, "
+        f"{machine['python']}, SQLite {machine['sqlite']}{node}, {', '.join(versions)}."
     )
