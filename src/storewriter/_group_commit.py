@@ -10,7 +10,6 @@ Does not   lock, wait or know threads and loops: the drivers in `store.py` hold 
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import copy
 import hashlib
@@ -23,9 +22,10 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from storewriter import events
+from storewriter._census import Box, Census, is_tree, take
 from storewriter._reach import may_share
 from storewriter._remembered import LARGE, Kept, Slot
-from storewriter.codecs import Codec, DecodeError, UnknownVersion
+from storewriter.codecs import Codec, DecodeError, JsonCodec, UnknownVersion
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
 from storewriter.storage import FileStorage, stamp_of
@@ -105,40 +105,51 @@ class Document:
     _in_use: Kept | None = None
     """The remembered document that the present turn works on."""
 
-    def load(self) -> tuple[bytes | None, Any]:
-        """The document's bytes and a state that the caller owns. Only in a turn.
+    @property
+    def is_plain(self) -> bool:
+        """Whether a state is what JSON says and nothing more, so that it can be proven to be ours alone."""
+        return type(self.codec) is JsonCodec
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the codec answers for its states (see `Codec`)."""
+        return bool(getattr(self.codec, "sealed", False))
+
+    def load(self) -> tuple[bytes | None, Box, Census | None]:
+        """The document's bytes, its state, which the caller owns, and what is proven of that. Only in a turn.
 
         The remembered state is used if the document is still the one that it belongs to.
         """
         self.storage.finish()
         kept = self._slot.take()
         if kept is not None:
-            if self.storage.is_still(kept.fd, kept.stamp):
+            if self.storage.is_still(kept.stamp):
                 self._in_use = kept
-                return kept.data, kept.state
+                return kept.data, kept.box, kept.census
             kept.close()
         data = self.storage.load()
-        return data, self.decode(data)
+        return data, [self.decode(data)], None
 
-    def save(self, data: bytes, state: Any, hold: Hold, *, shared: bool) -> None:
-        """Save, and remember what is worth it, so that nothing is decoded while nobody else writes. Only in a turn.
+    def save(self, data: bytes, hold: Hold, keep: tuple[Box, Census | None] | None) -> None:
+        """Save, and remember what is to be kept, so that nothing is decoded while nobody else writes. Only in a turn.
 
-        A state that somebody may have a reference into (`shared`) is not remembered: it could be changed outside of
-        any update, and that must never be saved.
+        A state that somebody may have a reference into must not be kept: it could be changed outside of any update,
+        and that must never be saved.
         """
         self.forget()
-        fd = self.storage.save(data, keep_open=len(data) >= LARGE and not shared, fence=hold.fence, rival=hold.token)
-        if fd is not None:
-            self._slot.put(Kept(data, state, fd, stamp_of(os.fstat(fd))))
+        fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token)
+        if fd is not None and keep is not None:
+            self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
 
-    def remember(self, state: Any, *, shared: bool) -> None:
+    def remember(self, keep: tuple[Box, Census | None] | None) -> None:
         """Remember a document that needed no save. Only in a turn."""
         kept, self._in_use = self._in_use, None
         if kept is not None:
-            if shared:
+            if keep is None:
                 kept.close()
             else:
-                self._slot.put(attrs.evolve(kept, state=state))
+                kept.box, kept.census = keep
+                self._slot.put(kept)
 
     def forget(self) -> None:
         """Drop the remembered state."""
@@ -190,7 +201,8 @@ class Batch:
         """Bytes of a state that is known to be good: the base, or one reached in this batch."""
         self._since: list[Request] = []
         """Applied since `_good`, in order."""
-        self.state: Any = None
+        self._box: Box = [None]
+        self._census: Census | None = None
         self._applied: list[Request] = []
         self._failed = 0
         self._data: bytes | None = None
@@ -198,9 +210,18 @@ class Batch:
         self._in_hand = False
         """Whether the state was in a caller's hands (a transaction)."""
 
+    @property
+    def state(self) -> Any:
+        """The state. It has one owner, the box: see `_census.py`."""
+        return self._box[0]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._box[0] = state
+
     def load(self) -> None:
         """Step 1. Raises StoreCorrupt, NotARegularFile, OSError."""
-        self._base, self.state = self.document.load()
+        self._base, self._box, self._census = self.document.load()
         self._good = self._base
 
     def apply(self, requests: Sequence[Request]) -> int:
@@ -222,19 +243,18 @@ class Batch:
         A caller may keep what its function put in or got out, and then the next function would change that caller's
         objects; if it failed, its trace would even stay, because the first one put them in again when it was repeated.
         """
-        if not self._since or not self._since[-1].may_share():
-            return
-        try:
-            self._good = self.document.codec.encode(self.state)
-        except Exception:
-            self._encode_one_by_one()
-        self.state = self.document.decode(self._good)
-        self._since.clear()
+        if self._since and self._since[-1].may_share():
+            self._settle()
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Take the state anew from the last good bytes: a tree, and nobody else's."""
+        self._census = None
+        self._box = [self.document.decode(self._good)]
 
     def _apply_one(self, request: Request, *, is_own: bool) -> None:
         try:
-            self.check_version(request)
-            self.state = request.run(self.state)
+            self._run(request)
         except KeyboardInterrupt as error:
             # Ctrl-C means the thread that runs this, not the caller whose function it happened to run.
             if not is_own:
@@ -242,9 +262,12 @@ class Batch:
             self._fail(request, error)
         except BaseException as error:
             self._fail(request, error)
-        else:
-            self._since.append(request)
-            self._applied.append(request)
+
+    def _run(self, request: Request) -> None:
+        self.check_version(request)
+        self.state = request.run(self.state)
+        self._since.append(request)
+        self._applied.append(request)
 
     def check_version(self, request: Request) -> None:
         if request.expect is None:
@@ -260,14 +283,25 @@ class Batch:
             )
 
     def _fail(self, request: Request, error: BaseException) -> None:
+        # What those before it left in memory may be more than their documents would have shown: a tuple, one object in
+        # two places. That must not be what it failed over.
+        is_suspect = isinstance(error, Exception) and len(self._since) > 0 and not self._is_clean()
         request.error = error
-        self._failed += 1
         self._rewind()
+        if is_suspect:
+            try:
+                self._run(request)
+            except Exception as second:
+                request.error = second
+                self._rewind()
+            else:
+                return
+        self._failed += 1
 
     def _rewind(self) -> None:
         """Get a state without the trace of a function that failed."""
         while True:
-            self.state = self.document.decode(self._good)
+            self._begin_again()
             culprit = self._replay()
             if culprit is None:
                 break
@@ -276,9 +310,8 @@ class Batch:
             self._failed += 1
         if self._since:
             # So that the next failure need not run these again.
-            with contextlib.suppress(Exception):  # `encode` meets it again, and finds out whose it is
-                self._good = self.document.codec.encode(self.state)
-                self._since.clear()
+            self._settle()
+            self._begin_again()
 
     def _replay(self) -> Request | None:
         """Apply again what was applied since the last good bytes; returns the first that fails this time."""
@@ -292,32 +325,60 @@ class Batch:
 
     def encode(self) -> None:
         """Step 3. A state that cannot be encoded is the fault of one function: it is found, failed and undone."""
-        try:
-            self._data = self.document.codec.encode(self.state)
-        except Exception:
-            self._encode_one_by_one()
+        self._settle()
+        self._data = self._good
+        self._prove()
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
         self._in_hand = True
         self._data = self.document.codec.encode(self.state)
+        self._prove()
 
-    def _encode_one_by_one(self) -> None:
-        codec = self.document.codec
+    def _settle(self) -> None:
+        """Make good bytes of what was applied since the last ones, as if each function had been alone.
+
+        Alone, each is given what the document says. Those that share a batch go on with one state, so a thing that was
+        put in two places would stay one thing for the others; then they are all applied again, one by one.
+        """
+        if not self._since:
+            return
+        try:
+            data = self.document.codec.encode(self.state)
+        except Exception:
+            self._settle_one_by_one()
+            return
+        if len(self._since) > 1 and not self._is_clean():
+            self._settle_one_by_one()
+            return
+        self._good = data
+        self._since.clear()
+
+    def _is_clean(self) -> bool:
+        """Whether the state is no more than its document will say."""
+        document = self.document
+        return document.is_sealed or (document.is_plain and is_tree(self._box))
+
+    def _settle_one_by_one(self) -> None:
         suspects, self._since = self._since, []
-        self.state = self.document.decode(self._good)
+        self._begin_again()
         for request in suspects:
             try:
                 self.state = request.run(self.state)
-                self._good = codec.encode(self.state)
-                self.state = self.document.decode(self._good)  # out of this function's reach, as in `_detach`
+                self._good = self.document.codec.encode(self.state)
             except Exception as error:
                 error.add_note(f"the update was not applied to {self.document.path}")
                 request.error = error
                 self._applied.remove(request)
                 self._failed += 1
-                self.state = self.document.decode(self._good)
-        self._data = self._good
+            self._begin_again()  # out of this function's reach, as in `_detach`
+
+    def _prove(self) -> None:
+        """Find out whether the state is worth keeping, and ours alone."""
+        if self._data is None or len(self._data) < LARGE or not self.document.is_plain:
+            self._census = None
+        else:
+            self._census = take(self._box, self._data, self._census)
 
     def save(self, hold: Hold) -> None:
         """Step 4: one durable save, unless nothing changed. Raises OSError, LockLost, CommitUncertain."""
@@ -325,19 +386,23 @@ class Batch:
         if data is None or data == self._base or (self._base is None and self._is_default(data)):
             hold.check()
         else:
-            self.document.save(data, self.state, hold, shared=self._is_shared(data))
+            self.document.save(data, hold, self._keep(data))
             self._written = True
             return
         if data is not None and data == self._base:
-            self.document.remember(self.state, shared=self._is_shared(data))
+            self.document.remember(self._keep(data))
         else:
             self.document.forget()
 
-    def _is_shared(self, data: bytes) -> bool:
-        """Whether somebody may hold a reference into the state; only asked where the answer saves something."""
-        if len(data) < LARGE:
-            return True
-        return self._in_hand or any(request.may_share() for request in self._applied)
+    def _keep(self, data: bytes) -> tuple[Box, Census | None] | None:
+        """What is to be remembered; None if it is not worth it, or if somebody may have a reference into the state."""
+        if self._census is not None:
+            return self._box, self._census
+        if len(data) < LARGE or not self.document.is_sealed or self._in_hand:
+            return None
+        if any(request.may_share() for request in self._applied):
+            return None
+        return self._box, None
 
     def _is_default(self, data: bytes) -> bool:
         """Whether a document that does not exist would only come to hold what its absence says."""
@@ -347,11 +412,12 @@ class Batch:
         """After a save that was interrupted: whether the new document got there."""
         return self._data is not None and self.document.storage.load() == self._data
 
-    def fail_all(self, error: BaseException) -> None:
-        """The save failed: so did every update that it held. Each caller gets an error of its own."""
+    def fail_all(self, requests: Sequence[Request], error: BaseException) -> None:
+        """Nothing was saved: so every update that had not failed by itself has failed now, each with its own error."""
         self.document.forget()
-        for request in self._applied:
-            request.error = _copy_of(error)
+        for request in requests:
+            if request.error is None:
+                request.error = _copy_of(error)
 
     def report(self) -> None:
         """Tell subscribers."""

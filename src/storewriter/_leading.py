@@ -67,12 +67,14 @@ class _Admission:
 
     def apply(self) -> None:
         """Apply the leader's function and the others', as far as the time goes."""
-        requests = [self._request, *(ticket.work for ticket in self._tickets)]
-        done = self._batch.apply(requests)
+        done = self._batch.apply(self._requests())
         late = self._tickets[done - 1 :]
         if late:
             del self._tickets[done - 1 :]
             _lanes.give_back(self._ticket, late)
+
+    def _requests(self) -> list[Request]:
+        return [self._request, *(ticket.work for ticket in self._tickets)]
 
     def close(self) -> None:
         """Answer everybody although the leader does not come back; the save has ended, whichever way."""
@@ -109,7 +111,7 @@ class _Admission:
             batch.document.forget()
             return False
         if isinstance(error, Exception):
-            batch.fail_all(error)
+            batch.fail_all(self._requests(), error)
             return True
         # Interrupted in the middle: the truth is on disk.
         batch.document.forget()
@@ -117,7 +119,7 @@ class _Admission:
             return False
         path = batch.document.path
         msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
-        batch.fail_all(CommitUncertain(msg, path=path))
+        batch.fail_all(self._requests(), CommitUncertain(msg, path=path))
         for ticket in self._tickets:
             _lanes.answer(ticket)
         self._tickets = []

@@ -1,12 +1,12 @@
 """Whether a function may have left something in the state that its caller can still change.
 
-A state that is remembered, or handed on to the next function of a batch, must be out of the reach of whoever had it
-before. To decode it anew makes sure, and costs more than a save for a large document. It is spared where the function
-had nothing mutable within reach to leave behind, and gave nothing mutable back.
+A state that is handed on to the next function of a batch must be out of the reach of whoever had it before: that one's
+caller may keep a piece of it, and the next function would change it under his eyes. To decode the state anew makes
+sure. It is spared where the function had nothing mutable within reach to leave behind, and gave nothing mutable back.
 
 Promise    False only for a plain function whose result, closure, defaults and globals hold no mutable object.
-Does not   follow the functions that it calls: one that hides the state there does so on purpose. Nor see that one
-           object was put in two places of the state: a state is a tree, and whoever needs a thing twice puts a copy.
+Does not   follow the functions that it calls, nor see that one object was put in two places: what is still so at the
+           end of the batch is found there (`_census.py`).
 """
 
 from __future__ import annotations

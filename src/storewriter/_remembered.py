@@ -5,7 +5,7 @@ Promise    What `take` returns belongs to a document that is still open. A quart
 How        The document is kept open: while it is open its inode number cannot be given to another file (the number of
            a removed file is reused at once on ext4), so the same number at the path is the same file. Whoever renames
            a new file into place is noticed; so is who writes into the file, by its time of change and size.
-           The state itself is remembered only if nobody can have a reference into it (`_reach.py`).
+           The state itself is remembered only if nobody can have a reference into it (`_census.py`).
 Only       in the store's turn, except for the sweep, which takes entries away as a whole.
 """
 
@@ -17,11 +17,12 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from storewriter import _forks, _threads
+from storewriter._census import Box, Census
 
 LARGE: Final = 1 << 14
 """Bytes from which a state is worth remembering. Below, reading and decoding the document again costs a twentieth of
@@ -39,7 +40,9 @@ class Kept:
     """A document that was saved, and its state."""
 
     data: bytes
-    state: Any
+    box: Box
+    census: Census | None
+    """What is proven of the state; None for one that its codec answers for."""
     fd: int
     """The open file."""
     stamp: tuple[int, ...]

@@ -61,8 +61,8 @@ class Storage(Protocol):
         """
         ...
 
-    def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
-        """Whether the document is the file that is open, unchanged since its stamp was taken."""
+    def is_still(self, stamp: tuple[int, ...]) -> bool:
+        """Whether the document is the file whose stamp it is, unchanged; that file must have been open since."""
         ...
 
     def size(self) -> int:
@@ -181,10 +181,10 @@ class FileStorage:
 
         _backups.keep(self.path, found, self.backups, link=False, copy=copy, system=self.system)
 
-    def is_still(self, fd: int, stamp: tuple[int, ...]) -> bool:
-        """See `Storage`. Both are looked at: the open file for a change, the path for another file."""
+    def is_still(self, stamp: tuple[int, ...]) -> bool:
+        """See `Storage`. Another file cannot have the inode's number while it is open."""
         try:
-            return stamp_of(self.system.lstat(self.path)) == stamp == stamp_of(self.system.fstat(fd))
+            return stamp_of(self.system.lstat(self.path)) == stamp
         except OSError:
             return False
 

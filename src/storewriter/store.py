@@ -16,6 +16,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from storewriter import _keys
 from storewriter._group_commit import Document, Request, ReturnedAwaitable, version_of
@@ -55,6 +56,8 @@ _DURABILITIES = ("power", "process")
 
 
 _EMPTY: Callable[[], Any] = dict
+
+_documents: WeakValueDictionary[tuple[Any, ...], Document] = WeakValueDictionary()
 
 
 class _StoreBase(Generic[S]):
@@ -104,10 +107,21 @@ class _StoreBase(Generic[S]):
         self._known_mates: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
+        """The document, one object for all stores of this process that read and write it in the same way.
+
+        So what one of them remembers serves the others, and their updates share batches.
+        """
         storage = FileStorage(
             key, self._durability, self._mode, self._system, backups=self._backups, in_place=self._in_place
         )
-        return Document(key, storage, self._codec, self._default)
+        settings = (storage, self._codec, self._default)
+        try:
+            document = _documents.get(settings)
+        except TypeError:  # a codec, say, that cannot be hashed
+            return Document(key, storage, self._codec, self._default)
+        if document is None:
+            document = _documents[settings] = Document(key, storage, self._codec, self._default)
+        return document
 
     def _current_document(self) -> Document:
         """The document, wherever the given path leads now."""
@@ -138,7 +152,7 @@ class _StoreBase(Generic[S]):
             return None
         known = self._known_mates
         if known is None or known[0] is not document or known[1][-1] is not domain:
-            known = (document, (document.storage, document.codec, document.default, domain))
+            known = (document, (document, domain))
             self._known_mates = known
         return known[1]
 
@@ -197,9 +211,8 @@ class Store(_StoreBase[S]):
         the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
         is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
 
-        The state is a tree, as documents are: to have a list or dict in two places, put a copy. The functions that
-        are committed together work on one object, one after the other, and a large document is kept like that until
-        somebody else writes.
+        What is in the state afterwards is what the document says: a list that was put in two places is two lists for
+        the next function, a tuple is a list.
         """
         result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
         return result

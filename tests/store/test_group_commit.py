@@ -20,6 +20,7 @@ from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
+from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
 
@@ -197,26 +198,59 @@ def test_a_state_that_cannot_be_encoded_fails_its_own_caller_only(
     assert store.read() == {str(place): place for place in range(3) if place != culprit}
 
 
-def test_a_batch_is_the_same_as_one_after_the_other(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
-    """Each function sees what those before it left. (A state is a tree: see `Store.update` about references in it.)"""
+def _link(state: dict[str, Any]) -> None:
+    state["previous"] = state.setdefault("current", [])
 
-    def begin(state: dict[str, Any]) -> None:
-        state["items"] = [1]
 
-    def extend(state: dict[str, Any]) -> int:
-        state["items"].append(len(state["items"]) + 1)
-        return len(state["items"])
+def _extend(state: dict[str, Any]) -> int:
+    state["current"].append(1)
+    return len(state["previous"])
 
-    def copy(state: dict[str, Any]) -> None:
-        state["previous"] = list(state["items"])
 
-    functions = [begin, extend, copy, extend]
-    alone = Store(tmp_path / "alone", queue=queue)
-    results = [alone.update(fn) for fn in functions]
-    shared = Store(tmp_path / "shared", queue=queue)
+def _put_tuple(state: dict[str, Any]) -> None:
+    state["tuple"] = (1, 2)
+
+
+def _use_tuple(state: dict[str, Any]) -> str:
+    state["tuple"].append(3)
+    return type(state["tuple"]).__name__
+
+
+def _raise(state: dict[str, Any]) -> None:
+    state["previous"].append("failed")
+    raise ZeroDivisionError
+
+
+_SEQUENCES = {
+    "a list that is linked to a second place": [_link, _extend],
+    "a tuple that becomes a list": [_put_tuple, _use_tuple],
+    "both": [_link, _extend, _put_tuple, _use_tuple],
+    "a failure behind a link": [_link, _extend, _raise, _extend],
+    "a failure between two links": [_link, _raise, _extend, _link, _extend, _raise],
+    "a function that fails only by what another left in memory": [_link, _put_tuple, _use_tuple, _use_tuple, _extend],
+}
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+@pytest.mark.parametrize("functions", _SEQUENCES.values(), ids=list(_SEQUENCES))
+def test_a_batch_is_the_same_as_one_after_the_other(
+    queue: PerStoreWriterQueue, tmp_path: Path, functions: list[Any], size: int
+) -> None:
+    """References inside the state, tuples and other things that only the process knows do not survive an update."""
+
+    def outcome(call: Any) -> Any:
+        try:
+            return call()
+        except ZeroDivisionError as error:
+            return repr(error)
+
+    alone, shared = Store(tmp_path / "alone", queue=queue), Store(tmp_path / "shared", queue=queue)
+    for store in (alone, shared):
+        store.update(lambda state: state.update(padding="x" * size))
+    expected = [outcome(lambda fn=fn: alone.update(fn)) for fn in functions]
     workers = together(queue, tmp_path / "shared", *(lambda fn=fn: shared.update(fn) for fn in functions))
-    assert [worker.result() for worker in workers] == results == [None, 2, None, 3]
-    assert alone.read() == shared.read() == {"items": [1, 2, 3], "previous": [1, 2]}
+    assert [outcome(worker.result) for worker in workers] == expected
+    assert shared.read() == alone.read()
 
 
 def test_transform_and_update_share_a_batch(queue: PerStoreWriterQueue, path: Path) -> None:

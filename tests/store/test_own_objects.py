@@ -86,11 +86,6 @@ def test_what_an_update_took_from_a_default_argument(store: Store[dict[str, Any]
     assert content(store)["tags"] == []
 
 
-# A state is a tree (`Store.update`): what a large document, which is remembered, holds in two places stays one object
-# until somebody else writes. A small one is decoded anew for every update, so there each place gets its own.
-small_only = pytest.mark.parametrize("store", ["small"], indirect=True)
-
-
 def test_one_object_put_in_twice_becomes_two(store: Store[dict[str, Any]]) -> None:
     shared: list[int] = []
     store.update(lambda state: state.update(a=shared, b=shared))
@@ -98,14 +93,55 @@ def test_one_object_put_in_twice_becomes_two(store: Store[dict[str, Any]]) -> No
     assert content(store) == {"items": [], "a": [1], "b": []}
 
 
-@small_only
 def test_a_part_of_the_state_put_in_a_second_time_becomes_a_copy(store: Store[dict[str, Any]]) -> None:
     store.update(lambda state: state.update(previous=state["items"]))
     store.update(lambda state: state["items"].append(1))
     assert content(store) == {"items": [1], "previous": []}
 
 
-@small_only
+def test_a_part_put_in_a_second_time_by_somebody_the_function_calls_becomes_a_copy(store: Store[dict[str, Any]]) -> None:
+    store.update(lambda state: _put_twice(state))
+    touch(store)
+    store.update(lambda state: state["items"].append(1))
+    assert content(store) == {"items": [1], "previous": [], "touched": 1}
+
+
+def _put_twice(state: dict[str, Any]) -> None:
+    state["previous"] = state["items"]
+
+
+def test_a_new_object_put_in_twice_beside_a_text_that_loses_its_brackets_becomes_two(store: Store[dict[str, Any]]) -> None:
+    """The number of brackets in the document stays what it was."""
+    store.update(lambda state: state.update(text="[["))
+    touch(store)
+    store.update(lambda state: _put_new_twice(state))
+    store.update(lambda state: state["a"].append(1))
+    assert content(store) == {"items": [], "text": "", "a": [1], "b": [], "touched": 1}
+
+
+def _put_new_twice(state: dict[str, Any]) -> None:
+    state["text"] = ""
+    state["a"] = state["b"] = []
+
+
+_HIDDEN: list[Any] = []
+
+
+def _hide(part: Any) -> None:
+    _HIDDEN.append(part)
+
+
+@pytest.mark.parametrize("part", ["state", "items"])
+def test_what_somebody_the_function_called_has_kept(store: Store[dict[str, Any]], part: str) -> None:
+    _HIDDEN.clear()
+    touch(store)
+    store.update(lambda state: _hide(state if part == "state" else state["items"]))
+    hidden = _HIDDEN.pop()
+    (hidden["items"] if part == "state" else hidden).append("outside")
+    touch(store)
+    assert content(store) == {"items": [], "touched": 2}
+
+
 def test_the_next_update_sees_what_the_document_says(store: Store[dict[str, Any]]) -> None:
     store.update(lambda state: state.update(tuple=(1, 2)))
     assert store.update(lambda state: type(state["tuple"]).__name__) == "list"
