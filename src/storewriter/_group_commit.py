@@ -104,6 +104,8 @@ class Document:
     _slot: Slot = attrs.field(factory=Slot)
     _in_use: Kept | None = None
     """The remembered document that the present turn works on."""
+    _seen: os.stat_result | None = None
+    """What the document was when the present turn loaded it."""
 
     @property
     def is_plain(self) -> bool:
@@ -123,11 +125,12 @@ class Document:
         self.storage.finish()
         kept = self._slot.take()
         if kept is not None:
-            if self.storage.is_still(kept.stamp):
+            self._seen = self.storage.still(kept.stamp)
+            if self._seen is not None:
                 self._in_use = kept
                 return kept.data, kept.box, kept.census
             kept.close()
-        data = self.storage.load()
+        data, self._seen = self.storage.look()
         return data, [self.decode(data)], None
 
     def save(self, data: bytes, hold: Hold, keep: tuple[Box, Census | None] | None) -> None:
@@ -137,9 +140,14 @@ class Document:
         and that must never be saved.
         """
         self.forget()
-        fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token)
+        seen, self._seen = self._seen, None
+        fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token, seen=seen)
         if fd is not None and keep is not None:
             self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
+
+    def look_again(self) -> None:
+        """Before saving, what the document is must be asked anew: the turn has taken its time."""
+        self._seen = None
 
     def remember(self, keep: tuple[Box, Census | None] | None) -> None:
         """Remember a document that needed no save. Only in a turn."""
@@ -332,6 +340,7 @@ class Batch:
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
         self._in_hand = True
+        self.document.look_again()
         self._data = self.document.codec.encode(self.state)
         self._prove()
 

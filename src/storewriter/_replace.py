@@ -21,15 +21,11 @@ from typing import Final, Literal, NoReturn
 
 import attrs
 
-from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, System
+from storewriter._likeness import dress, first_mode
+from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, System
 from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore
 
 Durability = Literal["power", "process"]
-
-_ACL: Final = "system.posix_acl_access"
-
-_ABOUT_THE_CONTENT: Final = frozenset({"security.ima", "security.evm"})
-"""Attributes that sign a file's content (evmctl(1)): those of the old document would be wrong on the new one."""
 
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
@@ -64,59 +60,84 @@ Before = Callable[[os.stat_result], None]
 Fence = Callable[[], contextlib.AbstractContextManager[None]]
 
 
-@attrs.define
-class _Plan:
-    """One replace, decided before anything is touched."""
+@attrs.frozen
+class Place:
+    """Where a document is, and how it gets there: the same for every save of a store."""
 
     path: str
-    spare: str
+    """Canonical path (`storewriter._keys.canonical`): a link's target, never the link."""
     power: bool
+    """Whether it must survive a power cut."""
+    mode: int
+    """Of a document that does not exist yet."""
     system: System
+    spare: str = attrs.field(init=False, default=attrs.Factory(lambda place: temporary(place.path), takes_self=True))
+    folder: str = attrs.field(init=False, default=attrs.Factory(lambda place: _folder_of(place.path), takes_self=True))
+
+
+@attrs.define
+class _Save:
+    """One save, decided before anything is touched."""
+
+    place: Place
+    spare: str
     old: os.stat_result | None
     """The document that is there now."""
     model: str
     """The file that the new one is to be like, usually the old document."""
     look: os.stat_result | None
-    """What the model is; None: there is none, and `mode` counts."""
-    mode: int
+    """What the model is; None: there is none, and the place's mode counts."""
     keep_open: bool
     before: Before | None
     fence: Fence
 
 
 def replace(
-    path: str,
+    place: Place,
     data: bytes,
     *,
-    durability: Durability,
-    mode: int,
-    system: System,
+    seen: os.stat_result | None = None,
     keep_open: bool = False,
     like: str | None = None,
     before: Before | None = None,
     fence: Fence = contextlib.nullcontext,
     rival: str | None = None,
 ) -> int | None:
-    """Put `data` in place of the document at `path` (a canonical path), under the store's lock.
+    """Put `data` in place of the document, under the store's lock.
 
-    `mode` is used for a document that does not exist yet; an existing one keeps its mode, owner where permitted,
-    ACLs and extended attributes (or has those of the file `like`). With `keep_open`, returns a read-only descriptor
-    of the new document, which the caller must close: while it is open, no other file can have its inode number.
+    The place's mode is used for a document that does not exist yet; an existing one keeps its mode, owner where
+    permitted, ACLs and extended attributes (or has those of the file `like`). `seen` is what the document was just
+    now, if the caller has looked. With `keep_open`, returns a read-only descriptor of the new document, which the
+    caller must close: while it is open, no other file can have its inode number.
     `before` is called with what the old document is, once the new one is ready and before it takes the name.
 
     Under a lease, which somebody else may have taken over meanwhile: `fence` is entered around the instant in which
     the new document takes the name, and may refuse it; `rival` makes the temporary name our own, so that a successor
     and we cannot write into each other's file.
     """
-    power = durability == "power"
+    path, system = place.path, place.system
+    old: os.stat_result | None = None
     try:
-        old = existing(path, system)
+        old = existing(path, system) if seen is None else _require_replaceable(seen, path, system)
         model, look = (path, old) if like is None else (like, system.lstat(like))
-        spare = temporary(path) if rival is None else f"{temporary(path)}.{rival}"
-        plan = _Plan(path, spare, power, system, old, model, look, mode, keep_open, before, fence)
-        return _commit_durably(plan, data) if power else _commit(plan, data, -1)
+        spare = place.spare if rival is None else f"{place.spare}.{rival}"
+        save = _Save(place, spare, old, model, look, keep_open, before, fence)
+        if not place.power:
+            return _commit(save, data, -1)
+        # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
+        folder = system.open(place.folder, os.O_RDONLY | DIRECTORY)
+        try:
+            return _commit(save, data, folder)
+        finally:
+            close_quietly(folder, system)
     except OSError as error:
+        if old is not None and error.errno in _REFUSED and not system.writable(path):
+            raise _read_only(path, old) from error
         refuse(error, path, "saving", "the old document is untouched")
+
+
+_REFUSED: Final = frozenset({errno.EROFS, errno.EPERM, errno.EACCES})
+"""What a read-only file system or an immutable file answers (chattr(1))."""
 
 
 def write_beside(name: str, data: bytes, *, like: str, durability: Durability, system: System) -> None:
@@ -125,56 +146,54 @@ def write_beside(name: str, data: bytes, *, like: str, durability: Durability, s
     Never `CommitUncertain`: the document is untouched, whatever became of this file.
     """
     try:
-        replace(name, data, durability=durability, mode=0o600, system=system, like=like)
+        replace(Place(name, durability == "power", 0o600, system), data, like=like)
     except CommitUncertain as error:
         cause = error.__cause__
         code = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EIO
         raise OSError(code, f"{os.strerror(code)}, flushing", name) from error
 
 
-def _commit_durably(plan: _Plan, data: bytes) -> int | None:
-    # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
-    folder = plan.system.open(_folder_of(plan.path), os.O_RDONLY | DIRECTORY)
-    try:
-        return _commit(plan, data, folder)
-    finally:
-        close_quietly(folder, plan.system)
-
-
-def _commit(plan: _Plan, data: bytes, folder: int) -> int | None:
-    system = plan.system
+def _commit(save: _Save, data: bytes, folder: int) -> int | None:
+    system = save.place.system
     kept: int | None = None
     try:
-        born, kept = _write_spare(plan, data)
-        if plan.before is not None and plan.old is not None:
-            plan.before(plan.old)
-        with plan.fence():
-            _take_name(plan, born)
-        if plan.power:
-            _flush_commit(folder, plan.path, system)
+        born, kept = _write_spare(save, data)
+        if save.before is not None and save.old is not None:
+            save.before(save.old)
+        with save.fence():
+            _take_name(save, born)
+        if folder >= 0:
+            _flush_commit(folder, save.place.path, system)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
-            system.unlink(plan.spare)
+            system.unlink(save.spare)
         if kept is not None:
             close_quietly(kept, system)
         raise
     return kept
 
 
-def _write_spare(plan: _Plan, data: bytes) -> tuple[os.stat_result, int | None]:
+def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
     """Step 1: the whole new document under the temporary name. Returns which file that is."""
-    system = plan.system
+    place, look = save.place, save.look
+    system = place.system
     kept: int | None = None
-    fd = _create(plan.spare, system)
+    fd = _create(save.spare, first_mode(look, place.mode), system)
     try:
-        write_all(fd, data, system)
-        born = _dress(fd, plan)
-        if plan.power:
+        written = system.write(fd, data)
+        if written != len(data):
+            write_all(fd, memoryview(data)[written:], system)
+        born = system.fstat(fd)
+        if look is not None:
+            dress(fd, born, look, save.model, system)
+        elif born.st_mode & 0o7777 != place.mode:
+            system.fchmod(fd, place.mode)
+        if place.power:
             # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
             # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
             system.flush(fd)
-        if plan.keep_open:
-            kept = system.open(plan.spare, os.O_RDONLY | NOFOLLOW)
+        if save.keep_open:
+            kept = system.open(save.spare, os.O_RDONLY | NOFOLLOW)
     except BaseException:
         close_quietly(fd, system)
         raise
@@ -206,37 +225,47 @@ def existing(path: str, system: System) -> os.stat_result | None:
         found = system.lstat(path)
     except FileNotFoundError:
         return None
-    require_regular(path, found)
+    return _require_replaceable(found, path, system)
+
+
+def _require_replaceable(found: os.stat_result, path: str, system: System) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        require_regular(path, found)
     # The mode is looked at as well as access(2): for root everything is writable, but a file without any write bit
-    # was made read-only by somebody.
-    if not found.st_mode & 0o222 or not system.writable(path):
-        error = ReadOnlyStore(
-            f"{path} is read-only (mode {stat.S_IMODE(found.st_mode):04o}), so it was not replaced. "
-            f"Make it writable if it should change.",
-            path=path,
-        )
-        error.errno = errno.EACCES
-        raise error
+    # was made read-only by somebody. To the owner the mode says it all; what refuses him nonetheless (a read-only
+    # mount, say) refuses the replace too.
+    mode = found.st_mode
+    if not mode & 0o222 or not ((mode & 0o200 and found.st_uid == os.geteuid()) or system.writable(path)):
+        raise _read_only(path, found)
     return found
 
 
-def _create(spare: str, system: System) -> int:
+def _read_only(path: str, found: os.stat_result) -> ReadOnlyStore:
+    error = ReadOnlyStore(
+        f"{path} is read-only (mode {stat.S_IMODE(found.st_mode):04o}), so it was not replaced. "
+        f"Make it writable if it should change.",
+        path=path,
+    )
+    error.errno = errno.EACCES
+    return error
+
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
+
+
+def _create(spare: str, mode: int, system: System) -> int:
     """Create the temporary file exclusively, so that a planted link is never followed or written through."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
     try:
-        return system.open(spare, flags, 0o600)
+        return system.open(spare, _CREATE, mode)
     except FileExistsError:
         # We hold the lock, so whoever made it is dead (or was succeeded): its content was never acknowledged.
         system.unlink(spare)
-        return system.open(spare, flags, 0o600)
+        return system.open(spare, _CREATE, mode)
 
 
-def write_all(fd: int, data: bytes, system: System) -> None:
+def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
     """write(2) until everything is written."""
-    written = system.write(fd, data)
-    if written == len(data):
-        return
-    rest = memoryview(data)[written:]
+    rest = memoryview(data)
     while rest:
         written = system.write(fd, rest)
         if written == 0:
@@ -244,78 +273,18 @@ def write_all(fd: int, data: bytes, system: System) -> None:
         rest = rest[written:]
 
 
-def _dress(fd: int, plan: _Plan) -> os.stat_result:
-    """Give the new file its mode, owner, ACLs and extended attributes; returns what it was before."""
-    system = plan.system
-    born = system.fstat(fd)
-    look = plan.look
-    if look is None:
-        if stat.S_IMODE(born.st_mode) != plan.mode:
-            system.fchmod(fd, plan.mode)
-        return born
-    wanted = stat.S_IMODE(look.st_mode)
-    if (born.st_uid, born.st_gid) != (look.st_uid, look.st_gid):
-        wanted = _chown(fd, look, wanted, system)
-    attributes = system.attributes(plan.model)
-    if _ACL not in attributes and _ACL in system.attributes(fd):
-        # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
-        system.remove_attribute(fd, _ACL)
-    if stat.S_IMODE(born.st_mode) != wanted:
-        # After the chown, which clears set-id bits (chown(2)).
-        system.fchmod(fd, wanted)
-    for name, value in attributes.items():
-        # After the chmod: an access ACL carries the group bits, and chmod would write its mask.
-        _copy_attribute(fd, name, value, system)
-    return born
-
-
-def _chown(fd: int, look: os.stat_result, mode: int, system: System) -> int:
-    """Keep the owner, or at least the group; returns the mode that is safe with what was permitted."""
-    if _chown_permitted(fd, look.st_uid, look.st_gid, system):
-        return mode
-    if _chown_permitted(fd, -1, look.st_gid, system):
-        # Never hand our own identity to whoever runs the file.
-        return mode & 0o3777
-    # Another group than the one that the group bits were meant for: it gets what everybody gets.
-    return mode & 0o707 | (mode & 0o007) << 3
-
-
-def _chown_permitted(fd: int, uid: int, gid: int, system: System) -> bool:
-    try:
-        system.fchown(fd, uid, gid)
-    except OSError as error:
-        # EINVAL: an owner who has no number in this user namespace (user_namespaces(7)).
-        if error.errno in (errno.EPERM, errno.EACCES, errno.EINVAL):
-            return False
-        raise
-    return True
-
-
-def _copy_attribute(fd: int, name: str, value: bytes, system: System) -> None:
-    if name in _ABOUT_THE_CONTENT:
-        return
-    try:
-        system.set_attribute(fd, name, value)
-    except OSError as error:
-        # Labels of the security module and trusted.* need privileges; the system gives a new file its own.
-        if error.errno in NO_XATTR or (
-            error.errno in (errno.EPERM, errno.EACCES) and not name.startswith(("user.", "system."))
-        ):
-            return
-        raise
-
-
-def _take_name(plan: _Plan, born: os.stat_result) -> None:
+def _take_name(save: _Save, born: os.stat_result) -> None:
     """Give the new document the store's name.
 
     Without a flush, ext4 makes up for careless programs by starting one inside rename-over-existing (the
     `auto_da_alloc` mount option, ext4(5)); swapping the names and removing the old document does not trigger it, and
     costs a quarter. A crash between the two leaves the old document under the temporary name: garbage like any other.
     """
-    path, system = plan.path, plan.system
+    place = save.place
+    path, system = place.path, place.system
     try:
-        if plan.power or plan.old is None or not system.exchange(plan.spare, path):
-            system.rename(plan.spare, path)
+        if place.power or save.old is None or not system.exchange(save.spare, path):
+            system.rename(save.spare, path)
             return
     except OSError as error:
         # Over a network a rename can happen and its answer be lost: what counts is whose file has the name now.
@@ -329,7 +298,7 @@ def _take_name(plan: _Plan, born: os.stat_result) -> None:
             raise _mount_point(path) from error
         raise
     with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
-        system.unlink(plan.spare)
+        system.unlink(save.spare)
 
 
 def _has_name(path: str, born: os.stat_result, system: System) -> bool:

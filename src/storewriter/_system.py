@@ -41,6 +41,8 @@ NO_LINK: Final = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSU
 """What link(2) answers where this file cannot have a second name: FAT, a file that is a mount point by itself, another
 owner's file under `fs.protected_hardlinks` (proc_sys_fs(5)), a file with too many names."""
 
+_HAS_XATTR: Final = hasattr(os, "listxattr")
+
 _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
 
 
@@ -127,10 +129,11 @@ class System:
 
     def attributes(self, file: str | int) -> dict[str, bytes]:
         """Extended attributes of a regular file, POSIX ACLs among them (`system.posix_acl_access`)."""
-        if not hasattr(os, "listxattr"):
+        if not _HAS_XATTR:
             return {}
         try:
-            return {name: os.getxattr(file, name) for name in os.listxattr(file)}
+            names = os.listxattr(file)
+            return {name: os.getxattr(file, name) for name in names} if names else {}
         except OSError as error:
             if error.errno in NO_XATTR:
                 return {}

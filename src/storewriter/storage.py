@@ -20,6 +20,7 @@ from storewriter import _backups, _in_place
 from storewriter._replace import (
     Durability,
     Fence,
+    Place,
     close_quietly,
     existing,
     make_folders,
@@ -33,7 +34,13 @@ from storewriter._system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
 __all__ = ["FileStorage", "Storage"]
 
 
-def stamp_of(found: os.stat_result) -> tuple[int, ...]:
+Look = tuple[bytes | None, os.stat_result | None]
+"""A file's content and what it is; None if there is none."""
+
+Stamp = tuple[int, ...]
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
     """What stays the same as long as a file that is kept open is the same file with the same content."""
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -55,14 +62,11 @@ class Storage(Protocol):
     ) -> int | None:
         """Put `data` in the place of the document. Raises OSError (the old one stands) or `CommitUncertain`.
 
-        `keep_open` asks for a descriptor of the new document, for `is_still`; None if there is no such thing.
+        `keep_open` asks for a descriptor of the new document, which proves it to be unchanged; None if there is no
+        such thing.
         `fence` is entered around the instant of the commit, and may refuse it with `LockLost`. `rival` names the hold
         if another one may exist at the same time (a lease).
         """
-        ...
-
-    def is_still(self, stamp: tuple[int, ...]) -> bool:
-        """Whether the document is the file whose stamp it is, unchanged; that file must have been open since."""
         ...
 
     def size(self) -> int:
@@ -82,18 +86,33 @@ class FileStorage:
     system: System = SYSTEM
     backups: int = attrs.field(default=0, kw_only=True)
     """How many replaced documents are kept, as `.<name>.backup-1` (the newest), `-2` and so on."""
+    _place: Place = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(
+            lambda self: Place(self.path, self.durability == "power", self.mode, self.system), takes_self=True
+        ),
+    )
     in_place: bool = attrs.field(default=False, kw_only=True)
     """Write into the file itself, with a journal beside it: for a single file that is mounted into a container. Every
     program that uses the store must say so (see `_in_place.py`)."""
 
     def load(self) -> bytes | None:
         """See `Storage`. Raises NotARegularFile for a folder, FIFO or device without waiting for it, or OSError."""
+        return self.look()[0]
+
+    def look(self) -> Look:
+        """Load, and tell what the file is. With `in_place` the content may not be the file's, and nothing is told."""
         if self.in_place:
-            return _in_place.load(self.path, self.read, self.system)
-        return self.read(self.path)
+            return _in_place.load(self.path, self.read, self.system), None
+        return self._look_at(self.path)
 
     def read(self, name: str) -> bytes | None:
         """One file of this store, whole, and whatever it holds; None if there is none. Raises as `load` does."""
+        return self._look_at(name)[0]
+
+    def _look_at(self, name: str) -> Look:
         try:
             return _read_file(name, self.system)
         except OSError as error:
@@ -109,8 +128,12 @@ class FileStorage:
         keep_open: bool = False,
         fence: Fence = contextlib.nullcontext,
         rival: str | None = None,
+        seen: os.stat_result | None = None,
     ) -> int | None:
-        """See `Storage`. Raises ReadOnlyStore for a read-only document."""
+        """See `Storage`. Raises ReadOnlyStore for a read-only document.
+
+        `seen` is what `look` or `still` said in this turn; None: look again.
+        """
         if self.in_place:
             with fence():  # as a whole: it has no single instant
                 old = self.load()
@@ -118,14 +141,14 @@ class FileStorage:
                     self._save_in_place(data, old)
                     return None  # other writers keep the inode: an open file proves nothing
         try:
-            return self._replace(data, keep_open, fence, rival)
+            return self._replace(data, keep_open, fence, rival, seen)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system, durable=self.durability == "power")
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            return self._replace(data, keep_open, fence, rival)
+            return self._replace(data, keep_open, fence, rival, None)
 
     def restore(self, data: bytes) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
@@ -139,13 +162,13 @@ class FileStorage:
         if self.in_place:
             _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
 
-    def _replace(self, data: bytes, keep_open: bool, fence: Fence, rival: str | None) -> int | None:
+    def _replace(
+        self, data: bytes, keep_open: bool, fence: Fence, rival: str | None, seen: os.stat_result | None
+    ) -> int | None:
         return replace(
-            self.path,
+            self._place,
             data,
-            durability=self.durability,
-            mode=self.mode,
-            system=self.system,
+            seen=seen,
             keep_open=keep_open,
             before=self._keep_backup if self.backups else None,
             fence=fence,
@@ -181,12 +204,16 @@ class FileStorage:
 
         _backups.keep(self.path, found, self.backups, link=False, copy=copy, system=self.system)
 
-    def is_still(self, stamp: tuple[int, ...]) -> bool:
-        """See `Storage`. Another file cannot have the inode's number while it is open."""
+    def still(self, stamp: Stamp) -> os.stat_result | None:
+        """What the document is, if it is the file with this stamp, unchanged; otherwise None.
+
+        That file must have been open since the stamp was taken, or another one could have its inode's number.
+        """
         try:
-            return stamp_of(self.system.lstat(self.path)) == stamp
+            found = self.system.lstat(self.path)
         except OSError:
-            return False
+            return None
+        return found if stamp_of(found) == stamp else None
 
     def size(self) -> int:
         """See `Storage`."""
@@ -202,18 +229,19 @@ _READ_FLAGS: Final = os.O_RDONLY | NONBLOCK | NOFOLLOW | NOCTTY
 # would become ours.
 
 
-def _read_file(path: str, system: System) -> bytes | None:
+def _read_file(path: str, system: System) -> Look:
     try:
         fd = system.open(path, _READ_FLAGS)
     except FileNotFoundError:
-        return None
+        return None, None
     except OSError as error:
         _require_regular(path, system)
         refuse(error, path, "reading", "the document is untouched")
     try:
         found = system.fstat(fd)
-        require_regular(path, found)
-        return _read_all(fd, found.st_size, system)
+        if not stat.S_ISREG(found.st_mode):
+            require_regular(path, found)
+        return _read_all(fd, found.st_size, system), found
     except OSError as error:
         refuse(error, path, "reading", "the document is untouched")
     finally:

@@ -130,6 +130,10 @@ class _StoreBase(Generic[S]):
             self._document = self._document_at(key)
         return self._document
 
+    def _likely_document(self) -> Document:
+        """The same, without a look at the path: a load finds out if it has become a link."""
+        return self._document if self._document.path == self._given else self._current_document()
+
     @property
     def path(self) -> str:
         """The store's canonical path: links resolved."""
@@ -232,7 +236,7 @@ class Store(_StoreBase[S]):
     def _change(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
         caller = self._caller(label, timeout)
         for attempt in range(TRIES):
-            document = self._current_document()
+            document = self._current_document() if attempt else self._likely_document()
             caller.mates = self._mates(document, "threads", request)
             caller.work = request
             try:
@@ -385,7 +389,7 @@ class AsyncStore(_StoreBase[S]):
             return await self._change_alone(request, label, timeout, replaces)
         caller = self._caller(label, timeout)
         for attempt in range(TRIES):
-            document = self._current_document()
+            document = self._current_document() if attempt else self._likely_document()
             caller.mates = self._mates(document, domain_of(caller.loop), request)
             caller.work = request
             await caller.aenter(document.path)
