@@ -12,7 +12,6 @@ Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedL
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,10 +23,11 @@ from weakref import ref
 import attrs
 
 from storewriter import _forks, _lanes, events
-from storewriter._keys import canonical, sidecar
-from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Lane, Ticket
-from storewriter._liveness import judge, myself
+from storewriter._keys import canonical
+from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Ticket
+from storewriter._objections import objection, queue_full
 from storewriter._owner import Owner
+from storewriter._reports import Exhausted, holder, local_owner, timeout_error, warn
 from storewriter._waiters import (
     AsyncWaiter,
     ThreadWaiter,
@@ -36,18 +36,15 @@ from storewriter._waiters import (
     current_task,
     off_loop,
     pause,
-    runs_an_event_loop,
 )
 from storewriter.backoff import Backoff
-from storewriter.errors import LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch
+from storewriter.errors import LockTimeout
 from storewriter.locks import Hold, Strategy, WaitingStrategy, named
 
 __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
-
-log = logging.getLogger("storewriter")
 
 
 class Unset:
@@ -57,7 +54,7 @@ class Unset:
 UNSET = Unset()
 
 
-class _Door:
+class Door:
     """A queue's strategy, as the lanes see it."""
 
     __slots__ = ("_attempt", "_backoff", "strategy")
@@ -86,12 +83,8 @@ class _Door:
                 return hold
             delay = next(delays, None)
             if delay is None:
-                raise _Exhausted
+                raise Exhausted
             sleeping.wait(delay)
-
-
-class _Exhausted(Exception):
-    """The backoff's retries are used up."""
 
 
 class Turn:
@@ -162,12 +155,12 @@ class PerStoreWriterQueue:
     warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
     """Seconds of waiting after which one log record says on whom; None: never."""
 
-    door: _Door = attrs.field(init=False, repr=False)
+    door: Door = attrs.field(init=False, repr=False)
     is_quick: bool = attrs.field(init=False)
     """Whether the strategy's attempts and releases may run on an event loop."""
 
     def __attrs_post_init__(self) -> None:
-        self.door = _Door(self.lock, self.backoff)
+        self.door = Door(self.lock, self.backoff)
         self.is_quick = self.lock.is_quick
 
     def turn(
@@ -229,7 +222,7 @@ class PerStoreWriterQueue:
     def owner(self, path: PathLike) -> Owner | None:
         """Who holds a store now, in this process or another; None if nobody does or nothing is known."""
         key = canonical(path)
-        return _local_owner(_lanes.find(key)) or self.lock.owner(key)
+        return local_owner(_lanes.find(key)) or self.lock.owner(key)
 
 
 def require_seconds(name: str, value: float | None) -> float | None:
@@ -420,7 +413,7 @@ class Caller(Ticket):
         """
         if not _forks.installed:
             _forks.install()
-        if not _lanes.join(self, key, self.queue.door, _objection):
+        if not _lanes.join(self, key, self.queue.door, objection):
             return False
         if not by_thread:
             if self._attempt():
@@ -482,8 +475,8 @@ class Caller(Ticket):
         late = deadline is not None and now >= deadline
         if self.state is FAILED:
             assert self.error is not None
-            if isinstance(self.error, _Exhausted):
-                raise _timeout_error(self, self.lane.key, _holder(self), 0, now - self.asked)
+            if isinstance(self.error, Exhausted):
+                raise timeout_error(self, self.lane.key, holder(self), 0, now - self.asked)
             raise self.error
         if self.state is CALLED:
             may_ask = not self._was_shut and (self.queue.is_quick or not self.is_async)
@@ -492,7 +485,7 @@ class Caller(Ticket):
             self._was_shut = False
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
-                    raise _queue_full(self, 0)
+                    raise queue_full(self, 0)
                 _lanes.wait_at_door(self)
         if late:
             _give_up(self, now - self.asked)
@@ -501,7 +494,7 @@ class Caller(Ticket):
         warn_after = self.queue.warn_after
         if not self._warned and warn_after is not None and now >= self.asked + warn_after:
             self._warned = True
-            _warn(self, now - self.asked)
+            warn(self, now - self.asked)
         if self.state is ADMITTED:
             # The answer is on its way. If the batch breaks, the ticket stands in line again, and is woken to look.
             return None
@@ -544,108 +537,9 @@ def _must_give_way(thread: int, now: float) -> bool:
     return now - last < 1.0
 
 
-def _objection(lane: Lane, caller: Caller, door: _Door) -> BaseException | None:
-    """Under the lanes' mutex: what speaks against standing in this line."""
-    if lane.door is not door:
-        mismatch = _strategy_objection(lane, door)
-        if mismatch is not None:
-            return mismatch
-    head = lane.head
-    # The asking task or thread itself, or plain code beneath it on the same thread's stack.
-    if head is not None and (head.identity == caller.identity or head.identity == caller.thread):
-        return _reentrant(lane.key, head)
-    if not caller.is_async and runs_an_event_loop():
-        blocked = _blocks_its_own_loop(lane, caller.thread)
-        if blocked is not None:
-            return blocked
-    limit = caller.queue.max_pending
-    if limit is not None:
-        waiting = lane.waiting() + (head is not None and head.state is not HOLDING)
-        if waiting >= limit:
-            return _queue_full(caller, waiting, lane.key)
-    return None
-
-
-def _queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFull:
-    limit = caller.queue.max_pending
-    path = caller.lane.key if path is None else path
-    return QueueFull(
-        f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
-        path=path,
-        pending=waiting,
-        max_pending=limit,
-    )
-
-
-def _strategy_objection(lane: Lane, door: _Door) -> StrategyMismatch | None:
-    theirs = cast("_Door", lane.door).strategy
-    if theirs is door.strategy or theirs == door.strategy:
-        return None
-    return StrategyMismatch(
-        f"{lane.key} is in use in this process with lock={theirs.name!r} ({theirs!r}), and lock={door.strategy.name!r} "
-        f"({door.strategy!r}) was asked for: the two would not exclude each other. Use one strategy per store.",
-        path=lane.key,
-        ours=door.strategy.name,
-        theirs=theirs.name,
-        owner=myself(),
-    )
-
-
-def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
-    return ReentrantTurn(
-        f"{path} was asked for inside its own turn{_labelled(head)}: waiting would wait for itself for ever. "
-        f"Use the turn (or the transaction's state) that is already held.",
-        path=path,
-    )
-
-
-def _blocks_its_own_loop(lane: Lane, thread: int) -> ReentrantTurn | None:
-    for other in lane.in_line():
-        if other.is_async and other.thread == thread:
-            return ReentrantTurn(
-                f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
-                f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
-                path=lane.key,
-            )
-    return None
-
-
-def _labelled(ticket: Ticket) -> str:
-    return f' ("{ticket.label}")' if ticket.label else ""
-
-
-def _local_owner(lane: Lane | None) -> Owner | None:
-    """The holder, if it is in this process."""
-    head = None if lane is None else lane.head
-    if head is None or head.state is not HOLDING:
-        return None
-    return attrs.evolve(myself(), since=head.began or None, label=head.label)
-
-
-def _holder(caller: Caller) -> Owner | None:
-    return _local_owner(caller.lane) or caller.queue.lock.owner(caller.lane.key)
-
-
-def _warn(caller: Caller, waited: float) -> None:
-    owner = _holder(caller)
-    ahead = _lanes.ahead_of(caller)
-    log.warning(
-        "waiting for %s since %.1f s%s: held by %s; %d ahead in this process",
-        caller.lane.key,
-        waited,
-        _labelled(caller),
-        owner or "an unknown process",
-        ahead,
-    )
-    if events.subscribers:
-        events.emit(
-            events.TurnWaited(path=caller.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label)
-        )
-
-
 def _give_up(caller: Caller, waited: float) -> None:
     """The deadline has passed: leave, and say on whom it waited. Does nothing if the turn came at the last moment."""
-    owner = _holder(caller)
+    owner = holder(caller)
     ahead = _lanes.ahead_of(caller)
     with _lanes.mutex():
         if caller.state in (HOLDING, ADMITTED, ANSWERED):
@@ -654,45 +548,7 @@ def _give_up(caller: Caller, waited: float) -> None:
     path = caller.lane.key
     if events.subscribers:
         events.emit(events.TurnTimedOut(path=path, waited=waited, owner=owner, label=caller.label))
-    raise _timeout_error(caller, path, owner, ahead, waited)
-
-
-def _timeout_error(
-    caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float
-) -> LockTimeout:
-    verdict = "unknown" if owner is None else judge(owner).value
-    held_by = "nobody that can be named" if owner is None else str(owner)
-    line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
-    return LockTimeout(
-        f"could not get the turn on {path} {_limit(caller)}: held by {held_by}, {_ALIVE[verdict]}; {line}; "
-        f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
-        path=path,
-        sidecar=sidecar(path),
-        owner=owner,
-        alive=verdict,
-        waited=waited,
-        timeout=caller.timeout,
-        ahead=ahead,
-    )
-
-
-def _limit(caller: Caller) -> str:
-    if isinstance(caller.error, _Exhausted):
-        return f"in {(caller.queue.backoff.retries or 0) + 1} attempts"
-    return f"within {caller.timeout:g} s"
-
-
-_ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "of which no more is known"}
-
-
-def _advice(owner: Owner | None, verdict: str) -> str:
-    if owner is not None and owner.pid == os.getpid() and verdict == "alive":
-        return "The holder is in this very process: look for a turn that does slow work or never ends."
-    if verdict == "alive" and owner is not None:
-        return f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; its lock ends with it."
-    if verdict == "gone":
-        return "Its lock is being reclaimed: try again."
-    return "`storewriter status` on the store tells more; never delete the lock file while programs use it."
+    raise timeout_error(caller, path, owner, ahead, waited)
 
 
 default_queue = PerStoreWriterQueue()

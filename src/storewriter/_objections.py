@@ -1,0 +1,83 @@
+"""What speaks against standing in a line: said at once, to whoever asks, instead of letting him wait for nothing.
+
+Fails by   nothing: what is returned here is raised by the lane (`_lanes.join`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from storewriter._lanes import HOLDING, Lane, Ticket
+from storewriter._liveness import myself
+from storewriter._reports import labelled
+from storewriter._waiters import runs_an_event_loop
+from storewriter.errors import QueueFull, ReentrantTurn, StrategyMismatch
+
+if TYPE_CHECKING:
+    from storewriter.per_store_writer_queue import Caller, Door
+
+
+def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:
+    """Under the lanes' mutex: what speaks against standing in this line."""
+    if lane.door is not door:
+        mismatch = _strategy_objection(lane, door)
+        if mismatch is not None:
+            return mismatch
+    head = lane.head
+    # The asking task or thread itself, or plain code beneath it on the same thread's stack.
+    if head is not None and (head.identity == caller.identity or head.identity == caller.thread):
+        return _reentrant(lane.key, head)
+    if not caller.is_async and runs_an_event_loop():
+        blocked = _blocks_its_own_loop(lane, caller.thread)
+        if blocked is not None:
+            return blocked
+    limit = caller.queue.max_pending
+    if limit is not None:
+        waiting = lane.waiting() + (head is not None and head.state is not HOLDING)
+        if waiting >= limit:
+            return queue_full(caller, waiting, lane.key)
+    return None
+
+
+def queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFull:
+    limit = caller.queue.max_pending
+    path = caller.lane.key if path is None else path
+    return QueueFull(
+        f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
+        path=path,
+        pending=waiting,
+        max_pending=limit,
+    )
+
+
+def _strategy_objection(lane: Lane, door: Door) -> StrategyMismatch | None:
+    theirs = cast("Door", lane.door).strategy
+    if theirs is door.strategy or theirs == door.strategy:
+        return None
+    return StrategyMismatch(
+        f"{lane.key} is in use in this process with lock={theirs.name!r} ({theirs!r}), and lock={door.strategy.name!r} "
+        f"({door.strategy!r}) was asked for: the two would not exclude each other. Use one strategy per store.",
+        path=lane.key,
+        ours=door.strategy.name,
+        theirs=theirs.name,
+        owner=myself(),
+    )
+
+
+def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
+    return ReentrantTurn(
+        f"{path} was asked for inside its own turn{labelled(head)}: waiting would wait for itself for ever. "
+        f"Use the turn (or the transaction's state) that is already held.",
+        path=path,
+    )
+
+
+def _blocks_its_own_loop(lane: Lane, thread: int) -> ReentrantTurn | None:
+    for other in lane.in_line():
+        if other.is_async and other.thread == thread:
+            return ReentrantTurn(
+                f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
+                f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
+                path=lane.key,
+            )
+    return None

@@ -1,0 +1,94 @@
+"""What is said to those who wait, and about them: who is in the way, the warning, and the error when time is up."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from storewriter import _lanes, events
+from storewriter._keys import sidecar
+from storewriter._lanes import HOLDING, Lane, Ticket
+from storewriter._liveness import judge, myself
+from storewriter._owner import Owner
+from storewriter.errors import LockTimeout
+
+if TYPE_CHECKING:
+    from storewriter.per_store_writer_queue import Caller
+
+log = logging.getLogger("storewriter")
+
+
+class Exhausted(Exception):
+    """The backoff's retries are used up."""
+
+
+def labelled(ticket: Ticket) -> str:
+    return f' ("{ticket.label}")' if ticket.label else ""
+
+
+def local_owner(lane: Lane | None) -> Owner | None:
+    """The holder, if it is in this process."""
+    head = None if lane is None else lane.head
+    if head is None or head.state is not HOLDING:
+        return None
+    return attrs.evolve(myself(), since=head.began or None, label=head.label)
+
+
+def holder(caller: Caller) -> Owner | None:
+    return local_owner(caller.lane) or caller.queue.lock.owner(caller.lane.key)
+
+
+def warn(caller: Caller, waited: float) -> None:
+    owner = holder(caller)
+    ahead = _lanes.ahead_of(caller)
+    log.warning(
+        "waiting for %s since %.1f s%s: held by %s; %d ahead in this process",
+        caller.lane.key,
+        waited,
+        labelled(caller),
+        owner or "an unknown process",
+        ahead,
+    )
+    if events.subscribers:
+        events.emit(
+            events.TurnWaited(path=caller.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label)
+        )
+
+
+def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
+    verdict = "unknown" if owner is None else judge(owner).value
+    held_by = "nobody that can be named" if owner is None else str(owner)
+    line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
+    return LockTimeout(
+        f"could not get the turn on {path} {_limit(caller)}: held by {held_by}, {_ALIVE[verdict]}; {line}; "
+        f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
+        path=path,
+        sidecar=sidecar(path),
+        owner=owner,
+        alive=verdict,
+        waited=waited,
+        timeout=caller.timeout,
+        ahead=ahead,
+    )
+
+
+def _limit(caller: Caller) -> str:
+    if isinstance(caller.error, Exhausted):
+        return f"in {(caller.queue.backoff.retries or 0) + 1} attempts"
+    return f"within {caller.timeout:g} s"
+
+
+_ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "of which no more is known"}
+
+
+def _advice(owner: Owner | None, verdict: str) -> str:
+    if owner is not None and owner.pid == os.getpid() and verdict == "alive":
+        return "The holder is in this very process: look for a turn that does slow work or never ends."
+    if verdict == "alive" and owner is not None:
+        return f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; its lock ends with it."
+    if verdict == "gone":
+        return "Its lock is being reclaimed: try again."
+    return "`storewriter status` on the store tells more; never delete the lock file while programs use it."
