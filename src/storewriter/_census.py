@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import cache
 from itertools import compress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -107,10 +108,11 @@ def _counts_of_one_owner() -> tuple[set[int], set[int]]:
 _IN_CENSUS, _IN_CENSUS_AND_LEVEL = _counts_of_one_owner()
 
 
-def take(box: Box, document: bytes, before: Census | None) -> Census | None:
+def take(box: Box, document: bytes, before: Census | None, *, quick: bool = False) -> Census | None:
     """A census of the state in `box`, which has just been encoded as `document`; None if it is no tree of our own.
 
-    `before` is the census of the state that this one was made of, or None; it is used up.
+    `before` is the census of the state that this one was made of, or None; it is used up. `quick`: only if it needs no
+    new list.
     """
     if _references is None:
         return None
@@ -118,7 +120,7 @@ def take(box: Box, document: bytes, before: Census | None) -> Census | None:
         if before.still_holds(document):
             return before
         before.forget()
-    containers = _listed(box)
+    containers = None if quick else _listed(box)
     if containers is None:
         return None
     pieces = _cut(document, 0, len(document))
@@ -137,16 +139,21 @@ def _listed(box: Box) -> list[Any] | None:
     return None if level is None else containers
 
 
-def is_tree(box: Box) -> bool:
-    """Whether nothing stands in two places of the state in `box`, whoever else may refer to it."""
+def is_tree(box: Box, *, plain: bool = True) -> bool:
+    """Whether nothing stands in two places of the state in `box`, whoever else may refer to it.
+
+    `plain`: nor is there anything but plain JSON values. Otherwise objects of all kinds are looked through, as far as
+    they let themselves be.
+    """
+    containers_in = _containers_in if plain else _objects_in
     known: set[int] = set()
-    level = _containers_in([box])
+    level = containers_in([box])
     while level:
         before = len(known)
         known.update(map(id, level))
         if len(known) - before < len(level):
             return False
-        level = _containers_in(level)
+        level = containers_in(level)
     return level is not None
 
 
@@ -158,3 +165,43 @@ def _containers_in(level: list[Any]) -> list[Any] | None:
     if not found <= _VALUES | _CONTAINERS:
         return None
     return list(compress(inside, map(_CONTAINERS.__contains__, kinds)))
+
+
+def _objects_in(level: list[Any]) -> list[Any] | None:
+    """The objects in those of a level that could be changed; None if one of them cannot be looked through."""
+    never_changed = _never_changed()
+    found: list[Any] = []
+    pending = gc.get_referents(*level)
+    while pending:
+        frozen: list[Any] = []
+        for value in pending:
+            kind = cast("type[Any]", type(value))
+            if kind in _VALUES or isinstance(value, never_changed):
+                continue
+            if kind is tuple or kind is frozenset:
+                frozen.append(value)  # may well stand in two places; what is in it may not
+            elif not kind.__flags__ & _IS_COLLECTED:
+                return None
+            else:
+                found.append(value)
+        pending = gc.get_referents(*frozen) if frozen else []
+    return found
+
+
+_IS_COLLECTED: Final = 1 << 14
+"""Py_TPFLAGS_HAVE_GC: what does not have it hides from us what it refers to."""
+
+
+@cache
+def _never_changed() -> tuple[type, ...]:
+    """Kinds of values that nobody can change; looked up at first use, for most stores hold plain JSON."""
+    import datetime as dt
+    from decimal import Decimal
+    from enum import Enum
+    from pathlib import PurePath
+    from types import BuiltinFunctionType, FunctionType, ModuleType
+    from uuid import UUID
+
+    code: tuple[type, ...] = (type, FunctionType, BuiltinFunctionType, ModuleType)
+    times: tuple[type, ...] = (dt.date, dt.time, dt.timedelta, dt.tzinfo)
+    return (*code, *times, Enum, bytes, complex, int, float, str, Decimal, UUID, PurePath)

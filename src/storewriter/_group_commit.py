@@ -14,9 +14,10 @@ import contextvars
 import copy
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -48,11 +49,23 @@ def version_of(data: bytes | None) -> str:
     return ABSENT if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+SMALL: Final = 1 << 16
+"""Bytes up to which a document is read and decoded on the event loop: it is cached, and a thread costs more."""
+
+
+def _means_this_thread(error: BaseException) -> bool:
+    """Ctrl-C means the thread that runs this, not the caller whose function it happened to run; it hits no other."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
 class ReturnedAwaitable(TypeError):
     """A function that looked plain returned an awaitable: nothing of it has run."""
 
     def __init__(self) -> None:
         super().__init__("the function returned an awaitable; async functions need AsyncStore")
+
+
+_PLAIN: Final = frozenset({int, str, bool, float, dict, list, tuple, bytes})
 
 
 class Request:
@@ -73,11 +86,18 @@ class Request:
         """Apply the function; returns the new state."""
         self.error = None
         result = self.result = self._context.run(self.fn, state)
-        if result is not None and isinstance(result, Awaitable):
+        if result is not None and type(result) not in _PLAIN:
+            self._require_done(result)
+        return result if self._replaces else state
+
+    def _require_done(self, result: Any) -> None:
+        if isinstance(result, Awaitable):
             if isinstance(result, CoroutineType):
                 result.close()
             raise ReturnedAwaitable
-        return result if self._replaces else state
+        if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+            msg = "the function returned a generator: what it would do with the state has not been done. Return a list"
+            raise TypeError(msg)
 
     def may_share(self) -> bool:
         """Whether the caller may hold a reference into the state now."""
@@ -201,9 +221,16 @@ class Document:
 class Batch:
     """One load, the functions of those who wait, one save. Steps in order: load, apply, encode, save."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, on_loop: bool = False) -> None:
         self.document = document
+        self._on_loop = on_loop
+        """Whether functions run on an event loop, which must not be kept waiting for long."""
+        self._together: bytes | None = None
+        """What `try_together` has found out."""
+        self.undone: list[Request] = []
+        """Those for whom the time was too short, the last in order: nothing of them is in the state."""
         self._started = time.monotonic()
+        self._until = float("inf")
         self._base: bytes | None = None
         self._good: bytes | None = None
         """Bytes of a state that is known to be good: the base, or one reached in this batch."""
@@ -211,7 +238,8 @@ class Batch:
         """Applied since `_good`, in order."""
         self._box: Box = [None]
         self._census: Census | None = None
-        self._applied: list[Request] = []
+        self._settled: list[Request] = []
+        """Those whose changes are in `_good`."""
         self._failed = 0
         self._data: bytes | None = None
         self._written = False
@@ -232,50 +260,27 @@ class Batch:
         self._base, self._box, self._census = self.document.load()
         self._good = self._base
 
-    def apply(self, requests: Sequence[Request]) -> int:
-        """Step 2: apply functions until all are done or the time is up; returns how many were dealt with."""
-        until = time.monotonic() + APPLY_SECONDS
-        done = 0
-        for request in requests:
-            if done:
-                if time.monotonic() > until:
-                    break
-                self._detach()
-            self._apply_one(request, is_own=done == 0)
-            done += 1
-        return done
-
-    def _detach(self) -> None:
-        """Before the next function: take the state out of the reach of the one before.
-
-        A caller may keep what its function put in or got out, and then the next function would change that caller's
-        objects; if it failed, its trace would even stay, because the first one put them in again when it was repeated.
-        """
-        if self._since and self._since[-1].may_share():
-            self._settle()
-            self._begin_again()
-
-    def _begin_again(self) -> None:
-        """Take the state anew from the last good bytes: a tree, and nobody else's."""
-        self._census = None
-        self._box = [self.document.decode(self._good)]
+    def apply(self, requests: Sequence[Request]) -> None:
+        """Step 2: apply functions until all are done or the time is up; the first one always is dealt with."""
+        self._until = time.monotonic() + APPLY_SECONDS
+        for place, request in enumerate(requests):
+            if place and (time.monotonic() > self._until or not self._detach()):
+                self.undone.extend(requests[place:])
+                return
+            self._apply_one(request, is_own=place == 0)
 
     def _apply_one(self, request: Request, *, is_own: bool) -> None:
         try:
             self._run(request)
-        except KeyboardInterrupt as error:
-            # Ctrl-C means the thread that runs this, not the caller whose function it happened to run.
-            if not is_own:
-                raise
-            self._fail(request, error)
         except BaseException as error:
+            if not is_own and _means_this_thread(error):
+                raise
             self._fail(request, error)
 
     def _run(self, request: Request) -> None:
         self.check_version(request)
         self.state = request.run(self.state)
         self._since.append(request)
-        self._applied.append(request)
 
     def check_version(self, request: Request) -> None:
         if request.expect is None:
@@ -290,104 +295,170 @@ class Batch:
                 found=found,
             )
 
+    def _detach(self) -> bool:
+        """Before the next function: take the state out of the reach of the one before.
+
+        A caller may keep what its function put in or got out, and then the next function would change that caller's
+        objects; if it failed, its trace would even stay, because the first one put them in again when it was repeated.
+        False: the next one is better off in a batch of its own, whose document is decoded where nobody waits for it.
+        """
+        if self.undone:
+            return False
+        if not self._since or not self._since[-1].may_share():
+            return True
+        before, group = self._good, self._since
+        if not self._settle_together():
+            return not self.undone
+        self._prove(self._good, quick=self._on_loop)
+        if self._census is not None:
+            return True
+        if len(self._good or b"") > SMALL:
+            return False
+        try:
+            self._begin_again()
+        except StoreCorrupt:
+            # Written by one of us: it cannot be read back. Whose fault is that?
+            self._good, self._since = before, group
+            del self._settled[-len(group) :]
+            self._settle_in_parts()
+        return not self.undone
+
+    def _begin_again(self) -> None:
+        """Take the state anew from the last good bytes: a tree, and nobody else's."""
+        self._census = None
+        self._box = [self.document.decode(self._good)]
+
     def _fail(self, request: Request, error: BaseException) -> None:
+        """Get a state without the trace of a function that failed; unless it failed over the traces of others."""
         # What those before it left in memory may be more than their documents would have shown: a tuple, one object in
         # two places. That must not be what it failed over.
         is_suspect = isinstance(error, Exception) and len(self._since) > 0 and not self._is_clean()
-        request.error = error
-        self._rewind()
+        self._settle_in_parts()
+        if self.undone:
+            self.undone.append(request)
+            return
         if is_suspect:
             try:
                 self._run(request)
             except Exception as second:
-                request.error = second
-                self._rewind()
+                error = second
+                self._begin_again()
             else:
                 return
+        self._refuse(request, error)
+
+    def _refuse(self, request: Request, error: BaseException) -> None:
+        request.error = error
         self._failed += 1
-
-    def _rewind(self) -> None:
-        """Get a state without the trace of a function that failed."""
-        while True:
-            self._begin_again()
-            culprit = self._replay()
-            if culprit is None:
-                break
-            self._since.remove(culprit)
-            self._applied.remove(culprit)
-            self._failed += 1
-        if self._since:
-            # So that the next failure need not run these again.
-            self._settle()
-            self._begin_again()
-
-    def _replay(self) -> Request | None:
-        """Apply again what was applied since the last good bytes; returns the first that fails this time."""
-        for request in self._since:
-            try:
-                self.state = request.run(self.state)
-            except Exception as error:
-                request.error = error
-                return request
-        return None
 
     def encode(self) -> None:
         """Step 3. A state that cannot be encoded is the fault of one function: it is found, failed and undone."""
-        self._settle()
+        is_proven = self._together is not None
+        self._settle_together()
         self._data = self._good
-        self._prove()
+        if not is_proven:
+            self._prove(self._good, quick=self._on_loop)
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
         self._in_hand = True
         self.document.look_again()
-        self._data = self.document.codec.encode(self.state)
-        self._prove()
+        self._data = self._good = self.document.codec.encode(self.state)
+        self._prove(self._good, quick=self._on_loop)
 
-    def _settle(self) -> None:
+    def _settle_together(self) -> bool:
         """Make good bytes of what was applied since the last ones, as if each function had been alone.
 
         Alone, each is given what the document says. Those that share a batch go on with one state, so a thing that was
-        put in two places would stay one thing for the others; then they are all applied again, one by one.
+        put in two places would stay one thing for the others; then they are applied again in parts. False: so they
+        were, and the state is new.
         """
-        if not self._since:
-            return
+        group = self._since
+        if not group:
+            return True
+        data, self._together = self._together, None
+        if data is None:
+            data = self._encoded()
+        if data is None:
+            self._settle_in_parts(failed=True)
+            return False
+        self._good = data
+        self._settled += group
+        self._since = []
+        return True
+
+    def _encoded(self) -> bytes | None:
+        """The state as a document; None if it cannot be one, or not together."""
         try:
             data = self.document.codec.encode(self.state)
         except Exception:
-            self._settle_one_by_one()
-            return
-        if len(self._since) > 1 and not self._is_clean():
-            self._settle_one_by_one()
-            return
-        self._good = data
-        self._since.clear()
+            return None
+        return data if len(self._since) < 2 or self._is_clean() else None
+
+    def is_out_of_reach(self) -> bool:
+        """Whether the state is large, and nobody could change it while it is looked at off the event loop."""
+        is_large = self._base is not None and len(self._base) > SMALL
+        return is_large and not any(request.may_share() for request in self._since)
+
+    def try_together(self) -> None:
+        """Do what of step 3 takes long and needs no function, off the loop."""
+        self._together = self._encoded()
+        if self._together is not None:
+            self._prove(self._together)
 
     def _is_clean(self) -> bool:
         """Whether the state is no more than its document will say."""
         document = self.document
-        return document.is_sealed or (document.is_plain and is_tree(self._box))
+        return document.is_sealed or is_tree(self._box, plain=document.is_plain)
 
-    def _settle_one_by_one(self) -> None:
-        suspects, self._since = self._since, []
+    def _settle_in_parts(self, *, failed: bool = False) -> None:
+        """Apply again what was applied since the last good bytes: together, if that fails in halves, if need be alone.
+
+        `failed`: together they have failed already. Ends with a state that is taken from the good bytes.
+        """
         self._begin_again()
-        for request in suspects:
-            try:
-                self.state = request.run(self.state)
-                self._good = self.document.codec.encode(self.state)
-            except Exception as error:
+        pending, self._since = [self._since], []
+        while pending:
+            group = pending.pop()
+            if (self._settled or self._failed) and time.monotonic() > self._until:
+                self.undone = [*group, *(request for later in reversed(pending) for request in later), *self.undone]
+                return
+            error = None if failed and len(group) > 1 else self._try(group)
+            if (failed or error is not None) and len(group) > 1:
+                half = len(group) // 2
+                pending += [group[half:], group[:half]]
+            elif error is not None:
                 error.add_note(f"the update was not applied to {self.document.path}")
-                request.error = error
-                self._applied.remove(request)
-                self._failed += 1
-            self._begin_again()  # out of this function's reach, as in `_detach`
+                self._refuse(group[0], error)
+            failed = False
 
-    def _prove(self) -> None:
-        """Find out whether the state is worth keeping, and ours alone."""
-        if self._data is None or len(self._data) < LARGE or not self.document.is_plain:
-            self._census = None
-        else:
-            self._census = take(self._box, self._data, self._census)
+    def _try(self, group: list[Request]) -> BaseException | None:
+        """Apply a group to the good bytes and make good bytes of it; the error if that cannot be."""
+        try:
+            for request in group:
+                self.state = request.run(self.state)
+            data = self.document.codec.encode(self.state)
+            if len(group) == 1 or self._is_clean():
+                self._box = [self.document.codec.decode(data)]
+                self._good = data
+                self._settled += group
+                return None
+            error: BaseException = ValueError("together they leave more than the document says")
+        except BaseException as problem:
+            if _means_this_thread(problem):
+                raise
+            error = problem
+        self._begin_again()
+        return error
+
+    def _prove(self, data: bytes | None, *, quick: bool = False) -> None:
+        """Find out whether the state, encoded as `data`, is worth keeping, and ours alone."""
+        document, before, self._census = self.document, self._census, None
+        if before is not None and not document.is_plain:
+            before.forget()
+            before = None
+        if data is not None and len(data) >= LARGE and not document.is_sealed:
+            self._census = take(self._box, data, before, quick=quick and len(data) > SMALL)
 
     def save(self, hold: Hold) -> None:
         """Step 4: one durable save, unless nothing changed. Raises OSError, LockLost, CommitUncertain."""
@@ -409,7 +480,7 @@ class Batch:
             return self._box, self._census
         if len(data) < LARGE or not self.document.is_sealed or self._in_hand:
             return None
-        if any(request.may_share() for request in self._applied):
+        if any(request.may_share() for request in self._settled):
             return None
         return self._box, None
 
@@ -434,7 +505,7 @@ class Batch:
             events.emit(
                 events.BatchCommitted(
                     path=self.document.path,
-                    size=len(self._applied) + self._failed,
+                    size=len(self._settled) + self._failed,
                     failed=self._failed,
                     written=self._written,
                     duration=time.monotonic() - self._started,

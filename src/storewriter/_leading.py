@@ -13,16 +13,13 @@ from types import TracebackType
 from typing import Final, TypeVar, cast
 
 from storewriter import _keys, _lanes
-from storewriter._group_commit import MOST_UPDATES, Batch, Document, Request
+from storewriter._group_commit import MOST_UPDATES, SMALL, Batch, Document, Request
 from storewriter._lanes import Ticket
 from storewriter._waiters import off_loop, pause
 from storewriter.errors import CommitUncertain, LockLost
 from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
 
 T = TypeVar("T")
-
-SMALL: Final = 1 << 16
-"""Bytes up to which a document is read on the event loop: it is in the page cache, and a thread costs more."""
 
 TRIES: Final = 8
 """How often an update begins anew because its path has become a link, or its lease was lost, before it gives up."""
@@ -49,7 +46,7 @@ def lead(document: Document, ticket: Ticket, request: Request) -> None:
     follow_link(batch.load)
     with _Admission(ticket, batch, request) as admission:
         admission.apply()
-        batch.encode()
+        admission.encode()
         batch.save(hold_of(ticket))
 
 
@@ -63,14 +60,24 @@ class _Admission:
         self._request = request
         self._ticket = ticket
         self._closed = False
-        self._tickets = _lanes.admit(ticket, MOST_UPDATES)
+        self._tickets = _lanes.admit(ticket, MOST_UPDATES - 1)
 
     def apply(self) -> None:
         """Apply the leader's function and the others', as far as the time goes."""
-        done = self._batch.apply(self._requests())
-        late = self._tickets[done - 1 :]
-        if late:
-            del self._tickets[done - 1 :]
+        self._batch.apply(self._requests())
+        self._put_back_undone()
+
+    def encode(self) -> None:
+        """Encode what came of it."""
+        self._batch.encode()
+        self._put_back_undone()
+
+    def _put_back_undone(self) -> None:
+        undone = len(self._batch.undone)
+        if undone:
+            late = self._tickets[-undone:]
+            del self._tickets[-undone:]
+            self._batch.undone.clear()
             _lanes.give_back(self._ticket, late)
 
     def _requests(self) -> list[Request]:
@@ -140,7 +147,7 @@ class Leading:
         self._admission: _Admission | None = None
 
     async def run(self) -> None:
-        batch = Batch(self._document)
+        batch = Batch(self._document, on_loop=True)
         # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
         await pause(self._loop)
         if self._document.storage.size() <= SMALL:
@@ -152,9 +159,11 @@ class Leading:
         with _Admission(self._ticket, batch, self._request) as admission:
             self._admission = admission
             admission.apply()
-            # On the loop: the engine holds the interpreter anyway, no task may change the state in between, and if a
-            # function has to run again, this is where it runs.
-            batch.encode()
+            if batch.is_out_of_reach():
+                await self._step(batch.try_together)
+            # Otherwise on the loop: no task may change the state in between, and if a function has to run again, this
+            # is where it runs.
+            admission.encode()
             await self._step(lambda: batch.save(hold))
 
     async def _step(self, call: Callable[[], None]) -> None:
