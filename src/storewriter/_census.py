@@ -23,7 +23,7 @@ import gc
 import sys
 from functools import cache
 from itertools import compress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
@@ -175,7 +175,7 @@ def _objects_in(level: list[Any]) -> list[Any] | None:
     while pending:
         frozen: list[Any] = []
         for value in pending:
-            kind = cast("type[Any]", type(value))
+            kind = type(value)  # pyright: ignore[reportUnknownVariableType]
             if kind in _VALUES or isinstance(value, never_changed):
                 continue
             if kind is tuple or kind is frozenset:

@@ -48,7 +48,10 @@ class _Names:
 
     def known_to(self, scope: dict[str, Any]) -> bool:
         """Whether those of them that are globals stand for what cannot change, which is the most common case."""
-        return not self.is_open and all(_is_atom(scope[name]) for name in self.names if name in scope)
+        for name in self.names:
+            if name in scope and not _is_atom(scope[name]):
+                return False
+        return not self.is_open
 
 
 def _reaches_mutables(fn: FunctionType) -> bool:

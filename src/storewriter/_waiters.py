@@ -14,6 +14,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from threading import get_ident
+from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
 from storewriter import _threads
@@ -85,32 +86,29 @@ class _Alarms:
     The timer is set for the earliest moment that anybody asked for, and looks through the table when it fires.
     """
 
-    __slots__ = ("__weakref__", "_at", "_sleepers", "loop")
+    __slots__ = ("__weakref__", "at", "loop", "sleepers")
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
-        self._sleepers: dict[Any, float] = {}
-        self._at = float("inf")
+        self.sleepers: dict[Any, float] = {}
+        """By future, when to wake it. Sleepers write here themselves: a call would cost more than the entry."""
+        self.at = float("inf")
+        """For when the timer is set."""
 
-    def set(self, future: Any, seconds: float) -> None:
-        at = self._sleepers[future] = self.loop.time() + seconds
-        if at < self._at:
-            self._at = at
-            self.loop.call_at(at, self._ring, at)
-
-    def drop(self, future: Any) -> None:
-        self._sleepers.pop(future, None)
+    def ring_at(self, at: float) -> None:
+        self.at = at
+        self.loop.call_at(at, self._ring, at)
 
     def _ring(self, at: float) -> None:
-        if at != self._at:
+        if at != self.at:
             return  # an earlier timer was set after this one, and has looked already
         now = self.loop.time()
-        for future in [future for future, when in self._sleepers.items() if when <= now]:
-            del self._sleepers[future]
+        for future in [future for future, when in self.sleepers.items() if when <= now]:
+            del self.sleepers[future]
             _expire(future)
-        self._at = min(self._sleepers.values(), default=float("inf"))
-        if self._at != float("inf"):
-            self.loop.call_at(self._at, self._ring, self._at)
+        self.at = float("inf")
+        if self.sleepers:
+            self.ring_at(min(self.sleepers.values()))
 
 
 _alarms: dict[int, weakref.ref[_Alarms]] = {}
@@ -163,18 +161,18 @@ class AsyncioWaiter:
         if not self._woken:
             loop = self._loop
             future = self._future = loop.create_future()
+            sleepers: dict[Any, float] = {}
+            if seconds is not None:
+                alarms = _alarms_of(loop, self._thread)
+                sleepers = alarms.sleepers
+                at = sleepers[future] = loop.time() + seconds
+                if at < alarms.at:
+                    alarms.ring_at(at)
             try:
-                if seconds is None:
-                    await future
-                else:
-                    alarms = _alarms_of(loop, self._thread)
-                    alarms.set(future, seconds)
-                    try:
-                        await future
-                    finally:
-                        alarms.drop(future)
+                await future
             finally:
                 self._future = None
+                sleepers.pop(future, None)
         woken = self._woken
         self._woken = False
         return woken
@@ -293,16 +291,20 @@ def runs_an_event_loop() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
+# Below, `loop` is what `current_task` returned: an asyncio loop, or the module `trio`. (Asking a loop for a name that
+# it has not got costs three times as much as asking for its type.)
+
+
 def async_waiter(loop: Any) -> AsyncioWaiter | TrioWaiter:
-    """A waiter for the current task; `loop` as `current_task` returned it."""
-    if getattr(loop, "__name__", None) == "trio":
+    """A waiter for the current task."""
+    if type(loop) is ModuleType:
         return TrioWaiter(loop)
     return AsyncioWaiter(loop)
 
 
 async def pause(loop: Any) -> None:
     """Let the other tasks of this loop run once; a checkpoint."""
-    if getattr(loop, "__name__", None) == "trio":
+    if type(loop) is ModuleType:
         await loop.lowlevel.checkpoint()
         return
     from asyncio import sleep
@@ -375,8 +377,8 @@ async def off_loop(
 
 
 def domain_of(loop: Any) -> object:
-    """What tells one event loop from another; `loop` as `current_task` returned it."""
-    if getattr(loop, "__name__", None) == "trio":
+    """What tells one event loop from another."""
+    if type(loop) is ModuleType:
         token: object = loop.lowlevel.current_trio_token()
         return token
     return loop
