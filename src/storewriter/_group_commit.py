@@ -465,6 +465,7 @@ class Batch:
         data = self._data
         if data is None or data == self._base or (self._base is None and self._is_default(data)):
             hold.check()
+            self.document.storage.confirm()
         else:
             self.document.save(data, hold, self._keep(data))
             self._written = True

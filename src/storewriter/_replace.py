@@ -22,7 +22,7 @@ from typing import Final, Literal, NoReturn
 import attrs
 
 from storewriter._likeness import dress, first_mode
-from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, System
+from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore
 
 Durability = Literal["power", "process"]
@@ -164,6 +164,7 @@ def _commit(save: _Save, data: bytes, folder: int) -> int | None:
             _take_name(save, born)
         if folder >= 0:
             _flush_commit(folder, save.place.path, system)
+            _note_flushed(save.place.path, born)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
             system.unlink(save.spare)
@@ -329,6 +330,61 @@ def _flush_commit(folder: int, path: str, system: System) -> None:
             f"whether it survives a power cut is unknown. Read the store before repeating the update."
         )
         raise CommitUncertain(msg, path=path) from error
+
+
+_flushed: dict[str, tuple[int, int, int]] = {}
+"""By path: which file this process last flushed there, with its folder. Bounded; a missing entry costs two flushes."""
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    # The time of writing, because an inode number comes back.
+    return (found.st_dev, found.st_ino, found.st_mtime_ns)
+
+
+def _note_flushed(path: str, found: os.stat_result) -> None:
+    if len(_flushed) >= 512:
+        _flushed.clear()
+    _flushed[path] = _identity(found)
+
+
+def confirm(place: Place, *, in_place: bool) -> None:
+    """Flush the document that is there, and its name, unless this process has done so. Raises OSError, CommitUncertain.
+
+    A kernel that could not write a page reports that once and then takes the page for clean (Rebello et al., USENIX ATC
+    2020): after a failed flush of ours the file that counts is a later one, or the old one, which was flushed.
+    """
+    path, system = place.path, place.system
+    try:
+        fd = system.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        refuse(error, path, "flushing", "the document is as it was")
+    try:
+        found = system.fstat(fd)
+        if not in_place and _flushed.get(path) == _identity(found):
+            return
+        _flush_as_it_is(place, fd)
+        _note_flushed(path, found)
+    finally:
+        close_quietly(fd, system)
+
+
+def _flush_as_it_is(place: Place, fd: int) -> None:
+    system = place.system
+    try:
+        system.flush(fd)
+        folder = system.open(place.folder, os.O_RDONLY | DIRECTORY)
+        try:
+            flush_folder(folder, system)
+        finally:
+            close_quietly(folder, system)
+    except OSError as error:
+        msg = (
+            f"the document of {place.path} already says what was asked for, but could not be flushed "
+            f"({error.strerror}): whether it survives a power cut is unknown. Read the store before repeating it."
+        )
+        raise CommitUncertain(msg, path=place.path) from error
 
 
 def flush_folder(folder: int, system: System) -> None:

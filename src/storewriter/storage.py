@@ -22,6 +22,7 @@ from storewriter._replace import (
     Fence,
     Place,
     close_quietly,
+    confirm,
     existing,
     make_folders,
     refuse,
@@ -161,6 +162,16 @@ class FileStorage:
         """
         if self.in_place:
             _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
+
+    def confirm(self) -> None:
+        """Make sure that the document as it is survives a power cut, if that was asked for. Only in a turn.
+
+        Whoever finds it to say already what he wants said acknowledges it with that. But it may be there without having
+        been flushed: after a flush that failed, from a writer that was killed before his, or that did not ask for it.
+        Raises OSError, CommitUncertain.
+        """
+        if self.durability == "power":
+            confirm(self._place, in_place=self.in_place)
 
     def _replace(
         self, data: bytes, keep_open: bool, fence: Fence, rival: str | None, seen: os.stat_result | None
