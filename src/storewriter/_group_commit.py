@@ -142,7 +142,8 @@ class Document:
 
         The remembered state is used if the document is still the one that it belongs to.
         """
-        self.storage.finish()
+        if self.storage.in_place:
+            self.storage.finish()
         kept = self._slot.take()
         if kept is not None:
             self._seen = self.storage.still(kept.stamp)
@@ -221,30 +222,32 @@ class Document:
 class Batch:
     """One load, the functions of those who wait, one save. Steps in order: load, apply, encode, save."""
 
+    # Defaults stand in the class: most batches never need most of these.
+    undone: Sequence[Request] = ()
+    """Those for whom the time was too short, the last in order: nothing of them is in the state."""
+    _base: bytes | None = None
+    _good: bytes | None = None
+    """Bytes of a state that is known to be good: the base, or one reached in this batch."""
+    _census: Census | None = None
+    _together: bytes | None = None
+    """What `try_together` has found out."""
+    _failed = 0
+    _data: bytes | None = None
+    _written = False
+    _in_hand = False
+    """Whether the state was in a caller's hands (a transaction)."""
+    _box: Box
+    _until: float
+
     def __init__(self, document: Document, *, on_loop: bool = False) -> None:
         self.document = document
         self._on_loop = on_loop
         """Whether functions run on an event loop, which must not be kept waiting for long."""
-        self._together: bytes | None = None
-        """What `try_together` has found out."""
-        self.undone: list[Request] = []
-        """Those for whom the time was too short, the last in order: nothing of them is in the state."""
         self._started = time.monotonic()
-        self._until = float("inf")
-        self._base: bytes | None = None
-        self._good: bytes | None = None
-        """Bytes of a state that is known to be good: the base, or one reached in this batch."""
         self._since: list[Request] = []
         """Applied since `_good`, in order."""
-        self._box: Box = [None]
-        self._census: Census | None = None
         self._settled: list[Request] = []
         """Those whose changes are in `_good`."""
-        self._failed = 0
-        self._data: bytes | None = None
-        self._written = False
-        self._in_hand = False
-        """Whether the state was in a caller's hands (a transaction)."""
 
     @property
     def state(self) -> Any:
@@ -265,7 +268,7 @@ class Batch:
         self._until = time.monotonic() + APPLY_SECONDS
         for place, request in enumerate(requests):
             if place and (time.monotonic() > self._until or not self._detach()):
-                self.undone.extend(requests[place:])
+                self.undone = [*self.undone, *requests[place:]]
                 return
             self._apply_one(request, is_own=place == 0)
 
@@ -335,7 +338,7 @@ class Batch:
         is_suspect = isinstance(error, Exception) and len(self._since) > 0 and not self._is_clean()
         self._settle_in_parts()
         if self.undone:
-            self.undone.append(request)
+            self.undone = [*self.undone, request]
             return
         if is_suspect:
             try:

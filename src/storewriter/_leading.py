@@ -75,13 +75,13 @@ class _Admission:
     def _put_back_undone(self) -> None:
         undone = len(self._batch.undone)
         if undone:
+            self._batch.undone = ()
             late = self._tickets[-undone:]
             del self._tickets[-undone:]
-            self._batch.undone.clear()
             _lanes.give_back(self._ticket, late)
 
     def _requests(self) -> list[Request]:
-        return [self._request, *(ticket.work for ticket in self._tickets)]
+        return [self._request, *[ticket.work for ticket in self._tickets]]
 
     def close(self) -> None:
         """Answer everybody although the leader does not come back; the save has ended, whichever way."""

@@ -75,6 +75,8 @@ class Slot:
 
     def take(self) -> Kept | None:
         """Get the entry out; whoever takes it owns it."""
+        if not self._entry:
+            return None  # as it mostly is, and an exception costs more than the look
         try:
             return self._entry.pop()
         except IndexError:
