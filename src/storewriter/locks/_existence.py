@@ -34,7 +34,7 @@ from storewriter._replace import temporary
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost
 from storewriter.locks import _sidecar
-from storewriter.locks._guard import guard, guard_for, try_guard
+from storewriter.locks._guard import Guard
 from storewriter.locks._marker_file import Seen, Watch, look, marker_file, read_marker, why_stale
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ _KEEP: Final = 0.05
 _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
 
+
+_READING: Final = (os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC,)
 
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
 """How filelock names the hold of a lease."""
@@ -122,20 +124,25 @@ def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
     seen = look(path)
     if seen is not None and contender.is_guarded and _why_not_held(seen, path, terms, contender) is None:
         return None
-    fd = _sidecar.open_sidecar(path)
-    hold: ExistenceHold | None = None
+    hold = ExistenceHold(path, terms, contender.lock, contender.loss)
+    is_ours = False
     try:
-        trust = _take_presence(fd, path, terms)
+        trust = _take_presence(hold.presence.open(path, sidecar(path)), path, terms)
         if trust is not None:
+            hold.trust = trust
             contender.is_guarded = trust in (Trust.LOCAL, Trust.SHARED)
-            hold = _attempt_beside(fd, trust, path, terms, contender)
-        if hold is not None:
-            del _contenders[path, terms]
-            _sidecar.write_record(fd, terms.name, label)
-        return hold
+            is_ours = _attempt_beside(hold, contender)
+        if is_ours:
+            _sidecar.write_record(hold.presence.fd, terms.name, label)
+    except BaseException:
+        is_ours = False
+        # Interrupted, perhaps, with the marker put down.
+        hold.lock.release(force=True)
+        raise
     finally:
-        if hold is None:
-            _sidecar.close(fd)
+        if not is_ours:
+            hold.close()
+    return hold if is_ours else None
 
 
 def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
@@ -161,34 +168,40 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     return _mounts.examine(fd, sidecar(path), found.st_dev)[0]
 
 
-def _attempt_beside(fd: int, trust: Trust, path: str, terms: Terms, contender: _Contender) -> ExistenceHold | None:
-    """The rest of an attempt, beside the presence."""
+def _attempt_beside(hold: ExistenceHold, contender: _Contender) -> bool:
+    """The rest of an attempt, beside the presence. The hold has the marker if it is true, and nothing otherwise."""
     if not contender.is_guarded:
-        return _step_in(fd, trust, path, terms, contender)
-    with try_guard(path, trust) as is_held:
-        return _step_in(fd, trust, path, terms, contender) if is_held else None
+        return _step_in(hold, contender)
+    hold.guard = Guard(hold.path, hold.trust)
+    try:
+        return hold.guard.take(wait=False) and _step_in(hold, contender)
+    finally:
+        hold.guard.leave()
 
 
-def _step_in(fd: int, trust: Trust, path: str, terms: Terms, contender: _Contender) -> ExistenceHold | None:
+def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
+    path, terms = hold.path, hold.terms
     seen = look(path)
     why = None if seen is None else _why_not_held(seen, path, terms, contender)
     if seen is not None and contender.is_guarded:
         if why is None:
-            return None
+            return False
         _remove(path, seen)
     elif seen is not None and why is not None and seen.is_empty:
         _give_an_end(path)
-    if not _put_down(contender.lock):
-        return None
-    own = _open_own(path, terms, contender.lock)
-    if own is None:
-        # Taken for a dead one's and replaced before the record was in it. Its place was lost, nobody's turn was.
-        contender.lock.release()
-        return None
+    # Nobody else keeps filelock's lock alive from here on: lost, it takes its marker away.
+    _contenders.pop((path, terms), None)
+    is_down = _put_down(hold.lock)
+    if not is_down or not _open_own(hold):
+        if is_down:
+            # Taken for a dead one's and replaced before the record was in it. Its place was lost, nobody's turn was.
+            hold.lock.release()
+        _contenders[path, terms] = contender
+        return False
     if seen is not None and why is not None:
         _disarm(path)
         _tell_reclaimed(path, seen.owner, why)
-    return ExistenceHold(fd, own, trust, path, terms, contender.lock, contender.loss)
+    return True
 
 
 def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) -> str | None:
@@ -241,16 +254,13 @@ def _put_down(lock: SoftFileLock) -> bool:
     return True
 
 
-def _open_own(path: str, terms: Terms, lock: SoftFileLock) -> int | None:
-    """Open the marker that was put down, to know it again; None if the one at the path is not ours."""
+def _open_own(hold: ExistenceHold) -> bool:
+    """Open the marker that was put down, to know it again. False: the one at the path is not ours."""
     try:
-        fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
+        hold.own.open_as(marker_file(hold.path), _READING)
     except OSError:
-        return None
-    if _is_ours(read_marker(fd), terms, lock):
-        return _sidecar.adopt(fd)
-    os.close(fd)
-    return None
+        return False
+    return _is_ours(read_marker(hold.own.fd), hold.terms, hold.lock)
 
 
 def _is_ours(seen: Seen, terms: Terms, lock: SoftFileLock) -> bool:
@@ -307,93 +317,103 @@ def owner_at(path: str) -> Owner | None:
 class ExistenceHold:
     """A marker that is ours, and the presence beside it."""
 
-    __slots__ = ("_fd", "_found", "_generation", "_lock", "_loss", "_own", "_path", "_taken", "_terms", "_trust")
+    __slots__ = ("_generation", "_loss", "_taken", "guard", "lock", "own", "path", "presence", "terms", "trust")
 
-    def __init__(
-        self, fd: int, own: int, trust: Trust, path: str, terms: Terms, lock: SoftFileLock, loss: Loss
-    ) -> None:
-        self._fd = fd
-        self._found = os.fstat(fd)
-        self._own = own
-        self._trust = trust
-        self._path = path
-        self._terms = terms
-        self._lock = lock
+    def __init__(self, path: str, terms: Terms, lock: SoftFileLock, loss: Loss) -> None:
+        self.path = path
+        self.terms = terms
+        self.lock = lock
+        """filelock's. Lost with the hold, it removes its marker by itself."""
+        self.presence = _sidecar.LockFile()
+        """The sidecar."""
+        self.own = _sidecar.LockFile()
+        """The marker: open, so that its inode's number cannot come back."""
+        self.trust = Trust.NONE
+        self.guard: Guard | None = None
+        """Taken for an instant at a time, where there is one."""
         self._loss = loss
         self._generation = _forks.generation
         self._taken = time.monotonic()
 
-    @property
-    def _commits_under_guard(self) -> bool:
-        return self._terms.stale is not None and self._trust in (Trust.LOCAL, Trust.SHARED)
+    def _guard_of_commits(self) -> Guard | None:
+        """What commits and releases happen under; None where they need none."""
+        if self.terms.stale is None or self.trust not in (Trust.LOCAL, Trust.SHARED):
+            return None
+        if self.guard is None:
+            self.guard = Guard(self.path, self.trust)
+        return self.guard
 
     def may_pass(self) -> bool:
         return time.monotonic() - self._taken < _KEEP and self._loss.reason is None
 
     def check(self) -> None:
-        _sidecar.require_parent(self._generation, self._path)
+        _sidecar.require_parent(self._generation, self.path)
         if self._loss.reason is None and not self._is_at_its_path():
             self._loss.report("another marker is in its place, or none")
         if self._loss.reason is not None:
             raise self._lost()
-        if self._trust is not Trust.NONE:
-            _sidecar.require_named(self._found.st_ino, self._found.st_dev, self._path)
+        if self.trust is not Trust.NONE:
+            locked = os.fstat(self.presence.fd)
+            _sidecar.require_named(locked.st_ino, locked.st_dev, self.path)
 
     @property
     def token(self) -> str | None:
         # Only a lease can have a successor beside it.
-        return None if self._terms.stale is None else getattr(self._lock, "token", None)
+        return None if self.terms.stale is None else getattr(self.lock, "token", None)
 
     @contextlib.contextmanager
     def fence(self) -> Generator[None]:
-        _sidecar.require_parent(self._generation, self._path)
-        with guard(self._path, self._trust) if self._commits_under_guard else contextlib.nullcontext():
-            if self._terms.stale is not None:
+        _sidecar.require_parent(self._generation, self.path)
+        guard = self._guard_of_commits()
+        try:
+            if guard is not None:
+                guard.take(wait=True)
+            if self.terms.stale is not None:
                 self._refresh()
             self.check()
             yield
+        finally:
+            if guard is not None:
+                guard.leave()
 
     def describe(self, label: str | None) -> None:
-        _sidecar.write_record(self._fd, self._terms.name, label)
+        _sidecar.write_record(self.presence.fd, self.terms.name, label)
 
     def release(self) -> None:
         if self._generation != _forks.generation:
             return
-        if self._fd < 0:
-            msg = f"the hold on {self._path} was already released"
+        if not self.presence.is_open:
+            msg = f"the hold on {self.path} was already released"
             raise RuntimeError(msg)
+        guard = self._guard_of_commits()
         try:
-            with self._release_guard():
-                # A sign of life first, as for a commit: filelock looks whether the marker at the path is ours, and
-                # then removes what is there.
-                with contextlib.suppress(OSError):
-                    os.utime(self._own)
-                self._lock.release()
-        finally:
-            self._close()
+            if guard is not None:
+                # Against a contender that found this marker stale: it must not put down its own between filelock's
+                # look at the path and the removal. Somebody who keeps the guard for long is not such a one, or is
+                # stopped in the middle, and then nobody else can put a marker down either.
+                guard.take_within(_RELEASE)
+            # A sign of life first, as for a commit: filelock looks whether the marker at the path is ours, and then
+            # removes what is there.
+            with contextlib.suppress(OSError):
+                os.utime(self.own.fd)
+            self.lock.release()
+        except KeyboardInterrupt:
+            raise  # whoever was interrupted releases it again (`_lanes.py`): the presence goes after the marker
+        except BaseException:
+            self.close()
+            raise
+        self.close()
 
-    def _release_guard(self) -> contextlib.AbstractContextManager[object]:
-        # Against a contender that found this marker stale: it must not put down its own between filelock's look at
-        # the path and the removal. Somebody who keeps the guard for long is not such a one, or is stopped in the
-        # middle, and then nobody else can put a marker down either.
-        if self._commits_under_guard:
-            return guard_for(self._path, self._trust, _RELEASE)
-        return contextlib.nullcontext()
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if self._trust is not Trust.NONE:
+    def close(self) -> None:
+        """Let go of the guard and of both files. Can be repeated."""
+        if self.guard is not None:
+            self.guard.leave()
+        self.own.close()
+        if self.presence.is_open and self.trust is not Trust.NONE:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor.
             with contextlib.suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_UN)
-        _sidecar.close(fd)
-        _sidecar.close(self._own)
-
-    def __del__(self) -> None:
-        # An interrupt between the lock and its holder loses the hold, and nobody else can give it back. filelock's
-        # lock removes its marker by itself.
-        if self._fd >= 0 and self._generation == _forks.generation:
-            self._close()
+                fcntl.flock(self.presence.fd, fcntl.LOCK_UN)
+        self.presence.close()
 
     def _refresh(self) -> None:
         """Show a sign of life, before looking whether it was in time.
@@ -402,23 +422,23 @@ class ExistenceHold:
         either it did before this, and the next look shows it, or it cannot for another term.
         """
         try:
-            os.utime(self._own)
+            os.utime(self.own.fd)
         except OSError as error:
             self._loss.report(f"its marker could not be refreshed: {error.strerror}")
 
     def _is_at_its_path(self) -> bool:
         try:
-            named = os.lstat(marker_file(self._path))
+            named = os.lstat(marker_file(self.path))
         except OSError:
             return False
         # Our descriptor keeps the inode: its number cannot come back.
-        return os.path.samestat(named, os.fstat(self._own))
+        return os.path.samestat(named, os.fstat(self.own.fd))
 
     def _lost(self) -> LockLost:
-        successor = owner_at(self._path)
+        successor = owner_at(self.path)
         return LockLost(
-            f"the turn on {self._path} was lost before its commit ({self._loss.reason}); "
+            f"the turn on {self.path} was lost before its commit ({self._loss.reason}); "
             f"the lock is now held by {successor or 'nobody'}. Nothing was written: do it again on fresh state.",
-            path=self._path,
+            path=self.path,
             owner=successor,
         )

@@ -10,10 +10,8 @@ Only       where kernel locks exclude everybody who can reach the file system (`
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Generator
 from typing import Final
 
 from storewriter._fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
@@ -33,61 +31,49 @@ def guard_file(path: str, trust: Trust) -> str:
     return sidecar(path).removesuffix("lock") + "guard"
 
 
-@contextlib.contextmanager
-def try_guard(path: str, trust: Trust) -> Generator[bool]:
-    """Hold the guard if it is free; yields whether it is held. Never waits."""
-    fd = _open_locked(path, trust, wait=False)
-    if fd is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        _sidecar.close(fd)
+class Guard:
+    """The guard of one store: not held, until it is taken.
 
-
-@contextlib.contextmanager
-def guard(path: str, trust: Trust) -> Generator[None]:
-    """Hold the guard, waiting in the kernel for whoever has it.
-
-    An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes.
+    Left in a `finally` by whoever took it. An interrupt that comes even there finds it still held: so it belongs to the
+    hold, which leaves it before it takes it again, and in any case when it is given back.
     """
-    fd = _open_locked(path, trust, wait=True)
-    assert fd is not None
-    try:
-        yield
-    finally:
-        _sidecar.close(fd)
 
+    __slots__ = ("_file", "_path", "_trust")
 
-@contextlib.contextmanager
-def guard_for(path: str, trust: Trust, seconds: float) -> Generator[bool]:
-    """Hold the guard, waiting for at most `seconds`; yields whether it is held."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with try_guard(path, trust) as held:
-            if held or time.monotonic() >= deadline:
-                yield held
-                return
-        time.sleep(0.002)
+    def __init__(self, path: str, trust: Trust) -> None:
+        self._path = path
+        self._trust = trust
+        self._file = _sidecar.LockFile()
 
+    def take(self, *, wait: bool) -> bool:
+        """Take it, and say whether it is held: at once, or after waiting in the kernel for whoever has it.
 
-def _open_locked(path: str, trust: Trust, *, wait: bool) -> int | None:
-    """Open and lock the file that carries the guard, and make sure that it still is that file."""
-    name = guard_file(path, trust)
-    by_byte = name == sidecar(path)
-    while True:
-        fd = _sidecar.open_lock_file(path, name)
-        keep = False
-        try:
+        An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes.
+        """
+        name = guard_file(self._path, self._trust)
+        by_byte = name == sidecar(self._path)
+        while True:
+            self.leave()
+            file = self._file = _sidecar.LockFile()
+            fd = file.open(self._path, name)
             if not _lock(fd, by_byte=by_byte, wait=wait):
-                return None
-            keep = _is_file_at(fd, name)
-            if keep:
-                return fd
-        finally:
-            if not keep:
-                _sidecar.close(fd)
+                file.close()
+                return False
+            if _is_file_at(fd, name):
+                return True
+
+    def take_within(self, seconds: float) -> bool:
+        """Take it, waiting for at most `seconds`; says whether it is held."""
+        deadline = time.monotonic() + seconds
+        while not self.take(wait=False):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def leave(self) -> None:
+        """Let go of it, if it is held. Can be repeated."""
+        self._file.close()
 
 
 def _lock(fd: int, *, by_byte: bool, wait: bool) -> bool:

@@ -16,6 +16,7 @@ import stat
 import sys
 import time
 from typing import Final
+from weakref import ref
 
 import attrs
 
@@ -31,58 +32,103 @@ from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, Unsu
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
+_CREATING: Final = (_FLAGS,)
+_MODE: Final = (0o600,)
+
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
 """What locking answers where a file system has no kernel locks."""
 
-_descriptors: set[int] = set()
-"""Lock files that this process has open. A forked child closes its copies: flock(2) belongs to the open file, so the
-child would keep the lock of a parent that dies."""
+open_files: dict[ref[LockFile], int] = {}
+"""Lock files that this process has open, and who answers for each. A forked child closes its copies: flock(2) belongs
+to the open file, so the child would keep the lock of a parent that dies."""
 
 
 def _close_in_child() -> None:
-    for fd in _descriptors:
+    for fd in open_files.values():
         with contextlib.suppress(OSError):
             os.close(fd)
-    _descriptors.clear()
+    open_files.clear()
 
 
 _forks.in_child(_close_in_child)
 
 
-def open_sidecar(path: str) -> int:
-    """Open the sidecar of a store, creating it and the folders above it."""
-    return open_lock_file(path, sidecar(path))
+class LockFile:
+    """An open lock file. Closed once: by `close`, or when nobody refers to it any more.
 
+    An interrupt (KeyboardInterrupt) can come whenever a call of something written in C has returned, and what the call
+    returned is lost then. So opening is not a call of ours: unpacking makes it, and nothing can come before the
+    descriptor is kept. And between forgetting the descriptor and closing it there are plain stores only: its number is
+    never used twice, when it may be somebody else's.
 
-def open_lock_file(path: str, name: str) -> int:
-    """Open a lock file of the store at `path`, creating it and the folders above it."""
-    try:
-        fd = os.open(name, _FLAGS, 0o600)
-    except FileNotFoundError:
-        make_folders(path, SYSTEM, durable=True)
-        fd = os.open(name, _FLAGS, 0o600)
-    except OSError as error:
+    What is lost all the same, between its holder and his `finally`, is closed by the callback of a weak reference,
+    which a closed file has no more. A `__del__` would run at the end of every turn, and swallow the interrupt that
+    comes then.
+    """
+
+    __slots__ = ("__weakref__", "_key", "fd")
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self._key: ref[LockFile] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to close."""
+        return self._key in open_files
+
+    def open(self, path: str, name: str) -> int:
+        """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor."""
+        key = self._key = ref(self, _close_lost)
+        try:
+            # As `open_as`, without the call: this is done for every turn.
+            (fd,) = map(os.open, (name,), _CREATING, _MODE)
+            self.fd = open_files[key] = fd
+        except OSError as error:
+            self._key = None
+            return self._open_after(error, path, name)
+        return fd
+
+    def _open_after(self, error: OSError, path: str, name: str) -> int:
+        """Once more with its folders made, if that was it."""
+        if isinstance(error, FileNotFoundError):
+            make_folders(path, SYSTEM, durable=True)
+            return self.open_as(name, _CREATING)
         if error.errno == errno.ELOOP:
             msg = f"{name} is a symbolic link; the lock file of {path} must be a file of its own. Remove the link."
             raise OSError(errno.ELOOP, msg) from error
-        raise
-    _descriptors.add(fd)
-    return fd
+        raise error
+
+    def open_as(self, name: str, flags: tuple[int]) -> int:
+        """Open a file with these flags; returns the descriptor. Raises OSError."""
+        key = self._key = ref(self, _close_lost)
+        try:
+            (fd,) = map(os.open, (name,), flags, _MODE)
+            self.fd = open_files[key] = fd
+        except OSError:
+            self._key = None
+            raise
+        return fd
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        key = self._key
+        if key is not None and key in open_files:
+            fd = self.fd
+            self.fd = -1
+            self._key = None
+            del open_files[key]
+            os.close(fd)
 
 
-def adopt(fd: int) -> int:
-    """Close this descriptor too in a forked child."""
-    _descriptors.add(fd)
-    return fd
-
-
-def close(fd: int) -> None:
-    """Close a lock file, once: an interrupt may lead here again, when the number already is somebody else's."""
+def _close_lost(key: ref[LockFile]) -> None:
     try:
-        _descriptors.remove(fd)
-    except KeyError:
-        return
-    os.close(fd)
+        if key in open_files:
+            fd = open_files[key]
+            del open_files[key]
+            os.close(fd)
+    except TypeError:
+        pass  # it was lost before it was opened, and what it was cannot be looked up any more
 
 
 def require_regular(found: os.stat_result, path: str) -> None:

@@ -34,7 +34,7 @@ from storewriter._keys import sidecar
 from storewriter._owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
-from storewriter.locks._sidecar import close, open_sidecar, write_record
+from storewriter.locks._sidecar import LockFile, write_record
 
 __all__ = ["Flock"]
 
@@ -77,8 +77,9 @@ class Flock:
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
         while True:
-            fd = open_sidecar(path)
+            hold = _FlockHold(path, label)
             try:
+                fd = hold.open(path, sidecar(path))
                 is_ours = not _gate_is_taken(fd) and _try_lock(fd, path)
                 if is_ours:
                     found = os.fstat(fd)
@@ -86,21 +87,23 @@ class Flock:
                         self._examine(fd, path, found.st_dev)
                     if found.st_nlink and stat.S_ISREG(found.st_mode):
                         _announce(fd, path, label, found)
-                        return _FlockHold(fd, found, path, label)
+                        hold.found = found
+                        return hold
                     _sidecar.require_regular(found, path)
             except BaseException:
-                close(fd)
+                hold.close()
                 raise
-            close(fd)
+            hold.close()
             if not is_ours:
                 return None
 
     def wait(self, path: str, label: str | None) -> _FlockHold:
         """See `WaitingStrategy`."""
         while True:
-            fd = open_sidecar(path)
-            hold: _FlockHold | None = None
+            hold = _FlockHold(path, label)
+            is_ours = False
             try:
+                fd = hold.open(path, sidecar(path))
                 _sidecar.require_same_strategy(fd, path, NAME)
                 _pass_the_gate(fd, path)
                 # Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
@@ -110,11 +113,13 @@ class Flock:
                 _sidecar.require_regular(found, path)
                 if _sidecar.is_named(found.st_ino, found.st_dev, path):
                     write_record(fd, NAME, label)
-                    hold = _FlockHold(fd, found, path, label)
+                    hold.found = found
+                    hold.taken = time.monotonic()
+                    is_ours = True
                     return hold
             finally:
-                if hold is None:
-                    close(fd)
+                if not is_ours:
+                    hold.close()
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. The kernel's word counts; the record adds since when and what for."""
@@ -145,28 +150,29 @@ class Flock:
 _OPEN: Final = contextlib.nullcontext()
 
 
-class _FlockHold:
+class _FlockHold(LockFile):
     """A sidecar that is open and locked."""
 
-    __slots__ = ("_device", "_fd", "_generation", "_inode", "_label", "_path", "_taken")
+    __slots__ = ("_generation", "_label", "_path", "found", "taken")
 
     token: str | None = None
+    found: os.stat_result
+    """What was locked."""
 
-    def __init__(self, fd: int, found: os.stat_result, path: str, label: str | None) -> None:
-        self._fd = fd
-        self._inode = found.st_ino
-        self._device = found.st_dev
+    def __init__(self, path: str, label: str | None) -> None:
+        self.fd = -1  # without `super()`: this is done for every turn
+        self._key = None
         self._label = label
         self._path = path
         self._generation = _forks.generation
-        self._taken = time.monotonic()
+        self.taken = time.monotonic()
 
     def may_pass(self) -> bool:
-        return time.monotonic() - self._taken < _KEEP and not _gate_is_taken(self._fd)
+        return time.monotonic() - self.taken < _KEEP and not _gate_is_taken(self.fd)
 
     def check(self) -> None:
         _sidecar.require_parent(self._generation, self._path)
-        _sidecar.require_named(self._inode, self._device, self._path)
+        _sidecar.require_named(self.found.st_ino, self.found.st_dev, self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
         # Nothing to hold on to: nobody can take this lock away, only somebody's hand the file that carries it.
@@ -176,27 +182,20 @@ class _FlockHold:
     def describe(self, label: str | None) -> None:
         if label != self._label:
             self._label = label
-            write_record(self._fd, NAME, label)
+            write_record(self.fd, NAME, label)
 
     def release(self) -> None:
         if self._generation != _forks.generation:
             return
-        fd = self._fd
-        if fd < 0:
+        if self._key not in _sidecar.open_files:
             msg = f"the hold on {self._path} was already released"
             raise RuntimeError(msg)
         try:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor, and
-            # flock(2) ends with the last copy. And before it is marked: interrupted here, it can be released again.
-            _unlock_descriptor(fd)
+            # flock(2) ends with the last copy. Interrupted before it is closed, it can be released again.
+            _unlock_descriptor(self.fd)
         finally:
-            self._fd = -1
-            close(fd)
-
-    def __del__(self) -> None:
-        # An interrupt between the lock and its holder loses the hold, and nobody else can close it.
-        if self._fd >= 0 and self._generation == _forks.generation:
-            close(self._fd)
+            self.close()
 
 
 _lock_descriptor: Callable[..., bool] | None = None
