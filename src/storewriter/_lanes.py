@@ -9,6 +9,12 @@ How        The head asks the lane's door for a hold, once, in its own thread. If
            somebody outside is waiting.
 Does not   know what a key or a hold is, nor deadlines: those are floor 3's (`per_store_writer_queue.py`).
 
+Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: where a function begins, where a loop
+           jumps back, and after a call of something written in C. Between a few plain stores it cannot. So what must
+           happen together stands together, as stores that end with one call in C at most; every step can be repeated;
+           and a ticket keeps in itself what it still owes (`following`), until it is done.
+           `with _mutex` is safe as it stands: between the `__enter__` of an RLock and the block nothing is looked for.
+
 Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
@@ -76,6 +82,10 @@ class State(enum.IntEnum):
 # As plain names: a look-up of an enum member costs more than the rest of most functions here.
 WAITING, CALLED, HOLDING, FAILED, ADMITTED, ANSWERED, LEFT = State
 
+NOBODY, SENT, THERE = range(3)
+"""Who is at a lane's door: nobody; a waiting thread has been sent; it is there. Whoever finds SENT may send another
+one, because the first to arrive makes it THERE, and the others go home."""
+
 
 class Nobody:
     """The waiter of a caller that is gone: whoever wakes it learns so."""
@@ -105,6 +115,12 @@ class Ticket:
     lane: Lane
     """Set when it joins."""
     joined = False
+    following: Ticket | None = None
+    """Whom it named when it left, until he has been woken."""
+    grip: object = None
+    """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
+    admission: Any = None
+    """Answers those who were taken into its batch, before its turn ends. The lanes only carry it."""
 
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
@@ -122,9 +138,9 @@ class Lane:
     """One line of writers."""
 
     hold: Hold | None = None
-    opening = False
-    """Whether the waiting thread is at the door."""
-    queue: deque[Ticket] | tuple[()] = ()
+    opening = NOBODY
+    """Whether a waiting thread is at the door."""
+    queue: deque[Ticket] | None = None
     left = 0
     """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
 
@@ -135,40 +151,31 @@ class Lane:
 
     def waiting(self) -> int:
         """How many wait behind the head."""
-        return len(self.queue) - self.left
+        return 0 if self.queue is None else len(self.queue) - self.left
 
     def in_line(self) -> Iterable[Ticket]:
         """The head and those behind it, in order."""
         if self.head is not None:
             yield self.head
-        yield from (ticket for ticket in self.queue if ticket.state is not LEFT)
+        yield from (ticket for ticket in self.queue or () if ticket.state is not LEFT)
 
-    def push(self, ticket: Ticket) -> None:
-        """Join at the end."""
-        if not isinstance(self.queue, deque):
-            self.queue = deque()
-        self.queue.append(ticket)
-
-    def put_back(self, tickets: list[Ticket]) -> None:
-        """Join at the front, in the given order."""
-        self.queue = deque([*tickets, *self.queue])
-
-    def pop(self) -> Ticket | None:
-        """The next who has not left."""
-        waiting = self.queue
-        while isinstance(waiting, deque) and waiting:
-            ticket = waiting.popleft()
+    def first(self, queue: deque[Ticket]) -> Ticket | None:
+        """The next in line who has not left; he stays there."""
+        while queue:
+            ticket = queue[0]
             if ticket.state is not LEFT:
                 return ticket
             self.left -= 1
+            queue.popleft()
         return None
 
     def drop(self, ticket: Ticket) -> None:
         """Mark a waiting ticket as gone; O(1), the sweep is paid for by those that left."""
         ticket.state = LEFT
         self.left += 1
-        if self.left > 32 and self.left * 2 > len(self.queue):
-            self.queue = deque(other for other in self.queue if other.state is not LEFT)
+        queue = self.queue
+        if queue is not None and self.left > 32 and self.left * 2 > len(queue):
+            self.queue = deque(other for other in queue if other.state is not LEFT)
             self.left = 0
 
 
@@ -194,22 +201,26 @@ def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, A
     with _mutex:
         lane = _lanes.get(key)
         if lane is None:
-            ticket.lane = Lane(key, door, ticket)
-            ticket.joined = True
-            _lanes[key] = ticket.lane
+            ticket.lane = lane = Lane(key, door, ticket)
             ticket.state = CALLED
+            ticket.joined = True
+            _lanes[key] = lane
             return True
         objection = object_to(lane, ticket, door)
         if objection is not None:
             raise objection
         ticket.waiter = ticket.new_waiter()
         ticket.lane = lane
-        ticket.joined = True
+        queue = lane.queue
         if lane.head is None:
             # The others gave up, but the waiting thread is still at the door: its hold will be ours.
             lane.head = ticket
-        else:
-            lane.push(ticket)
+            ticket.joined = True
+            return False
+        if queue is None:
+            queue = lane.queue = deque()
+        ticket.joined = True
+        queue.append(ticket)
         return False
 
 
@@ -232,39 +243,36 @@ def wait_at_door(ticket: Ticket) -> None:
     lane = ticket.lane
     with _mutex:
         ticket.state = WAITING
-        lane.opening = True
+        lane.opening = SENT
     try:
         _threads.start(_open, lane, _forks.generation)
-    except BaseException:
+    except RuntimeError:
         with _mutex:
-            lane.opening = False
-            ticket.state = CALLED
+            if lane.opening is SENT:
+                lane.opening = NOBODY
+                ticket.state = CALLED
         raise
 
 
 def leave(ticket: Ticket) -> bool:
     """Leave the line before the turn: cancelled, too late, or the door broke. False: already admitted or answered.
 
-    A ticket that has been given its turn meanwhile passes it on.
+    A ticket that has been given its turn meanwhile passes it on. Can be repeated, and must be if it was interrupted.
     """
     if not ticket.joined or ticket.generation != _forks.generation:
         return True
     lane = ticket.lane
-    following: Ticket | None = None
     with _mutex:
         state = ticket.state
-        if state is LEFT:
-            return True
         if state is ADMITTED or state is ANSWERED:
             return False
-        if lane.head is not ticket:
-            lane.drop(ticket)
-            return True
-        if state is not HOLDING:
-            ticket.state = LEFT
-            following = _call_next(lane)
+        if state is not LEFT and state is not HOLDING:
+            if lane.head is not ticket:
+                lane.drop(ticket)
+                return True
+            _call_next(lane, ticket)
     if state is not HOLDING:
-        _wake(following)
+        _see_off(ticket)
     elif ticket.is_quick:
         pass_on(ticket)
     else:
@@ -284,37 +292,39 @@ def _pass_on_alone(ticket: Ticket) -> None:
 
 
 def pass_on(ticket: Ticket) -> None:
-    """End a turn: name the next head, or give the hold back and close the lane.
+    """End a turn: name the next head, or give the hold back and close the lane. Does nothing if it has ended.
 
     May raise what releasing the hold raises; the line goes on all the same. A KeyboardInterrupt that arrives in here
     is raised when the line has gone on.
     """
     if ticket.generation != _forks.generation:
         return  # a forked child: the turn is its parent's
-    error: BaseException | None = None
-    following: Ticket | None = None
-    while ticket.state is not LEFT:
-        try:
-            following, error = _advance(ticket)
-        except KeyboardInterrupt as interrupt:
-            error = interrupt
-    try:
-        _wake(following)
-    except KeyboardInterrupt:
-        _wake(following)  # waking twice does no harm
-        raise
-    if error is not None:
-        raise error
-
-
-def _advance(ticket: Ticket) -> tuple[Ticket | None, BaseException | None]:
-    """Name the head after this one. Returns whom to wake, and what releasing the hold raised.
-
-    Interrupted before the line has gone on, it can be repeated.
-    """
-    lane = ticket.lane
+    interrupt: BaseException | None = None
     error: BaseException | None = None
     while True:
+        try:
+            if ticket.state is HOLDING:
+                error = _advance(ticket)
+            if ticket.following is not None:
+                _see_off(ticket)
+            break
+        except KeyboardInterrupt as problem:
+            interrupt = problem
+    if error is None and interrupt is None:
+        return
+    try:
+        raise interrupt or error  # type: ignore[misc]
+    finally:
+        # An error refers to this frame, and this frame to the error: the cycle would keep the caller's frames alive,
+        # and with them whatever is let go when they are gone.
+        del interrupt, error
+
+
+def _advance(ticket: Ticket) -> BaseException | None:
+    """Name the head after this one, who has the turn. Returns what releasing the hold raised. Can be repeated."""
+    lane = ticket.lane
+    error: BaseException | None = None
+    while ticket.state is HOLDING:
         hold = lane.hold
         if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
             # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
@@ -322,20 +332,26 @@ def _advance(ticket: Ticket) -> tuple[Ticket | None, BaseException | None]:
             error = _release(hold)
             lane.hold = None
         with _mutex:
-            following = lane.pop() if lane.queue else None
-            if following is None and lane.hold is not None:
-                continue  # the last one left while we asked: the hold has nobody to go to
-            ticket.state = LEFT
-            lane.head = following
-            if following is None:
+            queue = lane.queue
+            following = lane.first(queue) if queue else None
+            if queue is None or following is None:
+                if lane.hold is not None:
+                    continue  # the last one left while we asked: the hold has nobody to go to
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
-                return None, error
+                lane.head = None
+                ticket.state = LEFT
+                break
+            # From here to the call nothing can come between.
             if lane.hold is not None:
                 following.state = HOLDING
-                return following, error
-            lane.opening = True
-        return _start_opening(lane), error
+            else:
+                lane.opening = SENT
+            lane.head = following
+            ticket.following = following
+            ticket.state = LEFT
+            queue.popleft()
+    return error
 
 
 def _may_pass(hold: Hold) -> bool:
@@ -362,36 +378,46 @@ def _release(hold: Hold) -> BaseException | None:
     return None
 
 
-def admit(ticket: Ticket, limit: int) -> list[Ticket]:
-    """Take those who wait right behind the head and may share its batch, in order, at most `limit`."""
+def admit(ticket: Ticket, limit: int, admitted: list[Ticket] | None = None) -> list[Ticket]:
+    """Take those who wait right behind the head and may share its batch, in order, at most `limit`.
+
+    They are put into the list `admitted`, one by one: interrupted, it holds whoever has to be answered or given back.
+    """
+    if admitted is None:
+        admitted = []
     mates = ticket.mates
     lane = ticket.lane
-    admitted: list[Ticket] = []
     if mates is None or not lane.waiting():
         return admitted
     with _mutex:
-        waiting = lane.queue
-        while isinstance(waiting, deque) and waiting and len(admitted) < limit:
-            other = waiting[0]
-            if other.state is LEFT:
-                lane.left -= 1
-            elif other.mates == mates:
-                other.state = ADMITTED
-                admitted.append(other)
-            else:
+        queue = lane.queue
+        while queue and len(admitted) < limit:
+            other = lane.first(queue)
+            if other is None or other.mates != mates:
                 break
-            waiting.popleft()
+            other.state = ADMITTED
+            admitted.append(other)
+            queue.popleft()
     return admitted
 
 
-def give_back(ticket: Ticket, admitted: list[Ticket]) -> None:
-    """Put admitted tickets back where they stood: the batch ended without them."""
+def give_back(ticket: Ticket, admitted: list[Ticket], kept: int = 0) -> None:
+    """Put admitted tickets back where they stood, but for the first few: the batch ended without them.
+
+    Takes them off the list. Can be repeated, and must be if it was interrupted.
+    """
+    lane = ticket.lane
     with _mutex:
-        for other in admitted:
+        back = admitted[kept:]
+        for other in back:
             other.state = WAITING
-        ticket.lane.put_back(admitted)
-    for other in admitted:
-        other.waiter.wake()  # their deadlines count again
+            other.waiter.wake()  # their deadlines count again
+        queue = lane.queue
+        if back and queue and queue[0] is back[-1]:
+            back.pop()  # the admission was interrupted before it had left the line
+        together = deque([*back, *(queue or ())])
+        lane.queue = together
+        del admitted[kept:]
 
 
 def answer(ticket: Ticket) -> None:
@@ -403,6 +429,11 @@ def answer(ticket: Ticket) -> None:
 def mutex() -> Any:
     """The mutex, for the few who must look and act in one step."""
     return _mutex
+
+
+def is_in_hand() -> bool:
+    """Whether this thread is in the middle of a step of some lane."""
+    return bool(_mutex._is_owned())  # type: ignore[attr-defined]
 
 
 def find(key: str) -> Lane | None:
@@ -428,36 +459,65 @@ def ahead_of(ticket: Ticket) -> int:
         return 0
 
 
-def _call_next(lane: Lane) -> Ticket | None:
-    """Under the mutex: the head has left without a turn. Returns whom to wake."""
-    lane.head = following = lane.pop()
-    if lane.opening:
-        return None  # the wait goes on for whoever is head when it ends
-    if following is None:
-        if _lanes.get(lane.key) is lane:
+def _call_next(lane: Lane, ticket: Ticket) -> None:
+    """Under the mutex: the head leaves without a turn, and names the next one. Can be repeated."""
+    queue = lane.queue
+    following = lane.first(queue) if queue else None
+    if queue is None or following is None:
+        if lane.opening is not THERE and _lanes.get(lane.key) is lane:
             del _lanes[lane.key]
-        return None
-    following.state = CALLED
-    return following
+        lane.head = None
+        ticket.state = LEFT
+        if lane.opening is SENT:
+            lane.opening = NOBODY  # it will find that nobody sends it any more
+        return
+    # From here to the call nothing can come between. A wait that has begun goes on, for whoever is head when it ends;
+    # whether one that was sent is on its way is not known after an interrupt, so another one will be.
+    if lane.opening is not THERE:
+        if lane.opening is NOBODY:
+            following.state = CALLED
+        ticket.following = following
+    lane.head = following
+    ticket.state = LEFT
+    queue.popleft()
 
 
-def _wake(ticket: Ticket | None) -> None:
-    """Wake a named head; those whose loop is closed are passed over, or the line would wait for them for ever.
+def _see_off(ticket: Ticket) -> None:
+    """Wake whom a ticket named when it left. Can be repeated, and waking twice does no harm."""
+    _rouse(ticket.following)
+    ticket.following = None
 
-    In a loop, not by recursion: a closed loop may leave a long line behind.
+
+def _rouse(head: Ticket | None) -> None:
+    """Wake a named head, or send the waiting thread to the door for him.
+
+    Those whose loop is closed are passed over, or the line would wait for them for ever. In a loop, not by recursion:
+    a closed loop may leave a long line behind.
     """
-    while ticket is not None and not ticket.waiter.wake():
-        if ticket.state is HOLDING:
-            ticket, error = _advance(ticket)
-            if error is not None:
-                log.error("could not release the lock of a task whose loop is closed", exc_info=error)
-            continue
-        with _mutex:
-            ticket.state = LEFT
-            ticket = _call_next(ticket.lane)
+    while head is not None:
+        if head.lane.opening is SENT:
+            head = _send(head.lane)
+            if head is None:
+                return
+        if head.waiter.wake():
+            return
+        _pass_over(head)
+        head = head.following
 
 
-def _start_opening(lane: Lane) -> Ticket | None:
+def _pass_over(head: Ticket) -> None:
+    """A head whose loop is closed names the next one. Does nothing if it has."""
+    if head.state is HOLDING:
+        error = _advance(head)
+        if error is not None:
+            log.error("could not release the lock of a task whose loop is closed", exc_info=error)
+        return
+    with _mutex:
+        if head.state is not LEFT:
+            _call_next(head.lane, head)
+
+
+def _send(lane: Lane) -> Ticket | None:
     """Send the waiting thread to the door.
 
     Returns the head to wake if there is no thread to be had: it must ask for itself then, and will meet the same
@@ -467,16 +527,21 @@ def _start_opening(lane: Lane) -> Ticket | None:
         _threads.start(_open, lane, _forks.generation)
     except RuntimeError:
         with _mutex:
-            lane.opening = False
             head = lane.head
-            if head is not None:
-                head.state = CALLED
+            if lane.opening is SENT:
+                lane.opening = NOBODY
+                if head is not None:
+                    head.state = CALLED
             return head
     return None
 
 
 def _open(lane: Lane, generation: int) -> None:
     """The waiting thread of a lane."""
+    with _mutex:
+        if lane.opening is not SENT:
+            return  # another one is there, or nobody waits any more
+        lane.opening = THERE
     while True:
         hold: Hold | None = None
         error: BaseException | None = None
@@ -497,13 +562,13 @@ def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool
             if head is not None:
                 if hold is None and error is None:
                     return False
-                lane.opening = False
+                lane.opening = NOBODY
                 lane.hold = hold
                 head.error = error
                 head.state = FAILED if hold is None else HOLDING
                 break
             if hold is None:
-                lane.opening = False
+                lane.opening = NOBODY
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
                 return True
@@ -511,7 +576,7 @@ def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool
         # in the next round that the hold has gone.
         _release_unwanted(lane, hold)
         hold = None
-    _wake(head)
+    _rouse(head)
     return True
 
 

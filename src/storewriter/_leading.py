@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from storewriter import _keys, _lanes
 from storewriter._group_commit import MOST_UPDATES, SMALL, Batch, Document, Request
 from storewriter._lanes import Ticket
 from storewriter._waiters import off_loop, pause
 from storewriter.errors import CommitUncertain, LockLost
+from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
 
 T = TypeVar("T")
@@ -47,20 +48,24 @@ def lead(document: Document, ticket: Ticket, request: Request) -> None:
     with _Admission(ticket, batch, request) as admission:
         admission.apply()
         admission.encode()
-        batch.save(hold_of(ticket))
+        admission.save(hold_of(ticket))
 
 
 class _Admission:
-    """Those who were taken into a batch: each is answered, or put back in line if the batch never happened."""
+    """Those who were taken into a batch: each is answered, or put back in line if the batch never happened.
 
-    __slots__ = ("_batch", "_closed", "_request", "_ticket", "_tickets")
+    Whatever comes between, the leader's turn does not end before that: `leave_turn` asks the ticket for it.
+    """
+
+    __slots__ = ("_batch", "_has_happened", "_request", "_ticket", "_tickets")
 
     def __init__(self, ticket: Ticket, batch: Batch, request: Request) -> None:
         self._batch = batch
         self._request = request
         self._ticket = ticket
-        self._closed = False
-        self._tickets = _lanes.admit(ticket, MOST_UPDATES - 1)
+        self._tickets: list[Ticket] = []
+        self._has_happened: bool | None = None
+        """Whether what the batch did, or the error that it ended with, is everybody's answer; None: not known yet."""
 
     def apply(self) -> None:
         """Apply the leader's function and the others', as far as the time goes."""
@@ -75,68 +80,68 @@ class _Admission:
     def _put_back_undone(self) -> None:
         undone = len(self._batch.undone)
         if undone:
+            _lanes.give_back(self._ticket, self._tickets, len(self._tickets) - undone)
             self._batch.undone = ()
-            late = self._tickets[-undone:]
-            del self._tickets[-undone:]
-            _lanes.give_back(self._ticket, late)
 
     def _requests(self) -> list[Request]:
         return [self._request, *[ticket.work for ticket in self._tickets]]
 
-    def close(self) -> None:
-        """Answer everybody although the leader does not come back; the save has ended, whichever way."""
-        self._closed = True
-        for ticket in self._tickets:
-            _lanes.answer(ticket)
+    def save(self, hold: Hold) -> None:
+        """See `Batch.save`."""
+        self._batch.save(hold)
+        self._has_happened = True
+
+    def settle(self) -> None:
+        """Answer everybody, or put them back in line. Can be repeated, and does nothing once it has been done."""
+        if self._ticket.admission is not self:
+            return
+        if self._has_happened is None:
+            self._has_happened = self._is_uncertain()
+        if self._has_happened:
+            for ticket in self._tickets:
+                _lanes.answer(ticket)
+        else:
+            _lanes.give_back(self._ticket, self._tickets)
+        self._ticket.admission = None
 
     def __enter__(self) -> _Admission:
+        self._ticket.admission = self
+        _lanes.admit(self._ticket, MOST_UPDATES - 1, self._tickets)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._closed:
-            return False
-        happened = error is None
-        try:
-            happened = happened or self._settles(cast("BaseException", error))
-            if happened:
-                self._batch.report()
-        finally:
-            # Whatever went wrong above: nobody may be left without an answer.
-            if happened:
-                for ticket in self._tickets:
-                    _lanes.answer(ticket)
-            else:
-                _lanes.give_back(self._ticket, self._tickets)
-        return happened
-
-    def _settles(self, error: BaseException) -> bool:
-        """Whether an error of the save is the answer to everybody; otherwise the others go back in line."""
-        batch = self._batch
         if isinstance(error, LockLost):
-            batch.document.forget()
-            return False
-        if isinstance(error, Exception):
-            batch.fail_all(self._requests(), error)
-            return True
-        # Interrupted in the middle: the truth is on disk.
+            self._batch.document.forget()
+            self._has_happened = False
+        elif isinstance(error, Exception):
+            self._batch.fail_all(self._requests(), error)
+            self._has_happened = True
+        if self._has_happened:
+            self._batch.report()
+        self.settle()
+        return isinstance(error, Exception) and not isinstance(error, LockLost)
+
+    def _is_uncertain(self) -> bool:
+        """After an interrupt in the middle: the truth is on disk. Everybody is told so, or none."""
+        batch = self._batch
         batch.document.forget()
-        if not batch.is_in_place():
-            return False
         path = batch.document.path
-        msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
+        try:
+            if not batch.is_in_place():
+                return False
+            msg = f"the save of {path} was interrupted after the new document came into place; its flush is uncertain"
+        except OSError as error:
+            msg = f"the save of {path} was interrupted, and whether the new document is in place is unknown: {error}"
         batch.fail_all(self._requests(), CommitUncertain(msg, path=path))
-        for ticket in self._tickets:
-            _lanes.answer(ticket)
-        self._tickets = []
-        return False
+        return True
 
 
 class Leading:
     """Lead one batch, in a turn, in a task: the steps of `lead`, those that may wait for a disk off the loop."""
 
-    __slots__ = ("_admission", "_cancelled", "_document", "_loop", "_request", "_ticket")
+    __slots__ = ("_cancelled", "_document", "_loop", "_request", "_ticket")
 
     def __init__(self, caller: Caller, document: Document, request: Request) -> None:
         self._loop = caller.loop
@@ -144,7 +149,6 @@ class Leading:
         self._ticket = caller
         self._request = request
         self._cancelled: BaseException | None = None
-        self._admission: _Admission | None = None
 
     async def run(self) -> None:
         batch = Batch(self._document, on_loop=True)
@@ -157,14 +161,13 @@ class Leading:
             self._raise_cancelled()
         hold = hold_of(self._ticket)
         with _Admission(self._ticket, batch, self._request) as admission:
-            self._admission = admission
             admission.apply()
             if batch.is_out_of_reach():
                 await self._step(batch.try_together)
             # Otherwise on the loop: no task may change the state in between, and if a function has to run again, this
             # is where it runs.
             admission.encode()
-            await self._step(lambda: batch.save(hold))
+            await self._step(lambda: admission.save(hold))
 
     async def _step(self, call: Callable[[], None]) -> None:
         _, cancelled = await off_loop(call, self._loop, self._abandon)
@@ -172,8 +175,6 @@ class Leading:
 
     def _abandon(self) -> None:
         """In the thread of a step: the loop was closed under us, so the turn ends here."""
-        if self._admission is not None:
-            self._admission.close()
         leave_turn(self._ticket)
 
     async def leave(self) -> None:

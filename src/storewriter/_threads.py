@@ -55,10 +55,32 @@ def start(call: Callable[..., None], *args: Any) -> None:
     Raises RuntimeError if the system gives no more threads.
     """
     job = (lambda: call(*args)) if args else call
-    try:
-        worker = _idle.pop()
-    except IndexError:
+    worker = _choose()
+    if worker is None:
         _thread.start_new_thread(_Worker(job).run, ())
         return
     worker.call = job
     worker.wake.release()
+
+
+def _choose() -> _Worker | None:
+    """Take an idle thread off the list: it waits for its call from here on."""
+    while True:
+        try:
+            worker = _idle[-1]
+        except IndexError:
+            return None
+        try:
+            _idle.remove(worker)
+        except ValueError:
+            continue  # somebody else has chosen it, or it has gone
+        except BaseException:
+            # A KeyboardInterrupt, right after it was chosen: it must not wait for its call for ever.
+            worker.call = _nothing
+            worker.wake.release()
+            raise
+        return worker
+
+
+def _nothing() -> None:
+    pass

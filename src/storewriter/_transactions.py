@@ -64,12 +64,16 @@ class _Work(Generic[S]):
         batch.report()
 
     def end(self) -> None:
-        ticket, self._ticket = self._ticket, None
-        batch, self._batch = self._batch, None
-        if batch is not None and not self._committed:
-            batch.document.forget()  # its state may have been changed
-        if ticket is not None:
-            leave_turn(ticket)
+        """End the turn. Can be repeated."""
+        batch, ticket = self._batch, self._ticket
+        try:
+            if batch is not None and not self._committed:
+                batch.document.forget()  # its state may have been changed
+        finally:
+            if ticket is not None:
+                leave_turn(ticket)
+            self._ticket = None
+            self._batch = None
 
 
 class Transaction(Generic[S]):
@@ -101,14 +105,23 @@ class Transaction(Generic[S]):
         document = self._find()
         caller = self._ask()
         try:
+            caller.ends_with(self)
             caller.enter(document.path)
             self._work.begin(caller, document)
             follow_link(self._work.batch().load)
+            return self._in_hand()
         except BaseException:
-            self._work.end()
-            leave_turn(caller)  # nothing, unless an interrupt came before the work began
+            try:
+                self._work.end()
+            finally:
+                leave_turn(caller)  # nothing, unless an interrupt came before the work began
             raise
-        return self
+
+    def _in_hand(self) -> Transaction[S]:
+        """What the block gets: another face of the same work, because the turn ends with this one (`ends_with`)."""
+        face = Transaction[S](self._find, self._ask)
+        face._work = self._work
+        return face
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,7 +131,11 @@ class Transaction(Generic[S]):
                 self._work.encode()
                 self._work.commit()
         finally:
-            self._work.end()
+            try:
+                self._work.end()
+            except KeyboardInterrupt:
+                self._work.end()
+                raise
 
 
 class AsyncTransaction(Generic[S]):

@@ -12,6 +12,7 @@ Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedL
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,7 @@ from weakref import ref
 
 import attrs
 
-from storewriter import _forks, _lanes, events
+from storewriter import _forks, _lanes, _threads, events
 from storewriter._keys import canonical
 from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Ticket
 from storewriter._objections import objection, queue_full
@@ -46,6 +47,8 @@ __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
 
+log = logging.getLogger("storewriter")
+
 
 class Unset:
     """`timeout` was not given."""
@@ -57,15 +60,12 @@ UNSET = Unset()
 class Door:
     """A queue's strategy, as the lanes see it."""
 
-    __slots__ = ("_attempt", "_backoff", "strategy")
+    __slots__ = ("_backoff", "attempt", "strategy")
 
     def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
         self.strategy = strategy
-        self._attempt = strategy.attempt
+        self.attempt: Callable[..., Hold | None] = strategy.attempt
         self._backoff = backoff
-
-    def attempt(self, key: str, label: str | None) -> Hold | None:
-        return self._attempt(key, label)
 
     def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         strategy = self.strategy
@@ -237,7 +237,7 @@ def require_seconds(name: str, value: float | None) -> float | None:
 class TurnRequest:
     """What `queue.turn()` returns: enter it with `with` or `async with`. One object serves one turn at a time."""
 
-    __slots__ = ("_entered", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout")
+    __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_user")
 
     def __init__(
         self, queue: PerStoreWriterQueue, paths: tuple[PathLike, ...], label: str | None, timeout: float | None
@@ -247,33 +247,48 @@ class TurnRequest:
         self._label = label
         self._timeout = timeout
         self._tickets: list[Caller] = []
-        self._entered: list[None] = [None]
+        self._user: Caller | None = None
         self._loop: Any = None
 
     def __enter__(self) -> Turn:
-        keys = self._keys()
-        tickets = self._claim()
-        caller = Caller(self._queue, self._label, self._timeout)
+        paths = self._paths
+        keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
+        user = caller = Caller(self._queue, self._label, self._timeout)
+        tickets = self._tickets
         try:
+            if self._user is not None:
+                raise _in_use()
+            self._user = user
             for key in keys:
                 if tickets:
                     caller = caller.again()
-                tickets.append(caller)  # before it enters: an interrupt on its way finds it here
+                # Both before it enters: an interrupt on its way finds it here, and one that nobody can catch lets it
+                # go with this object.
+                caller.grip = ref(self, caller.let_go)  # `ends_with`, without the call
+                tickets.append(caller)
                 caller.enter(key)
+            return Turn(keys, tuple(tickets), self._label)
         except BaseException:
-            self._leave()
+            if self._user is user:
+                self._leave()
             raise
-        return Turn(keys, tuple(tickets), self._label)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        try:
+            self._leave()
+        except KeyboardInterrupt:
+            self._leave()
+            raise
 
     async def __aenter__(self) -> Turn:
         keys = self._keys()
-        tickets = self._claim()
         caller = Caller(self._queue, self._label, self._timeout)
+        tickets = self._tickets
+        if self._user is not None:
+            raise _in_use()
+        self._user = caller
         self._loop = caller.loop
         try:
             for key in keys:
@@ -292,31 +307,27 @@ class TurnRequest:
         await self._aleave(self._loop)
 
     def _keys(self) -> tuple[str, ...]:
-        paths = self._paths
-        if len(paths) == 1:
-            return (canonical(paths[0]),)
-        return tuple(sorted({canonical(path) for path in paths}))
-
-    def _claim(self) -> list[Caller]:
-        """One user at a time: two threads that enter the same object would end each other's turns."""
-        try:
-            self._entered.pop()  # one step, so that only one of two gets it
-        except IndexError:
-            msg = "this turn is already in use; ask queue.turn() for another one"
-            raise RuntimeError(msg) from None
-        return self._tickets
+        return tuple(sorted({canonical(path) for path in self._paths}))
 
     def _leave(self) -> None:
+        """End all turns: last in, first out, and every one of them even if one release fails. Can be repeated."""
         tickets = self._tickets
-        try:
-            while tickets:
-                # Last in, first out, and every one of them even if one release fails.
-                leave_turn(tickets.pop())
-        except BaseException:
-            self._leave()
-            raise
-        if not self._entered:
-            self._entered.append(None)
+        problem: BaseException | None = None
+        while tickets:
+            try:
+                leave_turn(tickets[-1])
+            except KeyboardInterrupt as interrupt:
+                problem = interrupt
+                continue  # it may not have begun to leave
+            except BaseException as error:  # noqa: BLE001 - the first one is raised when all have ended
+                problem = problem or error
+            del tickets[-1]
+        self._user = None
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                del problem  # it refers to this frame
 
     async def _aleave(self, loop: Any) -> None:
         if self._queue.is_quick:
@@ -325,6 +336,14 @@ class TurnRequest:
         _, cancelled = await off_loop(self._leave, loop)
         if cancelled is not None:
             raise cancelled
+
+
+def _in_use() -> RuntimeError:
+    """One user at a time: two threads that enter the same object would end each other's turns.
+
+    Looking and claiming are plain steps, between which no other thread runs.
+    """
+    return RuntimeError("this turn is already in use; ask queue.turn() for another one")
 
 
 class Caller(Ticket):
@@ -354,22 +373,45 @@ class Caller(Ticket):
         other._looked = True  # part of its time has passed
         return other
 
+    def ends_with(self, owner: object) -> None:
+        """From now on the turn ends, at the latest, when nobody refers to the owner any more.
+
+        An interrupt may come where no `try` can catch it: in the first instant of the `__exit__` that would have ended
+        the turn. Then its owner is lost, and this is what remains. A weak reference that is gone when the turn is over,
+        and not a `__del__`: that would run every time, and swallow an interrupt that arrives in it.
+        """
+        self.grip = ref(owner, self.let_go)
+
+    def let_go(self, _: object) -> None:
+        """The owner is gone."""
+        if _lanes.is_in_hand():
+            # The collector came upon the owner in the middle of some step of a lane, in this very thread.
+            _threads.start(self._let_go_now)
+        else:
+            self._let_go_now()
+
+    def _let_go_now(self) -> None:
+        try:
+            leave_turn(self)
+        except Exception:
+            log.exception("could not release the lock of %s", self.lane.key)
+
     def new_waiter(self) -> Waiter:
         return async_waiter(self.loop) if self.is_async else ThreadWaiter()
 
     def enter(self, key: str) -> None:
         """Wait in this thread for the turn (HOLDING), or until somebody's batch has done the work (ANSWERED)."""
-        if self._step_in(key, by_thread=False):
-            return
-        while (seconds := self._proceed()) is not _THERE:
+        try:
+            if self._step_in(key, by_thread=False):
+                return
             waiter = cast("ThreadWaiter", self.waiter)
-            try:
+            while (seconds := self._proceed()) is not _THERE:
                 waiter.sleep(seconds)
-            except BaseException:
-                # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
-                while not _lanes.leave(self) and self.state is not ANSWERED:
-                    waiter.sleep_through()
-                raise
+        except BaseException:
+            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
+            while not _lanes.leave(self) and self.state is not ANSWERED:
+                cast("ThreadWaiter", self.waiter).sleep_through()
+            raise
 
     async def aenter(self, key: str) -> None:
         """The same in a task: the loop runs on meanwhile."""
@@ -429,14 +471,14 @@ class Caller(Ticket):
         except BaseException:
             _lanes.leave(self)
             raise
-        self._begin()
-        return True
-
-    def _begin(self) -> None:
         self.began = time.time()
         if events.subscribers:
-            waited = time.monotonic() - self.asked
-            events.emit(events.TurnTaken(path=self.lane.key, waited=waited, label=self.label))
+            self._tell_taken()
+        return True
+
+    def _tell_taken(self) -> None:
+        waited = time.monotonic() - self.asked
+        events.emit(events.TurnTaken(path=self.lane.key, waited=waited, label=self.label))
 
     def _proceed(self) -> Any:
         """Where the ticket stands now: `_THERE`, or the seconds to sleep next (None: until woken).
@@ -450,7 +492,9 @@ class Caller(Ticket):
             if state is HOLDING:
                 # The hold came from somebody else in this lane, or from its waiting thread: make it known as ours.
                 cast("Hold", self.lane.hold).describe(self.label)
-                self._begin()
+                self.began = time.time()
+                if events.subscribers:
+                    self._tell_taken()
                 return _THERE
             if state is WAITING and not self._warned:
                 return self._first_pause()
@@ -504,19 +548,42 @@ class Caller(Ticket):
         return max(0.0, min(moments) - now) if moments else None
 
 
+class Frame:
+    """Kept in a local variable, it stands for the call that takes a turn: it is gone when that is (`ends_with`)."""
+
+    __slots__ = ("__weakref__",)
+
+
 _THERE: Any = object()
 """Instead of seconds: there is nothing to wait for any more."""
 
 
 def leave_turn(ticket: Ticket) -> None:
-    """End a turn: pass it on to the next in line, or give the lock back. A ticket without a turn leaves the line."""
-    if ticket.state is not HOLDING:
-        _lanes.leave(ticket)
-        return
-    if events.subscribers:
-        held = max(0.0, time.time() - ticket.began)
+    """End a turn: pass it on to the next in line, or give the lock back. A ticket without a turn leaves the line.
+
+    Can be repeated, and does so by itself if it is interrupted: the interrupt is raised when the turn has ended.
+    """
+    try:
+        if ticket.admission is not None:
+            ticket.admission.settle()
+        if ticket.state is HOLDING:
+            if events.subscribers:
+                _tell_released(ticket)
+            _lanes.pass_on(ticket)
+        else:
+            _lanes.leave(ticket)
+        ticket.grip = None
+    except KeyboardInterrupt:
+        leave_turn(ticket)
+        raise
+
+
+def _tell_released(ticket: Ticket) -> None:
+    """Once, also if leaving is repeated."""
+    began, ticket.began = ticket.began, -1.0
+    if began >= 0:
+        held = max(0.0, time.time() - began)
         events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
-    _lanes.pass_on(ticket)
 
 
 _GIVE_WAY = 0.004

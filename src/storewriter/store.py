@@ -33,6 +33,7 @@ from storewriter.locks import Lease
 from storewriter.per_store_writer_queue import (
     UNSET,
     Caller,
+    Frame,
     PathLike,
     PerStoreWriterQueue,
     Unset,
@@ -235,11 +236,13 @@ class Store(_StoreBase[S]):
 
     def _change(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
         caller = self._caller(label, timeout)
+        frame = Frame()
         for attempt in range(TRIES):
             document = self._current_document() if attempt else self._likely_document()
             caller.mates = self._mates(document, "threads", request)
             caller.work = request
             try:
+                caller.ends_with(frame)
                 caller.enter(document.path)
                 if caller.state is not ANSWERED:
                     lead(document, caller, request)
@@ -248,7 +251,11 @@ class Store(_StoreBase[S]):
                 if attempt + 1 == TRIES or not may_begin_anew(error):
                     raise
             finally:
-                leave_turn(caller)
+                try:
+                    leave_turn(caller)
+                except KeyboardInterrupt:
+                    leave_turn(caller)  # it may not have begun
+                    raise
             caller = caller.again()
         return request.unwrap()
 
@@ -279,11 +286,17 @@ class Store(_StoreBase[S]):
         """
         document = self._current_document()
         caller = self._caller(label, timeout)
+        frame = Frame()
         try:
+            caller.ends_with(frame)
             caller.enter(document.path)
             return _recover(document, caller)
         finally:
-            leave_turn(caller)
+            try:
+                leave_turn(caller)
+            except KeyboardInterrupt:
+                leave_turn(caller)  # it may not have begun
+                raise
 
 
 class AsyncStore(_StoreBase[S]):

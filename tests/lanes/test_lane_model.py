@@ -169,7 +169,7 @@ class LineOfWriters(RuleBasedStateMachine):
     def the_head_gives_some_back(self, keep: int) -> None:
         back = self.admitted[keep:]
         del self.admitted[keep:]
-        _lanes.give_back(self.line[0], back)
+        _lanes.give_back(self.line[0], list(back))  # type: ignore[arg-type]
         for mate in reversed(back):
             self.line.insert(1, mate)
 
