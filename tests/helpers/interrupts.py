@@ -1,0 +1,264 @@
+"""Ctrl-C at every point at which CPython can deliver it, one point a run.
+
+CPython does not deliver a signal "between two lines". It looks for one (and for what `PyThreadState_SetAsyncExc` left, in
+the very same code) where a function begins, where a loop jumps back, and when a call of something written in C has
+returned: that call has had its effect, and its result is lost. Nothing can arrive between other instructions. So neither
+lines nor plain instructions tell the truth: lines leave points out, and instructions invent some, as between the
+`__enter__` of a lock and its block.
+
+Here CPython decides itself. A first run with a tracer collects the instructions of an operation at which something may
+begin or return. Then, for each of them, the operation is run afresh, and right before that instruction an interrupt is
+requested, by a trace function that is written in C, so that the request cannot be answered inside the tracer. From there
+on nothing is traced any more, and the interrupt is raised wherever CPython's own next look is.
+
+A call in C that may wait can also raise the interrupt itself, and has then done nothing: those are tried as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dis
+import functools
+import linecache
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+import attrs
+
+_request = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_ulong, ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.py_object
+)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+"""Called with the three arguments of a trace function behind its own two, which C does not mind."""
+
+_idle = ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.py_object, ctypes.py_object)(
+    ("Py_IsInitialized", ctypes.pythonapi)
+)
+"""A trace function that does nothing, in C."""
+
+# What a trace function returns is the frame's trace function from then on: one request, and no more.
+_request.restype = {1: _idle}.get  # type: ignore[assignment]
+
+_MOST_ROUNDS = 3
+"""How often the same instruction is tried, if the operation comes by it again and again."""
+
+_WAITS = re.compile(r"(os\.open|fcntl\.flock|fcntl\.fcntl|_lock\.acquire|time\.sleep)\($")
+"""Calls in C that may wait, and so look for signals themselves."""
+
+
+class Interrupt(KeyboardInterrupt):
+    """Ours, so that a real Ctrl-C still ends the run."""
+
+    raised: Callable[[], None] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        if Interrupt.raised is not None:
+            Interrupt.raised()
+
+
+@attrs.frozen
+class Point:
+    """An instruction, known again by how often it has come by."""
+
+    code: CodeType
+    before: int
+    """Offset of the instruction before it in its frame; -1 where the frame begins."""
+    turn: int
+    instead: bool
+    """Whether the call itself is interrupted before it has done anything."""
+
+
+@attrs.frozen
+class Landing:
+    """Where the interrupt came out."""
+
+    kind: str | None
+    """What kind of error the operation ended with; None if it had ended before."""
+    place: str
+    """The function and line in which it was raised."""
+
+
+Inside = Callable[[CodeType], bool]
+
+
+def points(operation: Callable[[], object], inside: Inside) -> list[Point]:
+    """Run the operation, and say at which points of the code `inside` it can be interrupted, in order."""
+    found: dict[Point, None] = {}
+    counts: Counter[tuple[CodeType, int]] = Counter()
+    standing: dict[FrameType, tuple[tuple[int, int], tuple[int, int]]] = {}
+    # By frame: the instruction before the one that runs now, and that one. Each with how often it has come by.
+
+    def note(code: CodeType, before: tuple[int, int], *, instead: bool = False) -> None:
+        if before[1] <= _MOST_ROUNDS:
+            found[Point(code, *before, instead)] = None
+
+    def local(frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            code, offset = frame.f_code, frame.f_lasti
+            counts[code, offset] += 1
+            before = standing[frame][1]
+            now = (offset, counts[code, offset])
+            standing[frame] = (before, now)
+            active, waiting = _looks(code)
+            if offset in active:
+                note(code, before)
+            if offset in waiting:
+                note(code, now, instead=True)
+        elif event == "return":
+            standing.pop(frame, None)
+        return local
+
+    def entered(frame: FrameType, event: str, arg: Any) -> Any:
+        back, code = frame.f_back, frame.f_code
+        if back is not None and back in standing:
+            note(back.f_code, standing[back][0])  # a function begins here, whatever instruction it was that led to it
+        if not inside(code):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        counts[code, -1] += 1
+        standing[frame] = ((-1, 0), (-1, counts[code, -1]))
+        return local
+
+    before = sys.gettrace()
+    sys.settrace(entered)
+    try:
+        operation()
+    finally:
+        sys.settrace(before)
+    return list(found)
+
+
+def interrupted(operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None = None) -> Landing:
+    """Run the operation with an interrupt at this point. What it raised has been dropped when this returns.
+
+    `look` is called before that, while the error is still alive.
+    """
+    before = sys.gettrace()
+    sys.settrace(_armed_at(point))
+    try:
+        try:
+            operation()
+        finally:
+            sys.settrace(before)
+        for _ in range(3):
+            pass  # what was requested and has not been raised is raised here
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the test judges it
+        landing = _landing(error)
+        if look is not None:
+            look(landing)
+        return landing
+    return Landing(None, "nowhere")
+
+
+def interrupted_twice(operation: Callable[[], object], point: Point, inside: Inside, later: int) -> Landing:
+    """The same, and once more `later` instructions after the first interrupt was caught by somebody."""
+    left = later
+
+    def local(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal left
+        if event == "opcode":
+            left -= 1
+            if left <= 0:
+                return _arm(frame)
+        return local
+
+    def entered(frame: FrameType, event: str, arg: Any) -> Any:
+        if not inside(frame.f_code):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return local
+
+    def raised() -> None:
+        Interrupt.raised = None
+        sys.settrace(entered)
+        frame = sys._getframe(2)  # whoever caught it; above it is `Interrupt.__init__`
+        while frame is not None and frame.f_code is not interrupted.__code__:
+            if inside(frame.f_code):
+                frame.f_trace_opcodes = True
+                frame.f_trace_lines = False
+                frame.f_trace = local
+            frame = frame.f_back  # type: ignore[assignment]
+
+    Interrupt.raised = raised
+    try:
+        return interrupted(operation, point)
+    finally:
+        Interrupt.raised = None
+
+
+def _armed_at(point: Point) -> Any:
+    """A trace function that requests the interrupt when the point is reached."""
+    seen = 0
+
+    def local(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if event == "opcode" and frame.f_lasti == point.before:
+            seen += 1
+            if seen == point.turn:
+                if point.instead:
+                    raise Interrupt
+                return _arm(frame)
+        return local
+
+    def entered(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if frame.f_code is not point.code:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        if point.before == -1:
+            seen += 1
+            return _arm(frame) if seen == point.turn else None
+        return local
+
+    return entered
+
+
+def _arm(frame: FrameType) -> Any:
+    """Nothing is traced any more, but for the one request before this frame's next instruction."""
+    sys.settrace(_idle)
+    back = frame.f_back
+    while back is not None:
+        back.f_trace = None
+        back = back.f_back
+    return functools.partial(_request, threading.get_ident(), Interrupt)
+
+
+def _landing(error: BaseException) -> Landing:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return Landing(type(error).__name__, "nowhere")
+    code = trace.tb_frame.f_code
+    name = code.co_filename.rpartition("/")[2]
+    return Landing(type(error).__name__, f"{name}:{trace.tb_lineno} {code.co_qualname}")
+
+
+@functools.cache
+def _looks(code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
+    """Offsets of the instructions after which CPython looks for signals; and of the calls that look by themselves."""
+    active: set[int] = set()
+    waiting: set[int] = set()
+    for step in dis.get_instructions(code):
+        if step.opname.startswith("CALL") or "JUMP_BACKWARD" in step.opname:
+            active.add(step.offset)
+        if step.opname.startswith("CALL") and _WAITS.search(_called(code, step)):
+            waiting.add(step.offset)
+    return frozenset(active), frozenset(waiting)
+
+
+def _called(code: CodeType, step: dis.Instruction) -> str:
+    """The text of a call up to its opening parenthesis."""
+    place = step.positions
+    if place is None or place.lineno is None or place.col_offset is None:
+        return ""
+    text = linecache.getline(code.co_filename, place.lineno)[place.col_offset :]
+    return text[: text.find("(") + 1]

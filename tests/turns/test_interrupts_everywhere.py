@@ -1,0 +1,385 @@
+"""Ctrl-C at every point at which CPython can deliver it (`helpers/interrupts.py`): nothing stays behind.
+
+One run a point. After each: the KeyboardInterrupt came out and nothing else, no lane is left, no lock file is open, the
+lock is free, the document is the old or the new one, and the next turn begins at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import attrs
+import pytest
+
+import storewriter
+from helpers.interrupts import Landing, Point, interrupted, interrupted_twice, points
+from helpers.lines import Worker
+from helpers.waiting import until
+from storewriter import CommitUncertain, PerStoreWriterQueue, Store, _lanes
+
+_SOURCE = os.path.dirname(storewriter.__file__)
+
+
+@attrs.define
+class Setting:
+    """One fresh store, or two."""
+
+    folder: Path
+    lock: str = "flock"
+    both: bool = False
+    queue: PerStoreWriterQueue = attrs.field(init=False)
+    store: Store[dict[str, Any]] = attrs.field(init=False)
+    workers: list[Worker] = attrs.field(init=False, factory=list)
+    kept: list[object] = attrs.field(init=False, factory=list)
+    """What the operation's caller still has when it is over."""
+
+    def __attrs_post_init__(self) -> None:
+        self.queue = PerStoreWriterQueue(lock=self.lock, timeout=20.0)
+        # Not flushed: it is the same code but for the flush, and there are thousands of runs.
+        self.store = Store(self.folder / "a.json", queue=self.queue, durability="process")
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / name for name in (["a.json", "b.json"] if self.both else ["a.json"])]
+
+    def write(self, text: str) -> None:
+        (self.folder / "a.json").write_text(text)
+
+    def left_open(self) -> list[str]:
+        """Lock files, markers and guards that are open.
+
+        The document is another matter: an interrupt right after open(2), or right before close(2), leaves a descriptor
+        of it, or of its temporary file. It locks nothing, and is closed here.
+        """
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{name}").removesuffix(" (deleted)")
+                if not target.startswith(f"{self.folder}/"):
+                    continue
+                if target.endswith((".lock", ".marker", ".guard")):
+                    found.append(target)
+                else:
+                    os.close(int(name))
+        return found
+
+    def faults(self) -> list[str]:
+        """What is not as it should be."""
+        found = [f"lane of {os.path.basename(key)}" for key in _lanes._lanes if key.startswith(f"{self.folder}/")]
+        found += [f"open {os.path.basename(name)}" for name in self.left_open()]
+        found += [f"left {file.name}" for file in self.folder.glob(".*.marker")]
+        found += [f"locked {file.name}" for file in self.folder.glob(".*.lock") if not _is_free(file)]
+        if not found:
+            try:
+                with self.queue.turn(*self.paths, timeout=0):
+                    pass
+            except Exception as error:  # noqa: BLE001 - told with the place
+                found.append(f"next turn: {error!r}")
+        return found
+
+
+def _is_free(file: Path) -> bool:
+    with open(file, "r+b") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def turn(setting: Setting) -> None:
+    with setting.queue.turn(*setting.paths):
+        pass
+
+
+def update(setting: Setting) -> None:
+    setting.store.update(_count)
+
+
+def transaction(setting: Setting) -> None:
+    with setting.store.transaction() as tx:
+        _count(tx.state)
+
+
+def kept_transaction(setting: Setting) -> None:
+    with setting.store.transaction() as tx:
+        setting.kept.append(tx)
+
+
+def recover(setting: Setting) -> None:
+    setting.store.recover()
+
+
+def _count(state: dict[str, Any]) -> None:
+    state["n"] = state.get("n", 0) + 1
+
+
+Operation = Callable[[Setting], None]
+
+
+def ours(*operations: Operation) -> Callable[[CodeType], bool]:
+    """The code in which interrupts are tried: the package, what it is woven with, and the operation's own frame."""
+    codes = {operation.__code__ for operation in operations}
+
+    def inside(code: CodeType) -> bool:
+        name = code.co_filename
+        return name.startswith((_SOURCE, "<attrs")) or name.endswith("/contextlib.py") or code in codes
+
+    return inside
+
+
+@pytest.fixture
+def swallowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Interrupts that arrived where nobody can hear of them: in a destructor or a callback."""
+    found: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda it: found.append(f"swallowed in {it.object!r}: {it.exc_value!r}"))
+    return found
+
+
+class Runs:
+    """Fresh settings, one after the other, and what was wrong with them."""
+
+    def __init__(self, folder: Path, swallowed: list[str], make: Callable[[Path], Setting]) -> None:
+        self._folder = folder
+        self._swallowed = swallowed
+        self._make = make
+        self._number = 0
+        self.wrong: list[str] = []
+        self.fired = 0
+
+    def setting(self) -> Setting:
+        self._number += 1
+        folder = self._folder / str(self._number)
+        folder.mkdir()
+        return self._make(folder)
+
+    def points(self, operation: Operation) -> list[Point]:
+        operation(self.setting())  # what is imported or examined once
+        setting = self.setting()
+        return points(lambda: operation(setting), ours(operation))
+
+    def judge(self, setting: Setting, landing: Landing, *more: str) -> None:
+        if landing.kind is not None:
+            self.fired += 1
+        faults = [*setting.faults(), *more, *self._swallowed]
+        self._swallowed.clear()
+        if landing.kind not in ("Interrupt", None):
+            faults.append(f"{landing.kind} instead of the interrupt")
+        if faults:
+            self.wrong.append(f"{landing.place}: {'; '.join(faults)}")
+
+
+def _damaged(folder: Path) -> Setting:
+    setting = Setting(folder)
+    setting.write('{"n": ')
+    return setting
+
+
+def _document_faults(setting: Setting, landing: Landing, operation: Operation) -> list[str]:
+    if operation in (turn, recover):
+        return []
+    allowed = [{"n": 1}] if landing.kind is None else [{}, {"n": 1}]
+    state = setting.store.read()
+    return [] if state in allowed else [f"the document is {state}"]
+
+
+CASES = [
+    *((operation, "flock") for operation in (turn, update, transaction, recover)),
+    *((operation, lock) for lock in ("none", "marker", "lease") for operation in (turn, update)),
+]
+
+
+@pytest.mark.parametrize(("operation", "lock"), CASES)
+def test_wherever_an_interrupt_arrives_nothing_is_left_behind(
+    operation: Operation, lock: str, tmp_path: Path, swallowed: list[str]
+) -> None:
+    def make(folder: Path) -> Setting:
+        return _damaged(folder) if operation is recover else Setting(folder, lock)
+
+    runs = Runs(tmp_path, swallowed, make)
+    tried = runs.points(operation)
+    for point in tried:
+        setting = runs.setting()
+        landing = interrupted(lambda setting=setting: operation(setting), point)  # type: ignore[misc]
+        runs.judge(setting, landing, *_document_faults(setting, landing, operation))
+    assert not runs.wrong, "\n".join(runs.wrong)
+    assert runs.fired > 0.9 * len(tried) > 35
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker"])
+def test_with_two_stores_neither_is_left_behind(lock: str, tmp_path: Path, swallowed: list[str]) -> None:
+    runs = Runs(tmp_path, swallowed, lambda folder: Setting(folder, lock, both=True))
+    for point in runs.points(turn):
+        setting = runs.setting()
+        runs.judge(setting, interrupted(lambda setting=setting: turn(setting), point))  # type: ignore[misc]
+    assert not runs.wrong, "\n".join(runs.wrong)
+
+
+def test_a_transaction_ends_although_its_user_still_has_it(tmp_path: Path, swallowed: list[str]) -> None:
+    """`tx` is a variable, and may outlive the interrupt that left its block."""
+    runs = Runs(tmp_path, swallowed, Setting)
+    for point in runs.points(kept_transaction):
+        setting = runs.setting()
+        landing = interrupted(lambda setting=setting: kept_transaction(setting), point)  # type: ignore[misc]
+        runs.judge(setting, landing)
+    assert not runs.wrong, "\n".join(runs.wrong)
+
+
+@pytest.mark.parametrize("operation", [turn, update, transaction, recover])
+def test_the_turn_ends_before_the_interrupt_comes_out_but_for_the_first_instant_of_an_exit(
+    operation: Operation, tmp_path: Path, swallowed: list[str]
+) -> None:
+    """So whoever catches it can wait for those who wait for the turn. `__exit__` itself cannot begin inside a `try`."""
+    runs = Runs(tmp_path, swallowed, Setting)
+    late: set[str] = set()
+
+    def look(landing: Landing) -> None:
+        if _lanes._lanes:
+            late.add(landing.place.partition(" ")[2])
+
+    for point in runs.points(operation):
+        setting = runs.setting()
+        interrupted(lambda setting=setting: operation(setting), point, look)  # type: ignore[misc]
+        setting.left_open()
+    exits = {turn: "TurnRequest.__exit__", transaction: "Transaction.__exit__"}
+    assert late == ({exits[operation]} if operation in exits else set())
+
+
+@pytest.mark.parametrize("operation", [turn, update, transaction])
+def test_a_second_interrupt_while_the_first_is_being_dealt_with_changes_nothing(
+    operation: Operation, tmp_path: Path, swallowed: list[str]
+) -> None:
+    """The second one itself may be swallowed: one comes out."""
+    runs = Runs(tmp_path, swallowed, Setting)
+    for place, point in enumerate(runs.points(operation)):
+        for more in range(3):
+            setting = runs.setting()
+            later = 1 + (place * 7919 + more * 3571) % 300  # spread over what follows, the same at every run
+            landing = interrupted_twice(
+                lambda setting=setting: operation(setting),  # type: ignore[misc]
+                point,
+                ours(operation),
+                later,
+            )
+            swallowed.clear()
+            runs.judge(setting, landing)
+    assert not runs.wrong, "\n".join(runs.wrong)
+
+
+# -- with others in line ----------------------------------------------------------------------------------------------
+
+
+def holding(setting: Setting) -> None:
+    """A turn, behind which somebody stands in line before it ends."""
+    with setting.queue.turn(*setting.paths):
+        _line_up(setting, lambda: setting.store.update(_count))
+
+
+def _line_up(setting: Setting, call: Callable[[], object]) -> None:
+    before = setting.queue.pending(setting.paths[0])
+    setting.workers.append(Worker(call))
+    until(lambda: setting.queue.pending(setting.paths[0]) > before, "somebody in line")
+
+
+@pytest.mark.parametrize("lock", ["flock", "none", "marker"])
+def test_an_interrupted_holder_hands_on_to_whoever_waits(lock: str, tmp_path: Path, swallowed: list[str]) -> None:
+    runs = Runs(tmp_path, swallowed, lambda folder: Setting(folder, lock))
+    for point in runs.points(holding):
+        setting = runs.setting()
+        landing = interrupted(lambda setting=setting: holding(setting), point)  # type: ignore[misc]
+        for worker in setting.workers:
+            worker.result()
+        came = len(setting.workers)
+        state = setting.store.read()
+        runs.judge(setting, landing, *([] if state.get("n", 0) == came else [f"{came} came, and the document is {state}"]))
+    assert not runs.wrong, "\n".join(runs.wrong)
+
+
+@contextlib.contextmanager
+def _in_line_behind(setting: Setting, *followers: Callable[[], object]) -> Iterator[None]:
+    """Somebody has the turn until the caller, and these behind it, stand in line."""
+    has_it = threading.Event()
+
+    def hold() -> None:
+        with setting.queue.turn(*setting.paths):
+            has_it.set()
+            until(lambda: setting.queue.pending(setting.paths[0]) == 1 or ended.is_set(), "the caller in line")
+            if not ended.is_set():
+                for follower in followers:
+                    _line_up(setting, follower)
+
+    ended = threading.Event()
+    holder = Worker(hold)
+    until(lambda: has_it.is_set() or holder.error is not None, "somebody's turn")
+    try:
+        yield
+    finally:
+        ended.set()
+        holder.result()
+
+
+def test_an_interrupted_waiter_leaves_the_line_wherever_it_stands(tmp_path: Path, swallowed: list[str]) -> None:
+    runs = Runs(tmp_path, swallowed, Setting)
+
+    def waiting(setting: Setting) -> None:
+        with setting.queue.turn(*setting.paths):
+            pass
+
+    def run(setting: Setting, call: Callable[[], Any]) -> Any:
+        with _in_line_behind(setting):
+            return call()
+
+    first = runs.setting()
+    tried: list[Point] = run(first, lambda: points(lambda: waiting(first), ours(waiting)))
+    for point in tried:
+        setting = runs.setting()
+        landing = run(setting, lambda setting=setting, point=point: interrupted(lambda: waiting(setting), point))
+        runs.judge(setting, landing)
+    assert not runs.wrong, "\n".join(runs.wrong)
+
+
+def test_whoever_was_taken_into_an_interrupted_batch_is_applied_once_and_told_so(
+    tmp_path: Path, swallowed: list[str]
+) -> None:
+    """Or stands in line again and is applied then; or is told that the flush of what is in place is uncertain."""
+    runs = Runs(tmp_path, swallowed, Setting)
+
+    def run(setting: Setting, call: Callable[[], Any]) -> Any:
+        def follow(name: str) -> Callable[[], object]:
+            def add(state: dict[str, Any]) -> None:
+                state[name] = state.get(name, 0) + 1
+
+            return lambda: setting.store.update(add)
+
+        with _in_line_behind(setting, follow("b"), follow("c")):
+            return call()
+
+    first = runs.setting()
+    tried: list[Point] = run(first, lambda: points(lambda: update(first), ours(update)))
+    uncertain = 0
+    for point in tried:
+        setting = runs.setting()
+        landing = run(setting, lambda setting=setting, point=point: interrupted(lambda: update(setting), point))
+        for worker in setting.workers:
+            worker.wait()
+        state = setting.store.read()
+        wrong = [] if state.get("n", 0) in (0, 1) else [f"its own function was applied {state['n']} times"]
+        for name, worker in zip("bc", setting.workers, strict=False):
+            if isinstance(worker.error, CommitUncertain):
+                uncertain += 1
+            elif worker.error is not None:
+                wrong.append(f"{name} was told {worker.error!r}")
+            if state.get(name, 0) != 1:
+                wrong.append(f"{name} was applied {state.get(name, 0)} times")
+        runs.judge(setting, landing, *wrong)
+    assert not runs.wrong, "\n".join(runs.wrong)
+    assert uncertain, "no interrupt came between the rename and the answers"
+    assert len(tried) > 150
