@@ -62,6 +62,27 @@ def test_a_nan_or_infinity_is_found_wherever_it_stands_and_whatever_its_bits(sta
         CODEC.encode({"null": None, "state": state})
 
 
+class Strange(Enum):
+    NAN = math.nan
+    INFINITE = [1, {"a": (-math.inf,)}]
+
+
+class Nothing(float, Enum):
+    IS = math.nan
+
+
+class Wrapped(Enum):
+    IT = Nothing.IS
+
+
+@pytest.mark.parametrize("member", [*Strange, *Nothing, *Wrapped])
+@pytest.mark.parametrize("beside", [None, 2**70], ids=["engine", "careful"])
+def test_a_nan_or_infinity_in_an_enum_member_is_found(member: Enum, beside: int | None) -> None:
+    for state in (member, [member], {"a": (member, beside)}, [{"a": member}, beside]):
+        with pytest.raises(EncodeError, match=r"nan|inf|Out of range"):
+            CODEC.encode(state)
+
+
 @given(state=VALUES)
 def test_states_without_one_are_written(state: Any) -> None:
     assert _finite.find(state) is None

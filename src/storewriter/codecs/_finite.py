@@ -11,6 +11,7 @@ Source     The layout of a double: IEEE 754, all bits of the exponent set. `mars
 
 from __future__ import annotations
 
+import enum
 import marshal
 import math
 import re
@@ -29,7 +30,7 @@ _REFERRED_TO: Final = re.compile(rb"\xe7.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL).s
 
 
 def find(state: Any) -> float | None:
-    """A NaN or an infinity among the values of dicts, lists and tuples; None if every float is finite.
+    """A NaN or an infinity among the values of dicts, lists, tuples and enum members; None if every float is finite.
 
     The state must be a finite tree (an engine has just written it).
     """
@@ -50,7 +51,7 @@ def _look_at_each(state: Any) -> float | None:
         for value in level:
             if type(value) is float and not math.isfinite(value):
                 return value
-        level = [inner for value in level for inner in _inside(value) if type(inner) in _INTERESTING]
+        level = [inner for value in level for inner in _inside(value) if type(inner) not in _OF_NO_INTEREST]
     return None
 
 
@@ -58,10 +59,12 @@ def _inside(value: Any) -> Iterable[Any]:
     kind = cast("type[object]", type(value))
     if kind is dict:
         return value.values()  # type: ignore[no-any-return]
-    return value if kind is list or kind is tuple else ()
+    if kind is list or kind is tuple:
+        return value  # type: ignore[no-any-return]
+    return (value.value,) if isinstance(value, enum.Enum) else ()
 
 
-_INTERESTING: Final = frozenset({dict, list, tuple, float})
+_OF_NO_INTEREST: Final = frozenset({str, int, bool, type(None)})
 
 
 def _knows_what_to_find() -> bool:
