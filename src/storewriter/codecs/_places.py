@@ -7,7 +7,6 @@ walk trusts the syntax up to the place that it looks for, which the decoder has 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator
@@ -15,12 +14,15 @@ from typing import Any, Final
 
 import attrs
 
+from storewriter.codecs import _numbers
 from storewriter.codecs._protocol import DecodeError, Path
 
 __all__ = ["error_at", "first_fault", "locate", "spelled"]
 
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
-_CONSTANTS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+# Only the beginning of a token counts, as for the decoder: what follows in `1e400x` it has not read.
+_CONSTANT: Final = re.compile(r"NaN|-?Infinity")
+_NUMBER: Final = re.compile(r"-?[0-9]+(?P<rest>(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
 _PLAIN_NAME: Final = re.compile(r"[^\W\d]\w*")
 
 
@@ -94,19 +96,18 @@ def _fault(place: _Place) -> str | None:
         if place.is_repeated:
             return f"the key {place.path[-1]!r} is given twice in one object; keeping one value would lose the other"
         return None
-    text = place.text
-    if text in _CONSTANTS:
-        return f"{text} is not JSON (RFC 8259, section 6)"
-    if text[0] not in "-0123456789":
+    constant = _CONSTANT.match(place.text)
+    if constant is not None:
+        return f"{constant[0]} is not JSON (RFC 8259, section 6)"
+    number = _NUMBER.match(place.text)
+    if number is None:
         return None
-    if text.lstrip("-").isdigit():
-        most = sys.get_int_max_str_digits()
-        if most and len(text.lstrip("-")) > most:
-            return f"a whole number of {len(text.lstrip('-'))} digits; Python reads at most {most}"
-        return None
-    if math.isinf(float(text)):
-        return f"the number {text} is beyond the range of a double, and could not be written back"
-    return None
+    return _numbers.objection(number[0]) if number["rest"] else _too_many_digits(number[0])
+
+
+def _too_many_digits(whole: str) -> str | None:
+    digits, most = len(whole.lstrip("-")), sys.get_int_max_str_digits()
+    return f"a whole number of {digits} digits; Python reads at most {most}" if most and digits > most else None
 
 
 def _places(text: str) -> Iterator[_Place]:

@@ -7,10 +7,11 @@ How        A compiled engine (orjson) does the work, and is trusted only where i
            document is encoded again at once, and if the bytes are not the same, the careful decoder of the standard
            library reads it instead. So our own documents are fast (and those of any program that writes them compact or
            with two spaces, as `JSON.stringify` does, final newline or not), and other layouts are exact.
-Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number beyond the range of a
-           double (1e999) is refused on reading, because it could not be written back. Duplicate keys are refused on
-           reading: keeping one would lose the other at the next save. Keys must be text. A byte order mark at the
-           start is accepted and dropped. The text of a number may change (1.0e2 is written as 100.0), its value not.
+Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number that no double says (1e999,
+           1e-400, 0.10000000000000000001) is refused on reading, because it could not be written back (`_numbers.py`).
+           Duplicate keys are refused on reading: keeping one would lose the other at the next save. Keys must be text.
+           A byte order mark at the start is accepted and dropped. The text of a number may change (1.0e2 is written as
+           100.0, 0.10000000000000001 as 0.1), the double that it says not.
            Tuples, enum members and UUIDs are written as the arrays, values and text that they stand for, and come back
            as those: use a typed codec where the difference matters.
 """
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 import re
 import uuid
 from typing import Any, Final, NoReturn, cast
@@ -27,7 +27,7 @@ from typing import Any, Final, NoReturn, cast
 import attrs
 import orjson
 
-from storewriter.codecs import _finite, _search
+from storewriter.codecs import _finite, _numbers, _search
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError
 
@@ -200,17 +200,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _finite_number(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        msg = f"{text} is beyond the range of a double"
-        raise ValueError(msg)
-    return value
-
-
 def _no_constant(text: str) -> NoReturn:
     msg = f"{text} is not JSON"
     raise ValueError(msg)
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite_number, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_numbers.kept, parse_constant=_no_constant)
