@@ -227,36 +227,6 @@ def test_text_that_looks_like_null_or_nan_is_just_text() -> None:
     assert JsonCodec().decode(JsonCodec().encode(state)) == state
 
 
-def _nested(depth: int, kind: str) -> Any:
-    state: Any = 1
-    for _ in range(depth):
-        state = [state] if kind == "list" else {"a": state}
-    return state
-
-
-@pytest.mark.parametrize("codec", CODECS, ids=["compact", "indented"])
-@pytest.mark.parametrize("kind", ["list", "dict"])
-@pytest.mark.parametrize("depth", [10, 100, 250, 260, 400, 600, 900, 990, 1000, 1020, 1500, 100_000])
-def test_deep_nesting_comes_back_or_is_refused(codec: JsonCodec, kind: str, depth: int) -> None:
-    opening, closing = ("[", "]") if kind == "list" else ('{"a":', "}")
-    data = (opening * depth + "1" + closing * depth + "\n").encode()
-    try:
-        state = codec.decode(data)
-    except DecodeError as error:
-        assert depth > 200
-        assert "deep" in str(error)
-    else:
-        again = codec.encode(state)  # what can be read can be written
-        assert codec.encode(codec.decode(again)) == again
-    if depth <= 1500:
-        try:
-            written = codec.encode(_nested(depth, kind))
-        except EncodeError:
-            assert depth > 200
-        else:
-            codec.decode(written)  # what can be written can be read
-
-
 def test_a_state_that_refers_to_itself_is_refused_at_once() -> None:
     loop: dict[str, Any] = {}
     loop["loop"] = loop

@@ -141,6 +141,7 @@ _MOST_DIGITS = sys.get_int_max_str_digits()
         ("[1, NaNx]]]", "NaN is not JSON", 1, 5),
         ("[-Infinityx}}", "-Infinity is not JSON", 1, 2),
         (f"[{'9' * (_MOST_DIGITS + 1)}x]]", f"{_MOST_DIGITS + 1} digits", 1, 2),
+        ("[" * 5000, "nested more than 254 levels", 1, 255),
         ("", "empty", 1, 1),
         (" \n", "empty", 1, 1),
     ],

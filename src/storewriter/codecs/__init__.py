@@ -1,6 +1,6 @@
 """bytes <-> state: what a codec is, JSON by default, and documents that evolve.
 
-Here            Codec, JsonCodec, FunctionCodec, Versioned, DecodeError, EncodeError
+Here            Codec, JsonCodec, FunctionCodec, Versioned, DecodeError, UnknownVersion, TooDeep, EncodeError
 Typed states    storewriter.codecs.attrs.AttrsCodec          extra `cattrs`
                 storewriter.codecs.msgspec.MsgspecCodec      extra `msgspec`
                 storewriter.codecs.pydantic.PydanticCodec    extra `pydantic`
@@ -9,8 +9,17 @@ Does not        import an extra here: the default codec is the same whatever is 
 
 from __future__ import annotations
 
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, FunctionCodec, UnknownVersion
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, FunctionCodec, TooDeep, UnknownVersion
 from storewriter.codecs.json import JsonCodec
 from storewriter.codecs.versioned import Versioned
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "JsonCodec", "UnknownVersion", "Versioned"]
+__all__ = [
+    "Codec",
+    "DecodeError",
+    "EncodeError",
+    "FunctionCodec",
+    "JsonCodec",
+    "TooDeep",
+    "UnknownVersion",
+    "Versioned",
+]

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "UnknownVersion"]
+__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "TooDeep", "UnknownVersion"]
 
 S = TypeVar("S")
 
@@ -62,6 +62,10 @@ class DecodeError(ValueError):
 
 class UnknownVersion(DecodeError):
     """The document may be intact, but it is of a version that this program cannot read: it is never set aside."""
+
+
+class TooDeep(UnknownVersion):
+    """The document may be intact, but it is nested more deeply than is read here: it is never set aside either."""
 
 
 class EncodeError(ValueError):

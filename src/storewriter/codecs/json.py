@@ -11,7 +11,8 @@ Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both way
            1e-400, 0.10000000000000000001) is refused on reading, because it could not be written back (`_numbers.py`).
            Duplicate keys are refused on reading: keeping one would lose the other at the next save. Keys must be text.
            A byte order mark at the start is accepted and dropped. The text of a number may change (1.0e2 is written as
-           100.0, 0.10000000000000001 as 0.1), the double that it says not.
+           100.0, 0.10000000000000001 as 0.1), the double that it says not. Objects and arrays may be nested 254 levels
+           deep, both ways and for every caller (`_depth.py`).
            Tuples, enum members and UUIDs are written as the arrays, values and text that they stand for, and come back
            as those: use a typed codec where the difference matters.
 """
@@ -21,15 +22,17 @@ from __future__ import annotations
 import enum
 import json
 import re
+import sys
 import uuid
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NoReturn, cast
 
 import attrs
 import orjson
 
-from storewriter.codecs import _finite, _numbers, _search
+from storewriter.codecs import _depth, _finite, _numbers, _search
 from storewriter.codecs._places import error_at, first_fault
-from storewriter.codecs._protocol import DecodeError, EncodeError
+from storewriter.codecs._protocol import DecodeError, EncodeError, TooDeep
 
 __all__ = ["JsonCodec", "text_of"]
 
@@ -58,7 +61,7 @@ class JsonCodec:
     """None: compact; 2: two spaces a level, for people and for `git diff`."""
 
     def encode(self, state: Any) -> bytes:
-        """See `Codec`. Raises EncodeError for NaN, keys that are not text, unknown types, another shape."""
+        """See `Codec`. Raises EncodeError for NaN, keys that are not text, unknown types, another shape, deep nests."""
         if self.shape is not None and not isinstance(state, self.shape):
             msg = f"the state must be {_shape_name(self.shape)}, got {type(state).__name__}"
             raise EncodeError(msg)
@@ -77,22 +80,25 @@ class JsonCodec:
     def decode(self, data: bytes) -> Any:
         """See `Codec`. Raises DecodeError with line and column."""
         state: Any = None
+        exact = is_flat = False
         try:
             state = orjson.loads(data)
             exact = _is_written(state, data)
-        except (ValueError, TypeError, RecursionError):
-            exact = False
+            is_flat = True  # or the engine would not have written it
+        except (ValueError, TypeError):
+            pass
         if not exact:
-            state = _decode_carefully(data)
+            state = _decode_carefully(data, is_flat)
         if self.shape is not None and not isinstance(state, self.shape):
             msg = f"expected {_shape_name(self.shape)} at the top level, found {_name_of(state)}"
             raise DecodeError(msg, position=0, line=1, column=1, path=())
         return state
 
     def _encode_carefully(self, state: Any) -> bytes:
+        _refuse_strangers(state)
         try:
-            # First, because it notices a state that refers to itself; the walk below would never end there.
-            text = json.dumps(
+            text = _depth.with_room(
+                json.dumps,
                 state,
                 ensure_ascii=False,
                 allow_nan=False,
@@ -103,7 +109,6 @@ class JsonCodec:
         except (TypeError, ValueError, RecursionError) as error:
             msg = f"the state cannot be written as JSON: {error}"
             raise EncodeError(msg) from error
-        _refuse_strangers(state)
         if (pair := _SURROGATE_PAIR.search(text)) is not None:
             msg = f"two lone surrogates stand side by side ({pair[0]!a}); JSON would make one character of them"
             raise EncodeError(msg)
@@ -143,24 +148,43 @@ _SURROGATE_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def _refuse_strangers(state: Any) -> None:
-    """Refuse what the standard encoder would quietly turn into something else: keys that are not text, subclasses."""
-    pending = [state]
-    while pending:
-        value = pending.pop()
+    """Refuse what the standard encoder would quietly turn into something else: keys that are not text, subclasses.
+
+    And what is nested too deeply, or without an end.
+    """
+    level = _containers([state])
+    for _ in range(_depth.MOST):
+        level = _containers(inner for container in level for inner in _inside(container))
+        if not level:
+            return
+    msg = f"the state is nested more than {_depth.MOST} levels deep, or refers to itself"
+    raise EncodeError(msg)
+
+
+def _containers(values: Iterable[Any]) -> Collection[Any]:
+    """Those that hold others, each once: a state that refers to itself may do so in many places."""
+    found: dict[int, Any] = {}
+    for value in values:
+        while isinstance(value, enum.Enum):
+            value = value.value
         kind = cast("type[object]", type(value))
-        if kind is dict:
-            for key in value:
-                if type(key) is not str:
-                    msg = f"the key {key!r} is not text; as JSON it would come back as another key"
-                    raise EncodeError(msg)
-            pending.extend(value.values())
-        elif kind is list or kind is tuple:
-            pending.extend(value)
-        elif isinstance(value, enum.Enum):
-            pending.append(value.value)
+        if kind is dict or kind is list or kind is tuple:
+            found[id(value)] = value
         elif kind not in _PLAIN:
             msg = f"{kind.__name__} cannot be written as JSON; put plain values into the state"
             raise EncodeError(msg)
+    return found.values()
+
+
+def _inside(container: Any) -> Iterable[Any]:
+    kind = cast("type[object]", type(container))
+    if kind is not dict:
+        return container  # type: ignore[no-any-return]
+    for key in container:
+        if type(key) is not str:
+            msg = f"the key {key!r} is not text; as JSON it would come back as another key"
+            raise EncodeError(msg)
+    return container.values()  # type: ignore[no-any-return]
 
 
 def _stands_for(value: Any) -> Any:
@@ -179,16 +203,35 @@ def text_of(data: bytes) -> str:
         raise DecodeError(reason, position=error.start, line=line, column=column) from error
 
 
-def _decode_carefully(data: bytes) -> Any:
+def _decode_carefully(data: bytes, is_flat: bool) -> Any:
+    """Read with the standard library. `is_flat`: whether it is known that the nesting is within the limit."""
     text = text_of(data)
     if not text.strip():
         raise DecodeError("the file is empty", position=0, line=1, column=1)
+    deep = None if is_flat else _depth.beyond(text)
+    if deep is not None:
+        raise _too_deep(text, deep)
+    return _decode_text(text)
+
+
+def _too_deep(text: str, deep: int) -> DecodeError:
+    """The error for a text that is nested too deeply from `deep` on, or has a fault before that."""
     try:
-        return _DECODER.decode(text)
+        _decode_text(text[:deep])
+    except DecodeError as error:
+        if error.position is not None and error.position < deep:
+            return error
+    return error_at(f"nested more than {_depth.MOST} levels deep", text, deep, kind=TooDeep)
+
+
+def _decode_text(text: str) -> Any:
+    try:
+        return _depth.with_room(_DECODER.decode, text)
     except json.JSONDecodeError as error:
         raise error_at(error.msg, text, error.pos) from error
     except RecursionError as error:
-        raise DecodeError("nested too deeply") from error
+        reason = f"nested too deeply for a recursion limit of {sys.getrecursionlimit()}"
+        raise TooDeep(reason, position=0, line=1, column=1) from error
     except ValueError as error:  # from the functions below, or a whole number with more digits than Python converts
         raise first_fault(text) or DecodeError(str(error)) from error
 
