@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from storewriter import Store, StoreCorrupt
-from storewriter.codecs import DecodeError, EncodeError, JsonCodec, TooDeep, UnknownVersion, _depth
+from storewriter.codecs import DecodeError, EncodeError, JsonCodec, TooDeep, UnknownVersion, Versioned, _depth
 
 T = TypeVar("T")
 
@@ -146,3 +146,11 @@ def test_an_enum_member_does_not_hide_levels() -> None:
 
     with pytest.raises(EncodeError, match="levels"):
         JsonCodec().encode([[[[[Deep.X]]]]])
+
+
+def test_a_versioned_document_that_is_too_deep_is_not_corrupt_either() -> None:
+    codec: Versioned[Any] = Versioned(JsonCodec(), version=1)
+    for data in (b'{"version":1,"a":' + text_of(254, "list")[:-1] + b"}", b'{"a":' + text_of(254, "list")[:-1] + b"}"):
+        with pytest.raises(TooDeep, match="levels") as caught:
+            codec.decode(data)
+        assert data[caught.value.column - 1 :].startswith(b"[1]")  # type: ignore[operator]

@@ -119,6 +119,42 @@ def test_a_version_given_twice_is_refused() -> None:
         CODEC.decode(b'{"version":3,"version":3}')
 
 
+def test_a_version_given_twice_is_refused_however_it_is_spelled() -> None:
+    for again in (rb"\u0076ersion", rb"versio\u006e", rb"\u0076\u0065\u0072\u0073\u0069\u006f\u006e"):
+        with pytest.raises(DecodeError, match="twice"):
+            CODEC.decode(b'{"version":3,"' + again + b'":4}')
+    slashed: Versioned[Any] = Versioned(JsonCodec(shape=dict), version=3, field="a/v")
+    with pytest.raises(DecodeError, match="twice"):
+        slashed.decode(rb'{"a/v":3,"a\/v":4}')
+
+
+@pytest.mark.parametrize(
+    "document", ['{"version":3,}', '{"version":3,  }', '{"version":3,\n}', '{"version":3,,"a":1}', '{"version":3,1}']
+)
+def test_what_is_no_json_is_no_document(document: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        CODEC.decode(document.encode())
+    assert caught.value.line is not None
+
+
+def test_a_field_that_a_codec_writes_with_escapes_is_noticed() -> None:
+    inner: FunctionCodec[Any] = FunctionCodec(encode=lambda state: json.dumps(state).encode(), decode=json.loads)
+    with pytest.raises(EncodeError, match="of its own"):
+        Versioned(inner, version=1, field="größe").encode({"größe": 7})
+
+
+def test_escapes_in_a_document_of_this_version_are_read() -> None:
+    state = {"a": "\x1b[0m\u0007", "b": ["\\u0076ersion", "\ud800"]}
+    assert CODEC.decode(CODEC.encode(state)) == state
+
+
+def test_a_document_that_the_codec_inside_will_not_have_set_aside_is_not_set_aside() -> None:
+    inner: Versioned[Any] = Versioned(JsonCodec(shape=dict), version=1, field="inner")
+    for data in (b'{"version":3,"inner":2}', b'{"inner":2,"version":3}'):
+        with pytest.raises(UnknownVersion, match="version 2"):
+            Versioned(inner, version=3).decode(data)
+
+
 def test_a_document_without_a_version_is_refused_unless_said_otherwise() -> None:
     with pytest.raises(UnknownVersion, match="no field 'version'"):
         CODEC.decode(b'{"title": "Emma"}')

@@ -1,11 +1,12 @@
-"""Documents that evolve: a version in the document, and functions that bring an older one up to date.
+r"""Documents that evolve: a version in the document, and functions that bring an older one up to date.
 
 Promise    A document of an older version is migrated step by step when it is loaded, and stays as it is on disk until
            an update saves it. One that is newer than the program is refused, as is one whose migration fails: neither
            is ever read as something else, or reset.
 How        The version is the first field of a JSON object, and belongs to this codec alone: the codec inside, and the
            state, never see it. It is spliced in and cut out; a document of the present version is decoded once.
-Slower     where the field's name stands anywhere else in the document too: then it is decoded once more, to see where.
+Slower     where the field's name stands anywhere else in the document too, or may, because a character is written as
+           an escape (`\u001b`): then it is decoded once more, to see where.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import attrs
 import orjson
 
 from storewriter.codecs._places import error_at, locate
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, UnknownVersion
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, TooDeep, UnknownVersion
 from storewriter.codecs.json import JsonCodec, text_of
 
 __all__ = ["Migration", "Versioned"]
@@ -43,6 +44,14 @@ def _none() -> Any:
 
 def _is_version(value: object) -> bool:
     return type(value) is int and value >= 0
+
+
+def _kind_of(error: DecodeError) -> type[DecodeError]:
+    """What the codec inside said with its error, besides the words: a document that is not set aside stays so."""
+    for kind in (TooDeep, UnknownVersion):
+        if isinstance(error, kind):
+            return kind
+    return DecodeError
 
 
 @attrs.frozen
@@ -77,7 +86,8 @@ class Versioned(Generic[S]):
         starts = [start for start, _ in self.migrations]
         if starts and (not all(map(_is_version, starts)) or starts != list(range(starts[0], self.version))):
             raise ValueError(f"migrations start from {starts}; they must lead to {self.version} without a gap")
-        own = rb"\{[ \t\r\n]*%s:[ ]?%d(?:,|(?=[ \t\r\n]*\}))" % (re.escape(self._name), self.version)
+        # A comma is cut out with the version, so another field must follow it.
+        own = rb'\{[ \t\r\n]*%s:[ ]?%d(?:,(?=[ \t\r\n]*")|(?=[ \t\r\n]*\}))' % (re.escape(self._name), self.version)
         object.__setattr__(self, "_own", re.compile(own))
 
     @property
@@ -96,7 +106,7 @@ class Versioned(Generic[S]):
         if opening is None:
             raise EncodeError(f"a versioned document must be a JSON object, got {data[:20]!r}")
         name = self._name
-        if name in data and self.field in _DOCUMENT.decode(data):
+        if self._may_name_it(data, 0) and self.field in _DOCUMENT.decode(data):
             raise EncodeError(f"the document has a field {self.field!r} of its own: choose another `field`")
         blank = opening["blank"]
         colon = b": " if blank else b":"
@@ -107,7 +117,7 @@ class Versioned(Generic[S]):
         """See `Codec`. Raises DecodeError, too, for a version that this program cannot read, naming both."""
         own = self._own.match(data)
         # A second one might be a duplicate key.
-        if own is not None and data.count(self._name) == 1:
+        if own is not None and not self._may_name_it(data, own.end()):
             return self._decode_own(data, own.end())
         document = _DOCUMENT.decode(data)
         found = self._version_of(document, data)
@@ -115,6 +125,14 @@ class Versioned(Generic[S]):
         if found == self.version:
             return self._decode_laid_out_otherwise(document, data)
         return self._decode_older(document, found)
+
+    def _may_name_it(self, data: bytes, start: int) -> bool:
+        """Whether a field of that name may stand there, spelled out or with escapes."""
+        # Backwards is quicker, and a single byte quicker than all.
+        if data.rfind(self._name, start) >= 0:
+            return True
+        escapes = data.find(b"\\", start) >= 0
+        return escapes and (data.rfind(b"\\u", start) >= 0 or ("/" in self.field and data.rfind(b"\\/", start) >= 0))
 
     def _decode_own(self, data: bytes, end: int) -> S:
         try:
@@ -124,16 +142,17 @@ class Versioned(Generic[S]):
             if error.position is None:
                 raise
             cut = len(data[:end].decode("utf-8")) - 1
-            raise error_at(error.reason, text, error.position + cut, error.path) from error
+            raise error_at(error.reason, text, error.position + cut, error.path, _kind_of(error)) from error
 
     def _decode_laid_out_otherwise(self, document: dict[str, Any], data: bytes) -> S:
         try:
             return self.codec.decode(_DOCUMENT.encode(document))
         except DecodeError as error:
+            kind = _kind_of(error)
             if error.path is None:
-                raise DecodeError(error.reason) from error
+                raise kind(error.reason) from error
             text = text_of(data)
-            raise error_at(error.reason, text, locate(text, error.path), error.path) from error
+            raise error_at(error.reason, text, locate(text, error.path), error.path, kind) from error
 
     def _version_of(self, document: dict[str, Any], data: bytes) -> int:
         if self.field not in document:
