@@ -28,6 +28,7 @@ from storewriter._transactions import AsyncTransaction, Transaction
 from storewriter._waiters import current_task, domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec, UnknownVersion
+from storewriter.codecs._protocol import require_codec
 from storewriter.errors import LockLost
 from storewriter.locks import Lease
 from storewriter.per_store_writer_queue import (
@@ -87,6 +88,7 @@ class _StoreBase(Generic[S]):
         if not callable(default):
             msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
             raise TypeError(msg)
+        require_codec(codec)
         if in_place and isinstance((queue or default_queue).lock, Lease):
             msg = (
                 "in_place=True does not go with lock='lease': writing in place has no single instant in which a holder "

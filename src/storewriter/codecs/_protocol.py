@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "TooDeep", "UnknownVersion"]
+__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "TooDeep", "UnknownVersion", "require_codec"]
 
 S = TypeVar("S")
 
@@ -80,3 +81,18 @@ class FunctionCodec(Generic[S]):
     """State to bytes."""
     decode: Callable[[bytes], S]
     """Bytes to state."""
+
+
+def require_codec(codec: object) -> None:
+    """Raise TypeError for what is no codec, and not None either, which means the default."""
+    functions = (getattr(codec, "encode", None), getattr(codec, "decode", None))
+    if codec is None or (all(map(callable, functions)) and not _is_no_instance(codec)):
+        return
+    hint = f": make one, `codec={codec.__name__}(...)`" if isinstance(codec, type) else ""
+    msg = f"a codec must have the functions encode(state) and decode(data), got {codec!r}{hint}"
+    raise TypeError(msg)
+
+
+def _is_no_instance(codec: object) -> bool:
+    """Whether it is a class whose functions want a `self`; one with static or class methods is a codec."""
+    return isinstance(codec, type) and inspect.isfunction(inspect.getattr_static(codec, "encode"))

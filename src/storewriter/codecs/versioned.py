@@ -19,7 +19,7 @@ import attrs
 import orjson
 
 from storewriter.codecs._places import error_at, locate
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, TooDeep, UnknownVersion
+from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, TooDeep, UnknownVersion, require_codec
 from storewriter.codecs.json import JsonCodec, text_of
 
 __all__ = ["Migration", "Versioned"]
@@ -79,6 +79,7 @@ class Versioned(Generic[S]):
     """The beginning of a document as this codec writes it."""
 
     def __attrs_post_init__(self) -> None:
+        require_codec(self.codec)
         if not _is_version(self.version) or self.version < 1:
             raise ValueError(f"version must be a whole number from 1, got {self.version!r}")
         if self.missing is not None and not _is_version(self.missing):
