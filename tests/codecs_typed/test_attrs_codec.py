@@ -182,3 +182,53 @@ def test_hooks_of_ones_own_may_be_added() -> None:
     codec = AttrsCodec(Point, converter=_hooks())
     assert codec.encode(Point(1 + 2j)) == b'{"x":[1.0,2.0]}\n'
     assert codec.decode(b'{"x":[1.0,2.0]}\n') == Point(1 + 2j)
+
+
+@pytest.mark.parametrize(
+    "document", [b'{"title": null}', b'{"done": null}', b'{"tags": [null]}', b'{"count": null}', b'{"share": null}']
+)
+@pytest.mark.parametrize("exact", [True, False])
+def test_null_is_no_text_and_no_truth(document: bytes, exact: bool) -> None:
+    @attrs.define
+    class Task:
+        title: str = ""
+        done: bool = False
+        tags: list[str] = attrs.field(factory=list)
+        count: int = 0
+        share: float = 0.0
+
+    with pytest.raises(DecodeError, match=r"null|None") as caught:
+        AttrsCodec(Task, exact=exact).decode(document)
+    assert caught.value.column is not None
+    assert document[caught.value.column - 1 :].startswith(b"null")
+
+
+def test_null_is_read_where_the_type_allows_it() -> None:
+    @attrs.define
+    class Task:
+        title: str | None = ""
+        done: bool | None = False
+        tags: list[str | None] = attrs.field(factory=list)
+        other: int | str | None = 1
+
+    codec = AttrsCodec(Task)
+    nothing = codec.decode(b'{"title": null, "done": null, "tags": [null], "other": null}')
+    assert nothing == Task(None, None, [None], None)
+    assert codec.decode(codec.encode(nothing)) == nothing
+
+
+class Text(enum.StrEnum):
+    A = "a"
+
+
+@attrs.define
+class Enums:
+    text: Text = Text.A
+
+
+def test_enum_members_that_are_texts_stay_members() -> None:
+    codec = AttrsCodec(Enums)
+    assert codec.decode(b'{"text":"a"}') == Enums()
+    assert codec.decode(codec.encode(Enums())).text is Text.A
+    with pytest.raises(DecodeError):
+        codec.decode(b'{"text":null}')

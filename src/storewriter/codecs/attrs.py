@@ -45,6 +45,8 @@ def converter() -> cattrs.Converter:
     for kind, (write, read) in _TEXTS.items():
         made.register_unstructure_hook(kind, write)
         made.register_structure_hook(kind, _from_text(kind, read))
+    for kind in (str, bool):
+        made.register_structure_hook(kind, _not_null)
     made.register_unstructure_hook(timedelta, _seconds)
     made.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
     made.register_unstructure_hook_func(lambda kind: _is_a(kind, pathlib.PurePath), str)
@@ -71,6 +73,16 @@ def _from_text(kind: type, read: Callable[[str], Any]) -> Callable[[Any, Any], A
         return read(value)
 
     return hook
+
+
+def _not_null(value: Any, kind: Any) -> Any:
+    """For types that make something of everything: `str(None)` is a text."""
+    if type(value) is kind:
+        return value
+    if value is None:
+        msg = f"expected a {kind.__name__}, found null"
+        raise TypeError(msg)
+    return kind(value)
 
 
 def _seconds(value: timedelta) -> float:
