@@ -2,10 +2,12 @@
 
 Promise    A document is taken only if the objects made of it would be written as a document that says the same: no
            field is dropped because the type does not know it, no text becomes a number, no fraction is cut off. A state
-           is written only if it can be read back: a wrong value in a field fails the update that put it there, and not
-           everybody's next load.
-How        Both ways the values are turned into objects and back, and compared with what they were. A library that has a
-           quick way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare.
+           is written only if it comes back as it was: what would be dropped or changed, or could not be read at all,
+           fails the update that put it there, and not everybody's next load.
+How        What was read is turned into JSON values again, and compared with the document. A library that has a quick
+           way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare. What
+           is to be written is read as everybody will read it, and compared with the state (`_same.py`), unless there is
+           a quicker proof that it comes back.
 May differ defaults that are added, texts that a type writes in its own way (a date with Z or +00:00), null for which a
            field has a value, the order of a list that was made a set.
 """
@@ -13,14 +15,16 @@ May differ defaults that are added, texts that a type writes in its own way (a d
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
 import orjson
 
+from storewriter.codecs import _depth, _same
 from storewriter.codecs._places import error_at, locate, spelled
-from storewriter.codecs._protocol import EncodeError, Path
+from storewriter.codecs._protocol import DecodeError, EncodeError, Path, TooDeep
 from storewriter.codecs.json import JsonCodec, text_of
 
 __all__ = ["FieldError", "Shape", "decode", "encode"]
@@ -56,6 +60,8 @@ class Shape(Generic[S]):
     """A document to objects, more quickly. Raises any exception, to have it tried the other way."""
     to_bytes: Callable[[S], bytes] | None = None
     """What `from_bytes` took, if nothing was lost."""
+    comes_back: Callable[[list[S]], bool] | None = None
+    """A quick proof that states, which JSON has taken, come back as they were. False: they may, or may not."""
 
     def quickly(self, data: bytes) -> tuple[S] | None:
         """The objects of a document that is proven to be written as the very same bytes."""
@@ -71,36 +77,62 @@ class Shape(Generic[S]):
 
 
 def encode(shape: Shape[S], document: JsonCodec, state: S, *, verify: bool) -> bytes:
-    """The state as a document. Raises EncodeError for one that cannot be written, or not be read back."""
-    plain = _plain(shape, state)
-    data = document.encode(plain)
-    if verify and shape.quickly(data) is None:
-        try:
-            _objects(shape, plain, exact=True)
-        except FieldError as error:
-            msg = f"the state would not be read back as {shape.name}: {error}"
-            raise EncodeError(msg) from error
-    return data
+    """The state as a document. Raises EncodeError for one that cannot be written, or would not come back as it was."""
+    try:
+        return _depth.with_room(_encode, shape, document, state, verify)
+    except RecursionError as error:
+        msg = f"the state is nested too deeply for a recursion limit of {sys.getrecursionlimit()}"
+        raise EncodeError(msg) from error
 
 
 def decode(shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool) -> S:
     """The objects that a document describes. Raises DecodeError with path, line and column."""
-    found = shape.quickly(data) if exact else None
-    if found is not None:
-        return found[0]
-    plain = document.decode(data)
     try:
-        return _objects(shape, plain, exact=exact)
+        return _depth.with_room(_decode, shape, document, data, exact)
+    except RecursionError as error:
+        reason = f"nested too deeply for a {shape.name} and a recursion limit of {sys.getrecursionlimit()}"
+        raise TooDeep(reason, position=0, line=1, column=1) from error
+
+
+def _encode(shape: Shape[S], document: JsonCodec, state: S, verify: bool) -> bytes:
+    data = document.encode(_plain(shape, state))
+    if verify and (shape.comes_back is None or not shape.comes_back([state])):
+        _require_that_it_comes_back(shape, document, state, data)
+    return data
+
+
+def _require_that_it_comes_back(shape: Shape[S], document: JsonCodec, state: S, data: bytes) -> None:
+    try:
+        again = _read(shape, document, data, exact=True)
+    except (FieldError, DecodeError) as error:
+        msg = f"the state would not be read back as {shape.name}: {error}"
+        raise EncodeError(msg) from error
+    found = _same.difference(state, again)
+    if found is not None:
+        msg = f"the state would not come back as it is: {spelled(found.path)}: {found}"
+        raise EncodeError(msg)
+
+
+def _decode(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S:
+    try:
+        return _read(shape, document, data, exact)
     except FieldError as error:
         text = text_of(data)
         position = locate(text, error.path, key=error.at_key)
         raise error_at(f"not a {shape.name}: {error}", text, position, error.path) from error
 
 
+def _read(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S:
+    found = shape.quickly(data) if exact else None
+    if found is not None:
+        return found[0]
+    return _objects(shape, document.decode(data), exact=exact)
+
+
 def _plain(shape: Shape[S], state: S) -> Any:
     try:
         return shape.to_plain(state)
-    except EncodeError:
+    except (EncodeError, RecursionError):
         raise
     except Exception as error:
         msg = f"the state cannot be written as {shape.name}: {error}"
