@@ -154,3 +154,16 @@ def test_a_versioned_document_that_is_too_deep_is_not_corrupt_either() -> None:
         with pytest.raises(TooDeep, match="levels") as caught:
             codec.decode(data)
         assert data[caught.value.column - 1 :].startswith(b"[1]")  # type: ignore[operator]
+
+
+def test_where_there_is_no_thread_to_be_had_a_document_is_not_called_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(call: Any, *args: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    data = JsonCodec().encode(nested(254, "list", BIG))
+    monkeypatch.setattr(_depth._threads, "start", none_left)
+    with pytest.raises(TooDeep, match="recursion limit"):
+        near_the_end_of_the_stack(lambda: JsonCodec().decode(data))
+    with pytest.raises(EncodeError):
+        near_the_end_of_the_stack(lambda: JsonCodec().encode(nested(254, "list", BIG)))
+    assert JsonCodec().decode(data) == nested(254, "list", BIG)
