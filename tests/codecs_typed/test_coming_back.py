@@ -447,6 +447,12 @@ def test_a_plain_class_is_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None
         AttrsCodec(Box).encode(Box([Item("a"), Special("b")]))
 
 
+def test_a_class_that_was_made_twice_is_told_from_itself() -> None:
+    twice = attrs.define(Item)  # with slots, this is another class
+    with pytest.raises(EncodeError, match="another class named Item"):
+        AttrsCodec(Box).encode(Box([twice("a")]))
+
+
 def test_codecs_with_hooks_of_their_own_are_not_equal_to_those_without() -> None:
     hooks = converter()
     assert AttrsCodec(Item) == AttrsCodec(Item)

@@ -33,7 +33,9 @@ class Difference:
     def __str__(self) -> str:
         before, after = _brief(self.before), _brief(self.after)
         if type(self.before) is not type(self.after):
-            return f"{before} ({_kind(self.before)}) would come back as {after} ({_kind(self.after)})"
+            kinds = _kind(self.before), _kind(self.after)
+            other = kinds[1] if kinds[0] != kinds[1] else f"another class named {kinds[1]}"
+            return f"{before} ({kinds[0]}) would come back as {after} ({other})"
         if before == after:
             return f"{before} would come back as another {_kind(self.before)} that looks the same"
         return f"{before} would come back as {after}"
