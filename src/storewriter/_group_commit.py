@@ -26,7 +26,7 @@ from storewriter import events
 from storewriter._census import Box, Census, is_tree, take
 from storewriter._reach import may_share
 from storewriter._remembered import LARGE, Kept, Slot
-from storewriter.codecs import Codec, DecodeError, JsonCodec, UnknownVersion
+from storewriter.codecs import Codec, DecodeError, JsonCodec, TooDeep, UnknownVersion
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
 from storewriter.storage import FileStorage, stamp_of
@@ -202,7 +202,9 @@ class Document:
         line = getattr(error, "line", None)
         column = getattr(error, "column", None)
         until = "a program that knows this version opens it"
-        if not isinstance(error, UnknownVersion):
+        if isinstance(error, TooDeep):
+            until = "it is nested less deeply"
+        elif not isinstance(error, UnknownVersion):
             until = "it is repaired, restored or moved away (`store.recover()`)"
         where = f" (line {line}, column {column})" if line is not None else ""
         if events.subscribers:
