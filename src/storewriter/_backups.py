@@ -1,55 +1,126 @@
 """The last documents of a store, kept beside it: `.<name>.backup-1` is the newest, then `-2`, and so on.
 
-Promise    Every commit that replaces a document keeps it first, up to the number asked for. Nothing is written twice:
-           a backup is the replaced file itself, under a second name (link(2)). Where a file cannot have two names,
-           and where the document is written in place, it is a copy.
+Promise    Every commit that replaces a document keeps it, up to the number asked for. Nothing is written twice: a
+           backup is the replaced file itself, under a second name (link(2)). Where a file cannot have two names, and
+           where the document is written in place, it is a copy. A commit that fails leaves every backup as it was.
+How        1. before the commit the document gets the name `.<name>.backup-new`
+           2. the commit
+           3. the older backups move up, as far as there is no gap, and that one becomes the newest
+           Whoever dies after 2 leaves its predecessor under the name of step 1: it counts as the newest backup, and
+           the next commit does step 3. Whoever dies before leaves the document itself under that name, or a copy of
+           it: that counts for nothing, and the next commit uses it up. So at every instant all backups but the one
+           that is due to go are there, in order, and none of them is the document itself.
 Only       under the store's lock.
 Does not   judge: whether a backup is good is found out when somebody wants it back (`recovery.py`).
-Fails by   OSError; the commit then fails too, and the old document stands.
+Fails by   OSError before the commit, which then fails too, and the old document stands. Never after it: what is left
+           to do then the next commit does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+
+import attrs
 
 from storewriter._system import NO_LINK, System
+from storewriter.errors import CommitUncertain
 
-Copy = Callable[[str], None]
-"""Writes a copy of the document under a name."""
+Read = Callable[[str], bytes | None]
+"""A whole file; None if there is none."""
+
+Write = Callable[[str, bytes], None]
+"""Writes a whole file, or nothing."""
 
 
 def backup(path: str, number: int) -> str:
     """Name of a backup; 1 is the newest."""
-    folder, name = path.rsplit(os.sep, 1)
-    return f"{folder}{os.sep}.{name}.backup-{number}"
+    return f"{_prefix(path)}{number}"
 
 
 def backups_of(path: str, system: System) -> list[str]:
     """The backups that exist, the newest first."""
-    folder, prefix = backup(path, 0)[:-1].rsplit(os.sep, 1)
+    folder, prefix = _prefix(path).rsplit(os.sep, 1)
     numbers: list[int] = []
     for name in system.names(folder or os.sep):
         rest = name[len(prefix) :]
         if name.startswith(prefix) and rest.isascii() and rest.isdigit() and not rest.startswith("0"):
             numbers.append(int(rest))
-    return [backup(path, number) for number in sorted(numbers)]
+    found = [backup(path, number) for number in sorted(numbers)]
+    fresh = _fresh(path)
+    if _look(fresh, system) is not None and not _is_one_file(fresh, path, system):
+        found.insert(0, fresh)
+    return found
 
 
-def keep(path: str, old: os.stat_result, count: int, *, link: bool, copy: Copy, system: System) -> None:
-    """Keep the document at `path`, which is `old`, as the newest of `count` backups. Raises OSError."""
-    newest = backup(path, 1)
-    if _is(newest, old, system):
-        return  # an earlier commit got this far and no further
-    for number in range(count - 1, 0, -1):
-        with contextlib.suppress(FileNotFoundError):
-            system.rename(backup(path, number), backup(path, number + 1))
-    if count == 1:
-        with contextlib.suppress(FileNotFoundError):
-            system.unlink(newest)
-    if not (link and linked(path, newest, system)):
-        copy(newest)
+@attrs.frozen
+class Backups:
+    """How the documents of one store are kept."""
+
+    path: str
+    count: int
+    """How many, from 1."""
+    links: bool
+    """Whether a second name will do; otherwise every backup is a copy, because the file itself will be written to."""
+    document: Callable[[], bytes | None]
+    """Reads the document."""
+    read: Read
+    write: Write
+    system: System
+
+    @contextlib.contextmanager
+    def kept(self, old: os.stat_result) -> Generator[None]:
+        """Around a commit: keep the document, which is the file `old`. Raises OSError before it, and what it raises."""
+        self._settle(old)
+        try:
+            is_kept = self._prepare(old)
+            yield
+        except CommitUncertain:
+            raise  # nobody knows which document stands: the next commit finds out what this backup is
+        except Exception:
+            with contextlib.suppress(OSError):  # the first error is the one that matters
+                self.system.unlink(_fresh(self.path))
+            raise
+        if is_kept:
+            with contextlib.suppress(OSError):  # the commit stands, and the backup too: the next one moves it up
+                self._move_up()
+
+    def _prepare(self, old: os.stat_result) -> bool:
+        """Step 1. False: the newest backup is this document already."""
+        newest = _look(backup(self.path, 1), self.system)
+        is_document = newest is not None and _is_file(newest, old)  # somebody gave it that name, too
+        if is_document and self.links:
+            return False  # the replace parts them
+        fresh = _fresh(self.path)
+        if not (self.links and linked(self.path, fresh, self.system)):
+            data = self.document()
+            if data is None:
+                return False
+            self.write(fresh, data)
+        if is_document:
+            self.system.unlink(backup(self.path, 1))  # it would be written over with the document
+        return True
+
+    def _settle(self, old: os.stat_result) -> None:
+        """Find out how far an earlier commit got, and do the rest of it."""
+        fresh = _fresh(self.path)
+        left = _look(fresh, self.system)
+        if left is None:
+            return
+        if _is_file(left, old) or self.read(fresh) == self.document():
+            self.system.unlink(fresh)  # it got no further than step 1
+        else:
+            self._move_up()
+
+    def _move_up(self) -> None:
+        """Step 3, from wherever somebody was stopped in it: a gap is filled, and nothing beyond it moves."""
+        number = 1
+        while number < self.count and _look(backup(self.path, number), self.system) is not None:
+            number += 1
+        for target in range(number, 1, -1):
+            self.system.rename(backup(self.path, target - 1), backup(self.path, target))
+        self.system.rename(_fresh(self.path), backup(self.path, 1))
 
 
 def linked(path: str, name: str, system: System) -> bool:
@@ -63,9 +134,27 @@ def linked(path: str, name: str, system: System) -> bool:
     return True
 
 
-def _is(name: str, file: os.stat_result, system: System) -> bool:
+def _prefix(path: str) -> str:
+    folder, name = path.rsplit(os.sep, 1)
+    return f"{folder}{os.sep}.{name}.backup-"
+
+
+def _fresh(path: str) -> str:
+    """The name of a backup whose commit is under way."""
+    return f"{_prefix(path)}new"
+
+
+def _look(name: str, system: System) -> os.stat_result | None:
     try:
-        found = system.lstat(name)
+        return system.lstat(name)
     except FileNotFoundError:
-        return False
+        return None
+
+
+def _is_one_file(name: str, path: str, system: System) -> bool:
+    found, document = _look(name, system), _look(path, system)
+    return found is not None and document is not None and _is_file(found, document)
+
+
+def _is_file(found: os.stat_result, file: os.stat_result) -> bool:
     return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)

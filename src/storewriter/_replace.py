@@ -56,7 +56,7 @@ def require_regular(path: str, found: os.stat_result) -> None:
     raise error
 
 
-Before = Callable[[os.stat_result], None]
+Keep = Callable[[os.stat_result], contextlib.AbstractContextManager[None]]
 Fence = Callable[[], contextlib.AbstractContextManager[None]]
 
 
@@ -88,7 +88,7 @@ class _Save:
     look: os.stat_result | None
     """What the model is; None: there is none, and the place's mode counts."""
     keep_open: bool
-    before: Before | None
+    keep: Keep | None
     fence: Fence
 
 
@@ -99,7 +99,7 @@ def replace(
     seen: os.stat_result | None = None,
     keep_open: bool = False,
     like: str | None = None,
-    before: Before | None = None,
+    keep: Keep | None = None,
     fence: Fence = contextlib.nullcontext,
     rival: str | None = None,
 ) -> int | None:
@@ -109,7 +109,8 @@ def replace(
     permitted, ACLs and extended attributes (or has those of the file `like`). `seen` is what the document was just
     now, if the caller has looked. With `keep_open`, returns a read-only descriptor of the new document, which the
     caller must close: while it is open, no other file can have its inode number.
-    `before` is called with what the old document is, once the new one is ready and before it takes the name.
+    `keep` is called with what the old document is, and entered around the instant in which the new one, which is ready,
+    takes the name: it keeps the old one.
 
     Under a lease, which somebody else may have taken over meanwhile: `fence` is entered around the instant in which
     the new document takes the name, and may refuse it; `rival` makes the temporary name our own, so that a successor
@@ -121,7 +122,7 @@ def replace(
         old = existing(path, system) if seen is None else _require_replaceable(seen, path, system)
         model, look = (path, old) if like is None else (like, system.lstat(like))
         spare = place.spare if rival is None else f"{place.spare}.{rival}"
-        save = _Save(place, spare, old, model, look, keep_open, before, fence)
+        save = _Save(place, spare, old, model, look, keep_open, keep, fence)
         if not place.power:
             return _commit(save, data, -1)
         # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
@@ -158,10 +159,12 @@ def _commit(save: _Save, data: bytes, folder: int) -> int | None:
     kept: int | None = None
     try:
         born, kept = _write_spare(save, data)
-        if save.before is not None and save.old is not None:
-            save.before(save.old)
         with save.fence():
-            _take_name(save, born)
+            if save.keep is None or save.old is None:
+                _take_name(save, born)
+            else:
+                with save.keep(save.old):
+                    _take_name(save, born)
         if folder >= 0:
             _flush_commit(folder, save.place.path, system)
             _note_flushed(save.place.path, born)

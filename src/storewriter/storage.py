@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
@@ -181,39 +182,35 @@ class FileStorage:
             data,
             seen=seen,
             keep_open=keep_open,
-            before=self._keep_backup if self.backups else None,
+            keep=self._kept if self.backups else None,
             fence=fence,
             rival=rival,
         )
 
-    def _keep_backup(self, old: os.stat_result) -> None:
-        _backups.keep(self.path, old, self.backups, link=True, copy=self._copy, system=self.system)
+    def _kept(self, old: os.stat_result) -> contextlib.AbstractContextManager[None]:
+        return self._keeping(lambda: self.read(self.path), links=True).kept(old)
 
-    def _copy(self, name: str) -> None:
-        data = self.read(self.path)
-        if data is not None:
-            self.write_beside(name, data)
+    def _keeping(self, document: Callable[[], bytes | None], *, links: bool) -> _backups.Backups:
+        return _backups.Backups(
+            self.path, self.backups, links, document, self.read, self.write_beside, self.system
+        )
 
     def write_beside(self, name: str, data: bytes) -> None:
         """Write another file of this store, for whom the document is for. Only in a turn. Raises OSError."""
         write_beside(name, data, like=self.path, durability=self.durability, system=self.system)
 
     def _save_in_place(self, data: bytes, old: bytes) -> None:
-        try:
-            found = existing(self.path, self.system)
-            if found is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
-            if self.backups:
-                self._keep_copy(found, old)
-        except OSError as error:
-            refuse(error, self.path, "saving in place", "the old document is untouched")
-        _in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
-
-    def _keep_copy(self, found: os.stat_result, old: bytes) -> None:
-        def copy(name: str) -> None:
-            self.write_beside(name, old)
-
-        _backups.keep(self.path, found, self.backups, link=False, copy=copy, system=self.system)
+        with contextlib.ExitStack() as stack:
+            try:
+                found = existing(self.path, self.system)
+                if found is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+                if self.backups:
+                    # The document is what counts (`old`): its file may hold what a dead writer left.
+                    stack.enter_context(self._keeping(lambda: old, links=False).kept(found))
+            except OSError as error:
+                refuse(error, self.path, "saving in place", "the old document is untouched")
+            _in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
 
     def still(self, stamp: Stamp) -> os.stat_result | None:
         """What the document is, if it is the file with this stamp, unchanged; otherwise None.

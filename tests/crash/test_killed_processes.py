@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from storewriter import Store
+from storewriter._backups import backups_of
+from storewriter._system import SYSTEM
 from storewriter.locks import Flock
 
 CHILD = Path(__file__).with_name("killable_child.py")
@@ -88,6 +90,44 @@ def test_a_writer_killed_before_any_system_call_leaves_a_whole_document_and_lets
         assert not list(tmp_path.glob(".*.tmp")), name
         killed_at.append(name)
     assert {"open", "write", "rename" if setting != "process" or starts_empty else "exchange"} <= set(killed_at)
+
+
+KEEPING: dict[str, dict[str, Any]] = {
+    "three": {"backups": 3},
+    "one": {"backups": 1},
+    "three, in place": {"backups": 3, "in_place": True},
+    "two, process": {"backups": 2, "durability": "process"},
+}
+
+
+@pytest.mark.parametrize("setting", KEEPING)
+def test_a_writer_killed_before_any_system_call_leaves_every_backup_that_is_due_and_in_order(
+    tmp_path: Path, child: Child, setting: str
+) -> None:
+    options = KEEPING[setting]
+    count = options["backups"]
+    for stop in range(1000):
+        path = tmp_path / f"{stop}.json"
+        store = Store[Any](path, timeout=20.0, **options)
+        for n in range(6):
+            store.transform(lambda _, n=n: {"n": n})
+        child.ask(path=str(path), options=options, stop=stop)
+        said = child.hear()
+        if said != ["committed"]:
+            os.kill(int(said[2]), signal.SIGKILL)
+        child.hear()
+        found = store.read()
+        newest = 5 if "new" in found else 4
+        expected = [{"n": newest - number} for number in range(count)]
+        left = [json.loads(Path(name).read_bytes()) for name in backups_of(str(path), SYSTEM)]
+        assert [state for state in left if state != found][:count] == expected, said
+        store.update(lambda state: state.update(next=True))
+        after = [json.loads(Path(name).read_bytes()) for name in backups_of(str(path), SYSTEM)]
+        assert after == [found, *expected][:count], said
+        assert not list(tmp_path.glob(".*.backup-new")), said
+        if said == ["committed"]:
+            break
+    assert stop > 10
 
 
 def test_the_next_writer_puts_a_half_written_file_right_whether_or_not_it_writes(tmp_path: Path, child: Child) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 import anyio
 import pytest
 
-from storewriter import AsyncStore, PerStoreWriterQueue, ReadOnlyStore, ReentrantTurn, Store, StoreCorrupt
+from storewriter import (
+    AsyncStore,
+    CommitUncertain,
+    PerStoreWriterQueue,
+    ReadOnlyStore,
+    ReentrantTurn,
+    Store,
+    StoreCorrupt,
+)
 from storewriter.testing import Call, Fault, Recorder, intercepted
 
 IN_PLACE = pytest.mark.parametrize("in_place", [False, True], ids=["replaced", "in place"])
@@ -74,16 +82,131 @@ def test_an_update_that_changes_nothing_makes_no_backup(tmp_path: Path) -> None:
     assert kept(path) == [document(1)]
 
 
-def test_a_failed_commit_does_not_use_up_a_backup(tmp_path: Path) -> None:
+def files(path: Path) -> dict[str, tuple[bytes, bool]]:
+    """Every backup beside a store, by name: its content, and whether it is the document itself."""
+    document = path.stat()
+    found = sorted(path.parent.glob(f".{path.name}.backup-*"))
+    return {file.name: (file.read_bytes(), os.path.samestat(file.stat(), document)) for file in found}
+
+
+def fails_at(number: int, code: int) -> Callable[[Call, Callable[[], Any]], Any]:
+    """Lets `number` calls pass, and then no more."""
+    left = iter(range(number))
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name in ("close", "unlink"):
+            return proceed()  # on a full disk these still work
+        if next(left, None) is None:
+            raise OSError(code, os.strerror(code))
+        return proceed()
+
+    return around
+
+
+@IN_PLACE
+@pytest.mark.parametrize("count", [1, 3])
+def test_commits_that_fail_leave_every_backup_as_it_was(tmp_path: Path, count: int, in_place: bool) -> None:
     path = tmp_path / "state.json"
-    write(Store[Any](path, backups=2), 1, 2)
-    fault = Fault(OSError(errno.ENOSPC, "No space left on device"), name="rename", skip=1)
-    for _ in range(3):
-        with pytest.raises(OSError, match="No space left"):
-            write(Store[Any](path, backups=2, system=intercepted(fault)), 9)
-        fault = Fault(OSError(errno.ENOSPC, "No space left on device"), name="rename")
-    write(Store[Any](path, backups=2), 3)
-    assert kept(path) == [document(2), document(1)]
+    write(Store[Any](path, backups=count, in_place=in_place), 1, 2, 3, 4, 5)
+    before = files(path)
+    assert len(before) == count
+    for number in range(1000):
+        system = intercepted(fails_at(number, errno.ENOSPC))
+        try:
+            write(Store[Any](path, backups=count, in_place=in_place, system=system), 6)
+        except OSError:
+            assert files(path) == before, number
+        except CommitUncertain:
+            pass
+        if Store[Any](path, in_place=in_place).read() == {"n": 6}:
+            break
+    assert number > 5
+    write(Store[Any](path, backups=count, in_place=in_place), 7)
+    assert kept(path) == [document(6 - number) for number in range(count)]
+
+
+@IN_PLACE
+def test_a_commit_stands_although_its_backup_could_not_be_moved_up_and_the_next_one_does_it(
+    tmp_path: Path, in_place: bool
+) -> None:
+    path = tmp_path / "state.json"
+    for number in range(3):
+        left = iter(range(number))
+
+        def around(call: Call, proceed: Callable[[], Any], left: Any = left) -> Any:
+            moves_up = call.name == "rename" and "backup-" in call.arguments[0] and ".tmp" not in call.arguments[0]
+            if moves_up and next(left, None) is None:
+                raise OSError(errno.EIO, "I/O error")
+            return proceed()
+
+        store = Store[Any](path, backups=3, in_place=in_place)
+        write(store, 1, 2, 3, 4)
+        write(Store[Any](path, backups=3, in_place=in_place, system=intercepted(around)), 5)
+        contents = {content for content, is_document in files(path).values() if not is_document}
+        assert {document(4), document(3), document(2)} <= contents
+        write(store, 6)
+        assert kept(path) == [document(5), document(4), document(3)]
+
+
+def test_after_a_rename_that_failed_no_backup_is_the_document_itself(tmp_path: Path) -> None:
+    """Or whoever damages the document in place would damage its newest backup with it."""
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=1), 1, 2)
+    fault = Fault(OSError(errno.EIO, "I/O error"), name="rename")
+    with pytest.raises(OSError, match="I/O error"):
+        write(Store[Any](path, backups=1, system=intercepted(fault)), 9)
+    assert path.stat().st_nlink == 1
+    with path.open("r+b") as file:
+        file.write(b"{damaged")
+    assert Store[Any](path, backups=1).recover().outcome == "restored"
+    assert Store[Any](path).read() == {"n": 1}
+
+
+class Died(BaseException):
+    """Nothing is put in order after it."""
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["second names", "copies"])
+def test_a_backup_of_a_commit_that_never_came_is_no_backup_and_one_of_a_commit_that_did_is_the_newest(
+    tmp_path: Path, links: bool
+) -> None:
+    def dies(before: bool) -> Callable[[Call, Callable[[], Any]], Any]:
+        def around(call: Call, proceed: Callable[[], Any]) -> Any:
+            if call.name == "link" and not links:
+                raise OSError(errno.EPERM, "no second names")
+            if call.name == "rename" and call.arguments[1] == str(path):
+                if not before:
+                    proceed()
+                raise Died
+            return proceed()
+
+        return around
+
+    path = tmp_path / "state.json"
+    store = Store[Any](path, backups=2)
+    write(store, 1, 2, 3)
+    with pytest.raises(Died):
+        write(Store[Any](path, backups=2, system=intercepted(dies(before=True))), 8)
+    write(store, 4)
+    assert kept(path) == [document(3), document(2)]
+    with pytest.raises(Died):
+        write(Store[Any](path, backups=2, system=intercepted(dies(before=False))), 5)
+    path.write_bytes(b"{")
+    assert store.recover().restored_from == f"{tmp_path}/.state.json.backup-new"
+    assert store.read() == {"n": 4}
+    write(store, 6)
+    assert kept(path) == [document(4), document(3)]
+
+
+def test_a_document_that_somebody_made_one_file_with_its_newest_backup_is_parted_from_it(tmp_path: Path) -> None:
+    for in_place in (False, True):
+        path = tmp_path / f"{in_place}.json"
+        store = Store[Any](path, backups=2, in_place=in_place)
+        write(store, 1, 2)
+        path.unlink()
+        os.link(backup(path, 1), path)
+        write(store, 3)
+        assert files(path) == {f".{path.name}.backup-1": (document(1), False)}
 
 
 @pytest.mark.parametrize("code", ["EPERM", "EXDEV", "EMLINK", "EOPNOTSUPP"])
