@@ -20,6 +20,7 @@ import attrs
 from storewriter import _backups
 from storewriter._replace import existing
 from storewriter.codecs import Codec, DecodeError, UnknownVersion
+from storewriter.errors import NotARegularFile, StoreCorrupt
 from storewriter.storage import FileStorage
 
 __all__ = ["Recovery", "recover"]
@@ -31,25 +32,29 @@ class Recovery:
 
     path: str
     """The store."""
-    outcome: Literal["healthy", "restored", "reset"]
-    """`healthy`: nothing was done. `restored`: a backup took the document's place. `reset`: the default did."""
+    outcome: Literal["healthy", "absent", "restored", "reset"]
+    """`healthy`: nothing was done. `absent`: neither, because there is no document and no good backup; the store is at
+    its default. `restored`: a backup took the document's place. `reset`: the default did."""
     reason: str | None = None
-    """What was wrong with the document; None if it is healthy or there was none."""
+    """What was wrong with the document; None if it is healthy, or if there was none."""
     moved_to: str | None = None
     """Where the corrupt document is now."""
     restored_from: str | None = None
     """The backup whose content the document has now; the backup itself stays."""
     rejected: tuple[str, ...] = ()
-    """Newer backups that cannot be read either. They stay where they are."""
+    """Newer backups that are not good either. They stay where they are."""
 
     def __str__(self) -> str:
         """What was done, in a sentence."""
         if self.outcome == "healthy":
             return f"{self.path} is healthy; nothing was done"
+        passed_over = f"; not good either: {', '.join(self.rejected)}" if self.rejected else ""
+        if self.outcome == "absent":
+            backup = "no good backup" if self.rejected else "no backup"
+            return f"{self.path} does not exist and has {backup}; nothing was done{passed_over}"
         done = "holds the default again" if self.restored_from is None else f"was restored from {self.restored_from}"
         was = f"it was corrupt: {self.reason}" if self.reason is not None else "it was missing"
         kept = f"; the corrupt document is now {self.moved_to}" if self.moved_to is not None else ""
-        passed_over = f"; not good either: {', '.join(self.rejected)}" if self.rejected else ""
         return f"{self.path} {done} ({was}{kept}{passed_over})"
 
 
@@ -57,8 +62,9 @@ def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any])
     """Bring a corrupt document's store back to work. Only in the store's turn.
 
     A store without a document is restored from its newest good backup too; without one, its absence is its default,
-    and it is healthy. Raises UnknownVersion for a document of another program's version, which may be intact; OSError
-    (see the module); and whatever `codec.encode` raises for the default.
+    and nothing is done. Raises UnknownVersion for a document of another program's version, which may be intact;
+    StoreCorrupt for such a backup, unless a newer one is good; OSError (see the module); and whatever `codec.encode`
+    raises for the default.
     """
     path = storage.path
     storage.finish()
@@ -68,7 +74,7 @@ def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any])
         return Recovery(path=path, outcome="healthy")
     source, good, rejected = _newest_good_backup(storage, codec)
     if data is None and good is None:
-        return Recovery(path=path, outcome="healthy", rejected=rejected)
+        return Recovery(path=path, outcome="absent", rejected=rejected)
     replacement = good if good is not None else codec.encode(default())
     moved_to = _replace_corrupt(storage, data, replacement)
     return Recovery(
@@ -95,25 +101,45 @@ def _fault(codec: Codec[Any], data: bytes) -> str | None:
 def _newest_good_backup(storage: FileStorage, codec: Codec[Any]) -> tuple[str | None, bytes | None, tuple[str, ...]]:
     rejected: list[str] = []
     for name in _backups.backups_of(storage.path, storage.system):
-        data = _read_or_none(storage, name)
-        if data is not None and _is_good(codec, data):
+        data = _read(storage, name)
+        if data is not None and _is_good(codec, data, storage.path, name):
             return name, data, tuple(rejected)
         rejected.append(name)
     return None, None, tuple(rejected)
 
 
-def _is_good(codec: Codec[Any], data: bytes) -> bool:
+def _is_good(codec: Codec[Any], data: bytes, path: str, name: str) -> bool:
     try:
         return _fault(codec, data) is None
-    except UnknownVersion:
-        return False
+    except UnknownVersion as error:
+        raise _unknown(path, name, error) from error
 
 
-def _read_or_none(storage: FileStorage, name: str) -> bytes | None:
+def _unknown(path: str, name: str, error: UnknownVersion) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path} was not recovered: its backup {name} may be intact, but is not for this program ({error.reason}). "
+        f"Nothing was done. Let the program that wrote it recover the store, or move that backup away first.",
+        path=path,
+        reason=error.reason,
+        line=None,
+        column=None,
+        position=None,
+    )
+
+
+def _read(storage: FileStorage, name: str) -> bytes | None:
+    """A backup; None for what is no file, and so was never one. Raises OSError."""
     try:
         return storage.read(name)
-    except OSError:
-        return None  # an older backup may be readable; this one is reported as rejected
+    except NotARegularFile:
+        return None
+    except OSError as error:
+        code = error.errno or errno.EIO
+        msg = (
+            f"{os.strerror(code)}: whether the backup {name} is good cannot be told now, so nothing was done. Try "
+            f"again, or move it away if it should not count (recovering the store)"
+        )
+        raise OSError(code, msg, storage.path) from error
 
 
 def _replace_corrupt(storage: FileStorage, corrupt: bytes | None, replacement: bytes) -> str | None:

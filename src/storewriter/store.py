@@ -282,9 +282,10 @@ class Store(_StoreBase[S]):
     def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
         """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
 
-        Nothing is done to a document that can be read. The returned value says what was done. Never automatic.
-        Raises StoreCorrupt for a document of another program's version, which stays where it is; LockTimeout,
-        ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
+        Nothing is done to a document that can be read; one that is missing is restored from its newest good backup.
+        The returned value says what was done. Never automatic.
+        Raises StoreCorrupt for a document or a backup of another program's version, which stay where they are; OSError
+        for a backup that cannot be read now; LockTimeout, ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
         """
         document = self._current_document()
         caller = self._caller(label, timeout)

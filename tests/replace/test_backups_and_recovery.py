@@ -20,6 +20,7 @@ from storewriter import (
     Store,
     StoreCorrupt,
 )
+from storewriter.codecs import JsonCodec, Versioned
 from storewriter.testing import Call, Fault, Recorder, intercepted
 
 IN_PLACE = pytest.mark.parametrize("in_place", [False, True], ids=["replaced", "in place"])
@@ -300,7 +301,10 @@ def test_a_missing_document_is_restored_from_its_backup_and_without_one_it_is_no
 ) -> None:
     path = tmp_path / "state.json"
     store = Store[Any](path, backups=1)
-    assert store.recover().outcome == "healthy"
+    report = store.recover()
+    assert report.outcome == "absent"
+    assert "does not exist" in str(report)
+    assert "healthy" not in str(report)
     assert not path.exists()
     write(store, 1, 2)
     path.unlink()
@@ -308,6 +312,80 @@ def test_a_missing_document_is_restored_from_its_backup_and_without_one_it_is_no
     assert (report.outcome, report.moved_to, report.reason) == ("restored", None, None)
     assert "missing" in str(report)
     assert store.read() == {"n": 1}
+
+
+def test_of_a_missing_document_without_a_good_backup_it_is_told_that_there_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    backup(path, 1).write_bytes(b"{")
+    report = Store[Any](path, backups=1).recover()
+    assert (report.outcome, report.rejected) == ("absent", (str(backup(path, 1)),))
+    assert str(report) == (
+        f"{path} does not exist and has no good backup; nothing was done; not good either: {backup(path, 1)}"
+    )
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b'{"version":1', None], ids=["corrupt", "missing"])
+def test_a_backup_of_a_newer_program_is_never_passed_over(tmp_path: Path, content: bytes | None) -> None:
+    """Two commits after a recovery that did so it would be gone."""
+    path = tmp_path / "state.json"
+    store = Store[Any](path, codec=Versioned(JsonCodec(shape=dict), version=1), backups=2)
+    newer = b'{"version":2,"precious":true}'
+    if content is not None:
+        path.write_bytes(content)
+    backup(path, 1).write_bytes(newer)
+    backup(path, 2).write_bytes(b'{"version":1,"old":true}')
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(StoreCorrupt, match="version 2") as caught:
+        store.recover()
+    assert str(path) in str(caught.value)
+    assert str(backup(path, 1)) in str(caught.value)
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir() if not file.name.endswith(".lock")}
+    assert after == before
+    backup(path, 1).rename(tmp_path / "elsewhere")
+    assert store.recover().restored_from == str(backup(path, 2))
+    assert store.read() == {"old": True}
+
+
+def test_a_good_backup_that_is_newer_than_one_of_another_program_is_restored(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(b"{")
+    backup(path, 1).write_bytes(b'{"version":1,"new":true}')
+    backup(path, 2).write_bytes(b'{"version":2}')
+    store = Store[Any](path, codec=Versioned(JsonCodec(shape=dict), version=1), backups=2)
+    assert store.recover().restored_from == str(backup(path, 1))
+
+
+@pytest.mark.parametrize("code", ["EMFILE", "EIO", "EACCES", "ELOOP", "ESTALE"])
+@pytest.mark.parametrize("name", ["open", "read"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_backup_that_cannot_be_read_at_this_moment_is_not_taken_for_a_bad_one(
+    tmp_path: Path, name: str, number: int, code: str
+) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=2), 1, 2, 3)
+    path.write_bytes(b"{damaged")
+    if number == 2:
+        backup(path, 1).write_bytes(b"{damaged")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    fd: int | None = None
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        nonlocal fd
+        is_open = call.name == "open" and call.arguments[0] == str(backup(path, number))
+        if (is_open and name == "open") or (call.name == name == "read" and call.arguments[0] == fd):
+            raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+        result = proceed()
+        if call.name == "open":
+            fd = result if is_open else None
+        return result
+
+    with pytest.raises(OSError, match="backup") as caught:
+        Store[Any](path, backups=2, system=intercepted(around)).recover()
+    assert caught.value.errno == getattr(errno, code)
+    assert str(path) in str(caught.value)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert Store[Any](path, backups=2).recover().restored_from == str(backup(path, number))
 
 
 def test_a_backup_that_is_no_file_is_passed_over(tmp_path: Path) -> None:
