@@ -5,6 +5,7 @@ Promise    A reader sees the old document or the new one, whole, never none. Aft
            stands; if it raises `CommitUncertain`, the new one stands and only its durability is unknown.
 How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target.
            Whatever can be refused is refused before the rename; after it, only the flush of the folder can fail.
+           Before the first document takes its name, the names of the private folders above it are flushed as well.
 Only       under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile up.
 Does not   reach files that programs hold open: they keep the document that they opened.
 Fails by   OSError (the call's own kind, with the store's path), ReadOnlyStore, NotARegularFile, CommitUncertain.
@@ -125,6 +126,8 @@ def replace(
         save = _Save(place, spare, old, model, look, keep_open, keep, fence)
         if not place.power:
             return _commit(save, data, -1)
+        if look is None:
+            _flush_folder_names(place.folder, system)
         # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
         folder = system.open(place.folder, os.O_RDONLY | DIRECTORY)
         try:
@@ -399,10 +402,11 @@ def flush_folder(folder: int, system: System) -> None:
             raise
 
 
-def make_folders(path: str, system: System, *, durable: bool) -> None:
-    """Create the folders above `path` that are missing, every one of them 0700. Raises OSError.
+def make_folders(path: str, system: System) -> None:
+    """Create the folders above `path` that are missing, every one of them 0700, whatever the umask. Raises OSError.
 
-    `os.makedirs(mode=)` gives the mode to the last level only, the others get the umask's.
+    `os.makedirs(mode=)` gives the mode to the last level only, the others get the umask's. Their names are flushed by
+    the first commit that relies on them (`_flush_folder_names`), whoever made them.
     """
     folder = _folder_of(path)
     missing: list[str] = []
@@ -412,23 +416,35 @@ def make_folders(path: str, system: System, *, durable: bool) -> None:
     for level in reversed(missing):
         with contextlib.suppress(FileExistsError):  # somebody else was faster
             system.mkdir(level, 0o700)
-        if durable:
-            _flush_name(level, system)
+        if system.lstat(level).st_mode & 0o700 != 0o700:
+            system.chmod(level, 0o700)  # a umask that takes rights from the owner
 
 
-def _flush_name(level: str, system: System) -> None:
-    """Flush the folder that a new folder has its name in."""
-    try:
-        fd = system.open(_folder_of(level), os.O_RDONLY | DIRECTORY)
+def _flush_folder_names(folder: str, system: System) -> None:
+    """Before the first document in a folder: make the names of the folders above it survive a power cut, too.
+
+    Whoever made them may have died, or be about to flush them: that they are there proves nothing. All folders that
+    `make_folders` makes are private (0700), and it makes them below one that was there. So: as long as a folder is
+    private, flush the one that it has its name in, and go on from there.
+    """
+    while True:
+        found = system.lstat(folder)
+        above = _folder_of(folder)
+        if found.st_mode & 0o777 != 0o700 or above == folder:
+            return
         try:
+            fd = system.open(above, os.O_RDONLY | DIRECTORY)
+        except PermissionError:
+            if system.writable(above):
+                raise
+            return  # nobody who is not let in there can have made a folder in it
+        try:
+            if system.fstat(fd).st_dev != found.st_dev:
+                return  # a mount point: nobody made it by making a folder
             flush_folder(fd, system)
         finally:
             close_quietly(fd, system)
-    except OSError:
-        # Nobody would flush the name of a folder that is already there: away with it, so that the next one does.
-        with contextlib.suppress(OSError):
-            system.rmdir(level)
-        raise
+        folder = above
 
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:

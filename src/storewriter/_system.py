@@ -42,6 +42,7 @@ NO_LINK: Final = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSU
 owner's file under `fs.protected_hardlinks` (proc_sys_fs(5)), a file with too many names."""
 
 _HAS_XATTR: Final = hasattr(os, "listxattr")
+_HAS_PATH_DESCRIPTORS: Final = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
 
 _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
 
@@ -110,9 +111,9 @@ class System:
         """mkdir(2)."""
         os.mkdir(path, mode)
 
-    def rmdir(self, path: str) -> None:
-        """rmdir(2)."""
-        os.rmdir(path)
+    def chmod(self, path: str, mode: int) -> None:
+        """chmod(2) of what has this name, never of what a link there leads to."""
+        chmod(path, mode)
 
     def fchmod(self, fd: int, mode: int) -> None:
         """fchmod(2)."""
@@ -162,6 +163,19 @@ def _flush(fd: int) -> None:
         else:
             return
     os.fsync(fd)
+
+
+def chmod(path: str, mode: int) -> None:
+    """chmod(2) of what has this name, never of what a link there leads to. Its own mode does not matter."""
+    if not _HAS_PATH_DESCRIPTORS:
+        os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
+        return
+    # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
+    fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 SYSTEM: Final = System()

@@ -147,7 +147,7 @@ class FileStorage:
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
-                make_folders(self.path, self.system, durable=self.durability == "power")
+                make_folders(self.path, self.system)
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
             return self._replace(data, keep_open, fence, rival, None)

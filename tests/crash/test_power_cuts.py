@@ -13,7 +13,7 @@ import attrs
 import pytest
 from power_cuts import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts
 
-from storewriter import Store
+from storewriter import PerStoreWriterQueue, Store
 from storewriter.storage import FileStorage
 from storewriter.testing import Around, Call, Recorder, System, intercepted
 
@@ -222,7 +222,69 @@ def test_new_folders_are_durable_before_anything_in_them_is_acknowledged(tmp_pat
         assert str(path) in cut.disk.reachable()
 
 
-def test_a_folder_whose_name_could_not_be_flushed_is_not_left_for_others_to_rely_on(tmp_path: Path) -> None:
+def test_a_folder_that_a_dead_writer_made_and_never_flushed_is_durable_before_anything_in_it_is_acknowledged(
+    tmp_path: Path,
+) -> None:
+    base = made(tmp_path / "real")
+    path = base / "a" / "b" / "state.json"
+    start = disk_of(base)
+    recorder = Recorder()
+    system = intercepted(recorder)
+    for folder in (base / "a", base / "a" / "b"):
+        system.mkdir(str(folder), 0o700)
+    Store[Any](path, system=system).update(lambda state: state.update(n=1))
+    recorder.done.append((ACKNOWLEDGED, None))
+    after = [cut for cut in power_cuts(start, recorder.done) if cut.acknowledged]
+    assert after
+    for cut in after:
+        assert str(path) in cut.disk.reachable()
+
+
+def flushed_folders(path: Path, **options: Any) -> list[str]:
+    """The folders that a first commit flushes."""
+    opened: dict[int, str] = {}
+    flushed: list[str] = []
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        result = proceed()
+        if call.name == "open":
+            opened[result] = call.arguments[0]
+        if call.name == "flush_folder":
+            flushed.append(opened[call.arguments[0]])
+        return result
+
+    Store[Any](path, system=intercepted(around), **options).update(lambda state: state.update(n=1))
+    return flushed
+
+
+def test_only_private_folders_have_their_names_flushed_and_only_by_the_first_commit(tmp_path: Path) -> None:
+    base = made(tmp_path / "real")
+    base.chmod(0o755)
+    path = base / "a" / "b" / "state.json"
+    assert sorted(flushed_folders(path)) == [str(base), str(base / "a"), str(base / "a" / "b")]
+    path.unlink()
+    (base / "a" / "b").chmod(0o750)
+    assert flushed_folders(path) == [str(base / "a" / "b")]
+    path.write_text("{}")
+    (base / "a" / "b").chmod(0o700)
+    assert flushed_folders(path) == [str(base / "a" / "b")]
+    path.unlink()
+    assert flushed_folders(path, durability="process") == []
+
+
+def test_a_lock_that_makes_folders_leaves_their_flush_to_the_commit(tmp_path: Path, monkeypatch: Any) -> None:
+    """Only the store knows whether anything is to survive a power cut."""
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with PerStoreWriterQueue().turn(tmp_path / "a" / "b" / "state.json"):
+        pass
+    Store[Any](tmp_path / "c" / "d" / "state.json", durability="process").update(lambda state: state.update(n=1))
+    assert flushed == []
+    Store[Any](tmp_path / "e" / "state.json").update(lambda state: state.update(n=1))
+    assert flushed
+
+
+def test_in_a_folder_whose_name_could_not_be_flushed_nothing_is_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "state.json"
 
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
@@ -230,10 +292,11 @@ def test_a_folder_whose_name_could_not_be_flushed_is_not_left_for_others_to_rely
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return proceed()
 
-    with pytest.raises(OSError, match=r"creating its folder") as caught:
+    with pytest.raises(OSError, match=r"saving") as caught:
         FileStorage(str(path), system=intercepted(around)).save(b"{}")
     assert str(path) in str(caught.value)
-    assert not (tmp_path / "a").exists()
+    assert os.listdir(path.parent) == []
+    assert str(tmp_path / "a") in flushed_folders(path)
 
 
 def test_the_recorded_order_is_write_flush_rename_flush_the_folder(tmp_path: Path) -> None:

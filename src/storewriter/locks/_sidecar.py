@@ -26,13 +26,14 @@ from storewriter._keys import sidecar
 from storewriter._liveness import describe, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
-from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM
+from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, chmod
 from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
+_FLAGS: Final = os.O_RDWR | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
-_CREATING: Final = (_FLAGS,)
+_EXISTING: Final = (_FLAGS,)
+_CREATING: Final = (_FLAGS | os.O_CREAT,)
 _MODE: Final = (0o600,)
 
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
@@ -78,11 +79,14 @@ class LockFile:
         return self._key in open_files
 
     def open(self, path: str, name: str) -> int:
-        """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor."""
+        """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor.
+
+        Raises OSError, which says so.
+        """
         key = self._key = ref(self, _close_lost)
         try:
             # As `open_as`, without the call: this is done for every turn.
-            (fd,) = map(os.open, (name,), _CREATING, _MODE)
+            (fd,) = map(os.open, (name,), _EXISTING, _MODE)
             self.fd = open_files[key] = fd
         except OSError as error:
             self._key = None
@@ -90,14 +94,28 @@ class LockFile:
         return fd
 
     def _open_after(self, error: OSError, path: str, name: str) -> int:
-        """Once more with its folders made, if that was it."""
-        if isinstance(error, FileNotFoundError):
-            make_folders(path, SYSTEM, durable=True)
-            return self.open_as(name, _CREATING)
-        if error.errno == errno.ELOOP:
-            msg = f"{name} is a symbolic link; the lock file of {path} must be a file of its own. Remove the link."
-            raise OSError(errno.ELOOP, msg) from error
-        raise error
+        """Once more: with the file made, or made accessible, if that was it."""
+        try:
+            if isinstance(error, FileNotFoundError):
+                return self._create(path, name)
+            if isinstance(error, PermissionError) and _make_accessible(name):
+                return self.open_as(name, _EXISTING)
+        except OSError as problem:
+            error = problem
+        raise _refused(error, path, name) from error
+
+    def _create(self, path: str, name: str) -> int:
+        try:
+            fd = self.open_as(name, _CREATING)
+        except FileNotFoundError:
+            make_folders(path, SYSTEM)
+            fd = self.open_as(name, _CREATING)
+        try:
+            _make_accessible(name)
+        except BaseException:
+            self.close()
+            raise
+        return fd
 
     def open_as(self, name: str, flags: tuple[int]) -> int:
         """Open a file with these flags; returns the descriptor. Raises OSError."""
@@ -119,6 +137,49 @@ class LockFile:
             self._key = None
             del open_files[key]
             os.close(fd)
+
+
+def _make_accessible(name: str) -> bool:
+    """Give a new lock file of ours the rights that a umask has taken from its owner. False if that is not its trouble.
+
+    Whoever created it may not have come so far yet, or have died before. One that was ever used is left as it is.
+    """
+    try:
+        found = os.lstat(name)
+    except OSError:
+        return False
+    is_new = stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_uid == os.geteuid()
+    if not is_new or found.st_mode & 0o600 == 0o600:
+        return False
+    chmod(name, 0o600)
+    return True
+
+
+_ADVICE: Final = {
+    errno.ENAMETOOLONG: "Choose a shorter name: that of the lock file is longer than the store's",
+    errno.EROFS: "The file system is mounted read-only; reading the store needs no lock file",
+    errno.EACCES: "Whoever writes the store needs the right to create and to write this file; reading needs none",
+    errno.EPERM: "Whoever writes the store needs the right to create and to write this file; reading needs none",
+    errno.ENOTDIR: "What stands before the store's name is no folder: choose another path",
+    errno.ELOOP: "It is a symbolic link, and must be a file of its own: remove the link",
+    errno.EISDIR: "It is a folder, and must be a file: move it away",
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room within the quota",
+    errno.EMFILE: "This process has too many files open",
+    errno.ENFILE: "This machine has too many files open",
+}
+
+
+def _refused(error: OSError, path: str, name: str) -> OSError:
+    """The same kind of error, telling which store it was and what became of it."""
+    if error.errno is None:
+        return error
+    culprit = error.filename
+    where = f" at {culprit}" if isinstance(culprit, str) and culprit != name else ""
+    advice = _ADVICE.get(error.errno)
+    then = "" if advice is None else f". {advice}"
+    text = f"{error.strerror}{where} (opening {name}, the store's lock file; nothing was written{then})"
+    return OSError(error.errno, text, path)
 
 
 def _close_lost(key: ref[LockFile]) -> None:
