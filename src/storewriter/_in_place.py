@@ -10,6 +10,7 @@ How        1. the old document is put into the journal `.<name>.journal`, marked
            While the journal says unfinished, what counts is the document in it, and nobody reads the file. The next
            save starts from there; `finish` puts it back into the file. The finished journal holds a number that
            never comes again, so a reader that saw the same journal before and after has not read across a write.
+           The unfinished one says whose it is, by inode number and time of birth: any other file counts by itself.
 Only       `save` and `finish` under the store's lock; and every program that uses the store must open it this way.
 Does not   protect programs that read the file without this library: between 1 and 3, and after a crash there until
            the next writer comes, they find a mixture. Nor does it survive the loss of the journal: in a container the
@@ -84,9 +85,10 @@ def finish(path: str, read: Read, *, durability: Durability, system: System) -> 
 
 def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
     """Step 1."""
-    # The inode number: a journal says nothing about another file that got the name since.
-    head = b"unfinished %d %d %s\n" % (found.st_ino, len(old), hashlib.sha256(old).hexdigest().encode())
     try:
+        # Which file: a journal says nothing about another one that got the name since. Its inode number alone would
+        # not do, because that may be used again for the next file at once.
+        head = b"unfinished %s %d %s\n" % (_file(found, path, system), len(old), _digest(old))
         write_beside(journal(path), _MAGIC + head + old, like=path, durability=durability, system=system)
     except OSError as error:
         # Nothing of the new document is anywhere yet. If the journal is, it holds what the file holds.
@@ -142,16 +144,33 @@ def _unfinished(content: bytes | None, path: str, system: System) -> bytes | Non
         return None
     head, _, old = content[len(_MAGIC) :].partition(b"\n")
     match head.split(b" "):
-        case [b"unfinished", inode, size, digest] if inode.isdigit() and size.isdigit():
+        case [b"unfinished", file, size, digest] if size.isdigit():
             pass
         case _:
             return None
-    if len(old) != int(size) or hashlib.sha256(old).hexdigest().encode() != digest:
+    if len(old) != int(size) or _digest(old) != digest:
         return None
     try:
-        found = system.lstat(path)
+        now = _file(system.lstat(path), path, system)
     except FileNotFoundError:
         return None
     except OSError as error:
         refuse(error, path, "reading", "the document is untouched")
-    return old if found.st_ino == int(inode) else None
+    return old if _is_same(file, now) else None
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _file(found: os.stat_result, path: str, system: System) -> bytes:
+    """What tells this file from all others: its inode number, and when it was made, where that is known."""
+    born = system.born(path)
+    return b"%d" % found.st_ino if born is None else b"%d:%d" % (found.st_ino, born)
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    """Whether two files may be the same one. Where the time of birth is not known for both, it does not count."""
+    if b":" in one and b":" in other:
+        return one == other
+    return one.partition(b":")[0] == other.partition(b":")[0]

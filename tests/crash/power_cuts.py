@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from storewriter._system import SYSTEM
 from storewriter.testing import Call
 
 BLOCK = 32
@@ -93,7 +95,7 @@ class Disk:
         return frozenset((name, n, self.files.get(n, b"")) for name, n in self.reachable().items())
 
     def write_out(self, root: Path) -> None:
-        """Make real files of it, below `root`. Journals name their document's inode, which is another one here."""
+        """Make real files of it, below `root`. Journals name their document's file, which is another one here."""
         made: dict[int, Path] = {}
         for name, number in sorted(self.reachable().items(), key=lambda item: item[0].endswith(".journal")):
             path = root / name.lstrip("/")
@@ -103,7 +105,8 @@ class Disk:
                 continue
             content = self.files.get(number, b"")
             for old, file in made.items():
-                content = content.replace(b"unfinished %d " % old, b"unfinished %d " % file.stat().st_ino)
+                here = b"unfinished %d:%d " % (file.stat().st_ino, SYSTEM.born(str(file)) or 0)
+                content = re.sub(rb"unfinished %d:\d+ " % old, here, content)
             path.write_bytes(content)
             made[number] = path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from storewriter import Store
+from storewriter._system import SYSTEM, System
 from storewriter.testing import Call, Fault, intercepted
 
 OLD = {"text": "old " * 50}
@@ -103,6 +105,83 @@ def test_a_journal_says_nothing_about_another_file_that_took_the_name(tmp_path: 
     assert Store[Any](path, in_place=True).read() == {"theirs": True}
 
 
+def cut_short(path: Path) -> None:
+    """A writer dies in the middle of the document."""
+
+    class Died(BaseException):
+        pass
+
+    def dies(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "truncate":
+            raise Died
+        return proceed()
+
+    put(path, OLD)
+    with pytest.raises(Died):
+        Store[Any](path, in_place=True, system=intercepted(dies)).transform(lambda _: NEW)
+    assert Store[Any](path, in_place=True).read() == OLD
+
+
+def test_a_journal_says_nothing_about_another_file_that_got_the_inode_number_too(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    if SYSTEM.born(str(tmp_path)) is None:
+        pytest.skip("this file system does not know when a file was made")
+    for _ in range(50):  # ext4 gives the number of a removed file to the next one, as a rule
+        cut_short(path)
+        inode, born = path.stat().st_ino, SYSTEM.born(str(path))
+        path.unlink()
+        path.write_bytes(b'{"theirs":true}')
+        if path.stat().st_ino == inode and SYSTEM.born(str(path)) != born:  # the clock goes in steps
+            break
+        path.unlink()
+    else:
+        pytest.skip("this file system does not use inode numbers again")
+    assert Store[Any](path, in_place=True).read() == {"theirs": True}
+    Store[Any](path, in_place=True).update(lambda state: state.update(ours=True))
+    assert json.loads(path.read_bytes()) == {"theirs": True, "ours": True}
+
+
+@pytest.mark.parametrize("then", [None, 5, 6])
+@pytest.mark.parametrize("now", [None, 5, 6])
+def test_a_journal_is_its_files_by_inode_number_and_by_birth_where_that_is_known(
+    tmp_path: Path, then: int | None, now: int | None
+) -> None:
+    def born(at: int | None) -> System:
+        return intercepted(lambda call, proceed: at if call.name == "born" else proceed())
+
+    path = tmp_path / "state.json"
+    put(path, OLD)
+
+    def dies(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "truncate":
+            raise KeyboardInterrupt
+        return proceed()
+
+    with pytest.raises(KeyboardInterrupt):
+        Store[Any](path, in_place=True, system=intercepted(dies, real=born(then))).transform(lambda _: NEW)
+    path.write_bytes(b'{"theirs":true}')
+    found = Store[Any](path, in_place=True, system=born(now)).read()
+    assert found == ({"theirs": True} if {then, now} == {5, 6} else OLD)
+
+
+def test_a_file_keeps_its_birth_whatever_is_done_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"1")
+    born = SYSTEM.born(str(path))
+    if born is None:
+        pytest.skip("this file system does not know when a file was made")
+    assert abs(born - path.stat().st_ctime_ns) < 10**9
+    os.utime(path, (1, 1))
+    path.chmod(0o600)
+    path.write_bytes(b"22")
+    path = path.rename(tmp_path / "name")
+    assert SYSTEM.born(str(path)) == born
+    (tmp_path / "link").symlink_to("nothing")
+    assert SYSTEM.born(str(tmp_path / "link")) is not None, "a link is not followed"
+    with pytest.raises(FileNotFoundError):
+        SYSTEM.born(str(tmp_path / "nothing"))
+
+
 def test_who_may_read_the_document_may_read_its_journal_and_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     put(path, NEW)
@@ -122,6 +201,7 @@ def test_a_file_that_is_no_journal_is_not_taken_for_one(tmp_path: Path) -> None:
         b"",
         b"storewriter journal 1 ",
         b"storewriter journal 1 unfinished %d 5 0000\nhello" % inode,
+        b"storewriter journal 1 unfinished 12:x 5 0000\nhello",
         b"storewriter journal 1 unfinished x y z\n",
         b"storewriter journal 2 unfinished %d 0 x\n" % inode,
         b"\xff" * 100,
