@@ -190,11 +190,19 @@ class Document:
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""
         if data is None:
-            return self.default()
+            return self._own_default()
         try:
             return self.codec.decode(data)
         except ValueError as error:
             raise self.corrupt(error) from error
+
+    def _own_default(self) -> Any:
+        """The default, out of everybody's reach: `default` may hand out its own parts (`TEMPLATE.copy`)."""
+        state = self.default()
+        try:
+            return copy.deepcopy(state)
+        except Exception:  # a state that cannot be copied: then `default` must make a new one each time
+            return state
 
     def corrupt(self, error: ValueError) -> StoreCorrupt:
         """The error for a document that the codec cannot read; subscribers and the log are told."""

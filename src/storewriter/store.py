@@ -187,9 +187,10 @@ def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
 class Store(_StoreBase[S]):
     """One document, for plain code: threads, scripts, command lines. Every method may be called from any thread.
 
-    `default` makes the state of a store that does not exist yet. `durability="power"` flushes file and folder before
-    anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode` is for a new
-    document; an existing one keeps its own. `queue` decides the lock strategy and the timeout.
+    `default` makes the state of a store that does not exist yet. It may hand out parts of its own: callers get a deep
+    copy. (Only a state that cannot be copied it must make anew at each call.) `durability="power"` flushes file and
+    folder before anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode`
+    is for a new document; an existing one keeps its own. `queue` decides the lock strategy and the timeout.
     """
 
     def read(self) -> S:

@@ -13,7 +13,7 @@ import pytest
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 from storewriter._remembered import LARGE
-from storewriter.codecs import JsonCodec
+from storewriter.codecs import FunctionCodec, JsonCodec
 
 PADDING = {"small": "", "large": "x" * (LARGE + 1000)}
 
@@ -295,3 +295,55 @@ def test_updates_through_other_objects_and_queues_are_seen(store: Store[dict[str
         touch(store)
         touch(other)
     assert content(store)["touched"] == 10
+
+
+class Library:
+    """A state of a type of its own."""
+
+    def __init__(self, books: list[str]) -> None:
+        self.books = books
+
+
+@pytest.mark.parametrize("kind", ["plain", "own type"])
+def test_a_default_that_hands_out_its_own_parts_keeps_no_trace_of_what_was_done_to_them(path: Path, kind: str) -> None:
+    """As `default=TEMPLATE.copy` does, or a function that always returns one object."""
+    template: Any = {"books": []} if kind == "plain" else Library([])
+    codec: Any = None
+    if kind == "own type":
+        codec = FunctionCodec(
+            lambda state: "\n".join(state.books).encode(), lambda data: Library(data.decode().split("\n"))
+        )
+    store = Store[Any](path, default=template.copy if kind == "plain" else lambda: template, codec=codec)
+
+    def books(state: Any) -> list[str]:
+        found: list[str] = state["books"] if kind == "plain" else state.books
+        return found
+
+    def fail(state: Any) -> None:
+        books(state).append("trace")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.update(fail)
+    books(store.read()).append("read")
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        fail(tx.state)
+    with store.transaction() as tx:
+        books(tx.state).append("discarded")
+        tx.discard()
+    assert books(store.read()) == []
+    store.update(lambda state: books(state).append("kept"))
+    assert books(store.read()) == ["kept"]
+    assert books(template) == []
+
+
+def test_a_default_that_cannot_be_copied_is_used_as_it_is(path: Path) -> None:
+    class Guarded:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.text = ""
+
+    codec = FunctionCodec[Guarded](lambda state: state.text.encode(), lambda data: Guarded())
+    store = Store[Guarded](path, default=Guarded, codec=codec)
+    store.update(lambda state: setattr(state, "text", "written"))
+    assert path.read_bytes() == b"written"
