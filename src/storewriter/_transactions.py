@@ -33,6 +33,9 @@ class _Work(Generic[S]):
         self.discarded = False
 
     def begin(self, ticket: Ticket, document: Document) -> None:
+        if self._ticket is not None:
+            msg = "this transaction is already in use; ask store.transaction() for another one"
+            raise RuntimeError(msg)
         self._ticket = ticket
         self._batch = Batch(document)
         self._committed = False
@@ -62,6 +65,11 @@ class _Work(Generic[S]):
         batch.save(hold)
         self._committed = True
         batch.report()
+
+    def end_if_of(self, ticket: Ticket) -> None:
+        """End what a failed entrance has begun; nothing, if the object is another one's at the moment."""
+        if self._ticket is ticket:
+            self.end()
 
     def end(self) -> None:
         """End the turn. Can be repeated."""
@@ -112,9 +120,9 @@ class Transaction(Generic[S]):
             return self._in_hand()
         except BaseException:
             try:
-                self._work.end()
+                self._work.end_if_of(caller)
             finally:
-                leave_turn(caller)  # nothing, unless an interrupt came before the work began
+                leave_turn(caller)  # nothing, unless an interrupt came before the work began, or it could not
             raise
 
     def _in_hand(self) -> Transaction[S]:
@@ -172,14 +180,15 @@ class AsyncTransaction(Generic[S]):
     async def __aenter__(self) -> AsyncTransaction[S]:
         document = self._find()
         caller = self._ask()
-        self._is_quick = caller.queue.is_quick
-        self._loop = caller.loop
         await caller.aenter(document.path)
         try:
             self._work.begin(caller, document)
+            self._is_quick = caller.queue.is_quick
+            self._loop = caller.loop
             await self._off_loop(lambda: follow_link(self._work.batch().load))
         except BaseException:
-            self._work.end()
+            self._work.end_if_of(caller)
+            leave_turn(caller)
             raise
         return self
 

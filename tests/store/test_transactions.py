@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from helpers.lines import held, lined_up
+from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
 
@@ -107,6 +107,83 @@ def test_another_store_inside_is_fine_and_the_same_one_is_refused(tmp_path: Path
                 again()
         assert store.read() == {}
     assert (store.read(), other.read()) == ({"a": 1}, {"n": 2})
+
+
+def test_entering_a_transaction_inside_itself_is_refused_and_leaves_it_alone(path: Path, run: Any) -> None:
+    store = Store(path)
+    tx = store.transaction()
+    with tx:
+        tx.state["a"] = 1
+        with pytest.raises(ReentrantTurn), tx:
+            raise AssertionError
+        with pytest.raises(ReentrantTurn):
+            store.update(lambda state: state.update(intruder=True))
+        tx.check()
+    assert store.read() == {"a": 1}
+    with tx:
+        tx.state["again"] = 2
+
+    async def main() -> None:
+        astore = AsyncStore(path)
+        atx = astore.transaction()
+        async with atx:
+            atx.state["async"] = 3
+            with pytest.raises(ReentrantTurn):
+                async with atx:
+                    raise AssertionError
+            with pytest.raises(ReentrantTurn):
+                await astore.update(lambda state: state.update(intruder=True))
+            atx.check()
+
+    run(main)
+    assert store.read() == {"a": 1, "again": 2, "async": 3}
+
+
+def test_another_user_of_one_transaction_object_waits_in_line_and_its_timeout_leaves_the_first_alone(
+    path: Path, run: Any
+) -> None:
+    store = Store(path)
+    tx = store.transaction(timeout=0)
+
+    def intrude() -> None:
+        with pytest.raises(LockTimeout), tx:
+            raise AssertionError
+
+    with tx:
+        tx.state["a"] = 1
+        Worker(intrude).result()
+    assert store.read() == {"a": 1}
+
+    async def main() -> None:
+        atx = AsyncStore(path).transaction(timeout=0)
+
+        async def aintrude() -> None:
+            with pytest.raises(LockTimeout):
+                async with atx:
+                    raise AssertionError
+
+        async with atx:
+            atx.state["b"] = 2
+            async with anyio.create_task_group() as group:
+                group.start_soon(aintrude)
+
+    run(main)
+    assert store.read() == {"a": 1, "b": 2}
+
+
+def test_an_open_transaction_is_not_entered_for_another_store_that_its_path_leads_to_now(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("one")
+    store = Store(link)
+    tx = store.transaction()
+    with tx:
+        tx.state["a"] = 1
+        link.unlink()
+        link.symlink_to("two")
+        with pytest.raises(RuntimeError, match="already in use"), tx:
+            raise AssertionError
+        Store(tmp_path / "two").update(lambda state: state.update(free=True), timeout=0)
+    assert Store(tmp_path / "one").read() == {"a": 1}
 
 
 def test_another_async_store_inside_is_fine_and_the_same_one_is_refused(tmp_path, run) -> None:
