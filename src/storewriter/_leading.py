@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from storewriter import _keys, _lanes
 from storewriter._group_commit import MOST_UPDATES, SMALL, Batch, Document, Request
 from storewriter._lanes import Ticket
-from storewriter._waiters import off_loop, pause
+from storewriter._waiters import off_loop, pause, raise_if_cancelled
 from storewriter.errors import CommitUncertain, LockLost
 from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
@@ -159,6 +159,7 @@ class Leading:
         else:
             await self._step(lambda: follow_link(batch.load))
             self._raise_cancelled()
+            await raise_if_cancelled(self._loop)
         hold = hold_of(self._ticket)
         with _Admission(self._ticket, batch, self._request) as admission:
             admission.apply()

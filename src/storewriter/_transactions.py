@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from storewriter._group_commit import Batch, Document, Request
 from storewriter._lanes import Ticket
 from storewriter._leading import follow_link
-from storewriter._waiters import off_loop
+from storewriter._waiters import off_loop, raise_if_cancelled
 from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
 
 __all__ = ["AsyncTransaction", "Transaction"]
@@ -186,6 +186,7 @@ class AsyncTransaction(Generic[S]):
             self._is_quick = caller.queue.is_quick
             self._loop = caller.loop
             await self._off_loop(lambda: follow_link(self._work.batch().load))
+            await raise_if_cancelled(self._loop)
         except BaseException:
             self._work.end_if_of(caller)
             leave_turn(caller)

@@ -312,6 +312,16 @@ async def pause(loop: Any) -> None:
     await sleep(0)
 
 
+async def raise_if_cancelled(loop: Any) -> None:
+    """Raise a cancellation that has come already; otherwise nothing, and no other task runs.
+
+    trio tells a task of it at its next checkpoint only, and a wait that is shielded is none. asyncio tells it at the
+    next wait, and `off_loop` hands it on: there is nothing to ask.
+    """
+    if type(loop) is ModuleType:  # trio
+        await loop.lowlevel.checkpoint_if_cancelled()
+
+
 class _Call(Generic[T]):
     """A blocking call on its way through a thread of its own."""
 

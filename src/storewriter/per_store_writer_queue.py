@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from threading import Event, get_ident
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, TypeVar, cast, overload
 from weakref import ref
 
@@ -418,6 +418,9 @@ class Caller(Ticket):
         if self.loop is None:
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
+        if type(self.loop) is ModuleType:
+            # trio: who was cancelled before must not get in, though a free lock is taken without any other checkpoint.
+            await self.loop.lowlevel.checkpoint_if_cancelled()
         self.is_async = True
         self.is_quick = self.queue.is_quick
         if self._step_in(key, by_thread=not self.queue.is_quick):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import until_async
+from helpers.waiting import PATIENCE, until_async
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
+from storewriter._waiters import current_task
+from storewriter.testing import Call, intercepted
 
 
 def test_leaving_commits_and_raising_writes_nothing(path: Path) -> None:
@@ -216,6 +222,129 @@ def test_a_state_that_cannot_be_encoded_is_the_transactions_error(path: Path, ru
 
     run(main)
     assert store.read() == {"fine": 1}
+
+
+def test_in_a_scope_that_was_cancelled_before_nothing_is_applied(path, run) -> None:
+    applied: list[str] = []
+
+    async def change(state: dict[str, Any]) -> None:
+        applied.append("async function")
+
+    async def main() -> None:
+        store = AsyncStore(path)
+
+        async def transaction() -> None:
+            async with store.transaction():
+                applied.append("transaction")
+
+        for attempt in (
+            transaction,
+            lambda: store.update(change),
+            lambda: store.update(lambda state: applied.append("function")),
+            lambda: store.transform(lambda state: {"applied": True}),
+        ):
+            for _ in range(3):  # whether the loop is given way to depends on the time
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await attempt()
+                assert scope.cancelled_caught
+        await store.update(lambda state: None, timeout=0)
+
+    run(main)
+    assert applied == []
+    assert not path.exists()
+
+
+def test_a_task_of_asyncio_that_has_a_cancellation_coming_applies_nothing(path: Path) -> None:
+    applied: list[str] = []
+
+    async def change(state: dict[str, Any]) -> None:
+        applied.append("async function")
+
+    async def main() -> None:
+        store = AsyncStore(path)
+
+        async def transaction() -> None:
+            async with store.transaction():
+                applied.append("transaction")
+
+        for attempt in (
+            transaction,
+            lambda: store.update(change),
+            lambda: store.update(lambda state: applied.append("function")),
+        ):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt()
+            task.uncancel()
+            # The rest of what a cancelled task does is done.
+            await store.update(lambda state: state.update(n=state.get("n", 0) + 1))
+
+    asyncio.run(main())
+    assert applied == []
+    assert Store(path).read() == {"n": 3}
+
+
+@pytest.mark.parametrize("how", ["transaction", "async function", "function"])
+def test_cancelled_while_the_document_is_being_read_it_is_never_applied(path, run, how: str) -> None:
+    big = {"text": "x" * 200_000}  # too large to be read on the loop
+    Store(path).transform(lambda _: big)
+
+    async def main() -> None:
+        scope = anyio.CancelScope()
+        from_thread = into_the_loop()
+
+        def around(call: Call, proceed: Callable[[], Any]) -> Any:
+            if call.name == "read":
+                from_thread(scope.cancel)
+            return proceed()
+
+        store = AsyncStore(path, system=intercepted(around))
+        with scope:
+            if how == "transaction":
+                async with store.transaction() as tx:
+                    tx.state["applied"] = True
+            elif how == "function":
+                await store.update(lambda state: state.update(applied=True))
+            else:
+
+                async def change(state: dict[str, Any]) -> None:
+                    state["applied"] = True
+
+                await store.update(change)
+        assert scope.cancelled_caught
+
+    run(main)
+    assert Store(path).read() == big
+
+
+def into_the_loop() -> Callable[[Callable[[], object]], None]:
+    """Runs something on the loop of the present task, from another thread, and waits for it."""
+    _, loop = current_task()
+    soon = loop.lowlevel.current_trio_token().run_sync_soon if loop is trio else loop.call_soon_threadsafe
+
+    def run_there(work: Callable[[], object]) -> None:
+        done = threading.Event()
+        soon(lambda: (work(), done.set()))
+        assert done.wait(PATIENCE)
+
+    return run_there
+
+
+def test_on_trio_a_turn_is_not_entered_in_a_scope_that_was_cancelled_before(queue, path) -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with queue.turn(path):
+                raise AssertionError
+        assert scope.cancelled_caught
+        assert queue.pending(path) == 0
+        async with queue.turn(path, timeout=0):
+            pass
+
+    trio.run(main)
 
 
 def test_cancelled_while_waiting_it_never_begins(queue, path, run) -> None:
