@@ -28,6 +28,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from threading import get_ident
 from typing import Any, Protocol
 
 from storewriter import _forks, _threads
@@ -121,6 +122,8 @@ class Ticket:
     """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
     admission: Any = None
     """Answers those who were taken into its batch, before its turn ends. The lanes only carry it."""
+    ender: int | None = None
+    """The thread that ends its turn: there is one, whoever else may want to."""
 
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
@@ -255,9 +258,11 @@ def wait_at_door(ticket: Ticket) -> None:
 
 
 def leave(ticket: Ticket) -> bool:
-    """Leave the line before the turn: cancelled, too late, or the door broke. False: already admitted or answered.
+    """Leave the line before the turn: cancelled, too late, or the door broke.
 
-    A ticket that has been given its turn meanwhile passes it on. Can be repeated, and must be if it was interrupted.
+    A ticket that has been given its turn meanwhile passes it on. False: it cannot leave like that, because it has been
+    admitted or answered; or because it has its turn, and this thread must not wait for the release (`decline`).
+    Can be repeated, and must be if it was interrupted.
     """
     if not ticket.joined or ticket.generation != _forks.generation:
         return True
@@ -274,17 +279,14 @@ def leave(ticket: Ticket) -> bool:
     if state is not HOLDING:
         _see_off(ticket)
     elif ticket.is_quick:
-        pass_on(ticket)
+        decline(ticket)
     else:
-        # A task that was cancelled with the hold just in its hands: giving it back may take as long as a disk does.
-        try:
-            _threads.start(_pass_on_alone, ticket)
-        except RuntimeError:  # no thread to be had: better to keep one loop waiting than everybody in line
-            _pass_on_alone(ticket)
+        return False
     return True
 
 
-def _pass_on_alone(ticket: Ticket) -> None:
+def decline(ticket: Ticket) -> None:
+    """End a turn that was given to somebody who does not want it any more; a problem on the way is logged."""
     try:
         pass_on(ticket)
     except Exception:
@@ -292,7 +294,9 @@ def _pass_on_alone(ticket: Ticket) -> None:
 
 
 def pass_on(ticket: Ticket) -> None:
-    """End a turn: name the next head, or give the hold back and close the lane. Does nothing if it has ended.
+    """End a turn: name the next head, or give the hold back and close the lane.
+
+    Once: if it has ended, or another thread is about to end it, this does nothing.
 
     May raise what releasing the hold raises; the line goes on all the same. A KeyboardInterrupt that arrives in here
     is raised when the line has gone on.
@@ -321,9 +325,17 @@ def pass_on(ticket: Ticket) -> None:
 
 
 def _advance(ticket: Ticket) -> BaseException | None:
-    """Name the head after this one, who has the turn. Returns what releasing the hold raised. Can be repeated."""
+    """Name the head after this one, who has the turn. Returns what releasing the hold raised.
+
+    Can be repeated, in the same thread: two that did this side by side would each name a head.
+    """
     lane = ticket.lane
     error: BaseException | None = None
+    this = get_ident()
+    # Looking and claiming are plain steps, between which no other thread runs.
+    if ticket.ender is not None and ticket.ender != this:
+        return None
+    ticket.ender = this
     while ticket.state is HOLDING:
         hold = lane.hold
         if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
@@ -332,6 +344,8 @@ def _advance(ticket: Ticket) -> BaseException | None:
             error = _release(hold)
             lane.hold = None
         with _mutex:
+            if ticket.state is not HOLDING:
+                break
             queue = lane.queue
             following = lane.first(queue) if queue else None
             if queue is None or following is None:
@@ -507,14 +521,18 @@ def _rouse(head: Ticket | None) -> None:
 
 def _pass_over(head: Ticket) -> None:
     """A head whose loop is closed names the next one. Does nothing if it has."""
-    if head.state is HOLDING:
-        error = _advance(head)
-        if error is not None:
-            log.error("could not release the lock of a task whose loop is closed", exc_info=error)
-        return
-    with _mutex:
-        if head.state is not LEFT:
-            _call_next(head.lane, head)
+    while True:
+        if head.state is HOLDING:
+            error = _advance(head)
+            if error is not None:
+                log.error("could not release the lock of a task whose loop is closed", exc_info=error)
+            return
+        with _mutex:
+            if head.state is HOLDING:
+                continue  # the hold arrived just now
+            if head.state is not LEFT:
+                _call_next(head.lane, head)
+            return
 
 
 def _send(lane: Lane) -> Ticket | None:

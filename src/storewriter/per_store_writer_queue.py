@@ -434,22 +434,31 @@ class Caller(Ticket):
             return
         try:
             while (seconds := self._proceed()) is not _THERE:
-                waiter = cast("AsyncWaiter", self.waiter)
-                try:
-                    await waiter.sleep(seconds)
-                except GeneratorExit:
-                    # The task is being torn down, and nothing can be awaited any more.
-                    self.waiter = _lanes.Nobody()
-                    _lanes.leave(self)
-                    raise
-                except BaseException:
-                    while not _lanes.leave(self) and self.state is not ANSWERED:
-                        await waiter.sleep_through()
-                    raise
+                await cast("AsyncWaiter", self.waiter).sleep(seconds)
         except LockTimeout:
             # If an outer scope was cancelled at the same moment, the cancellation is the truth.
             await pause(self.loop)
             raise
+        except GeneratorExit:
+            # The task is being torn down, and nothing can be awaited any more.
+            self.waiter = _lanes.Nobody()
+            if not _lanes.leave(self):
+                _lanes.decline(self)
+            raise
+        except BaseException:
+            await self._step_back()
+            raise
+
+    async def _step_back(self) -> None:
+        """Out of the line, and not back before the line has forgotten us: this task may ask again at once."""
+        while not _lanes.leave(self):
+            if self.state is HOLDING:
+                await off_loop(lambda: _lanes.decline(self), self.loop)
+                return
+            if self.state is ANSWERED:
+                return
+            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
+            await cast("AsyncWaiter", self.waiter).sleep_through()
 
     def _step_in(self, key: str, *, by_thread: bool) -> bool:
         """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
@@ -569,12 +578,12 @@ def leave_turn(ticket: Ticket) -> None:
     try:
         if ticket.admission is not None:
             ticket.admission.settle()
+        if ticket.state is not HOLDING:
+            _lanes.leave(ticket)
         if ticket.state is HOLDING:
             if events.subscribers:
                 _tell_released(ticket)
             _lanes.pass_on(ticket)
-        else:
-            _lanes.leave(ticket)
         ticket.grip = None
     except KeyboardInterrupt:
         leave_turn(ticket)

@@ -1,0 +1,178 @@
+"""A turn ends once, whoever wants to end it, and whoever declined it may ask again at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from helpers.lines import Worker, held
+from helpers.waiting import until_async
+from storewriter import PerStoreWriterQueue, _lanes
+from storewriter._lanes import HOLDING, LEFT, Ticket
+
+KEY = "/somewhere/state.json"
+
+
+class Hold:
+    """May always be passed on. Says so slowly enough for a second one who asks at the same time to be noticed."""
+
+    token: str | None = None
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.asked = 0
+        self.released = 0
+        self.problem = problem
+        self._both = threading.Barrier(2)
+
+    def may_pass(self) -> bool:
+        self.asked += 1
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._both.wait(0.1)
+        self._both.reset()
+        return True
+
+    def check(self) -> None:
+        pass
+
+    def fence(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def describe(self, label: str | None) -> None:
+        pass
+
+    def release(self) -> None:
+        self.released += 1
+        if self.problem is not None:
+            raise self.problem
+
+
+class Own:
+    """A user's strategy whose releases may wait for a disk."""
+
+    name = "own"
+    is_quick = False
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.problem = problem
+        self.holds: list[Hold] = []
+
+    def attempt(self, path: str, label: str | None) -> Any:
+        self.holds.append(Hold(self.problem))
+        return self.holds[-1]
+
+    def owner(self, path: str) -> None:
+        return None
+
+
+class Door:
+    def __init__(self) -> None:
+        self.hold = Hold()
+
+    def attempt(self, key: str, label: str | None) -> Hold:
+        return self.hold
+
+    def wait(self, key: str, label: str | None, wanted: Any) -> Hold:
+        raise AssertionError
+
+
+def test_two_threads_that_end_one_turn_name_one_head() -> None:
+    door = Door()
+    line = [Ticket(place, place, None) for place in range(3)]
+    for ticket in line:
+        _lanes.join(ticket, KEY, door, lambda lane, ticket, door: None)
+    assert _lanes.attempt(line[0])
+    for worker in [Worker(lambda: _lanes.pass_on(line[0])) for _ in range(2)]:
+        worker.result()
+    assert [ticket.state for ticket in line] == [LEFT, HOLDING, _lanes.WAITING]
+    assert door.hold.asked == 1
+    for ticket in line[1:]:
+        _lanes.pass_on(ticket)
+    assert door.hold.released == 1
+    assert _lanes.find(KEY) is None
+
+
+def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(path, run) -> None:
+    queue = PerStoreWriterQueue(Own(), timeout=20)
+
+    async def main() -> list[str]:
+        ran: list[str] = []
+        inside = 0
+
+        async def ask(name: str, scope: anyio.CancelScope) -> None:
+            nonlocal inside
+            with scope:
+                async with queue.turn(path):
+                    inside += 1
+                    assert inside == 1, "two turns at once"
+                    await anyio.sleep(0.02)
+                    inside -= 1
+                    ran.append(name)
+
+        scopes = [anyio.CancelScope() for _ in range(4)]
+        with held(queue, path) as holding:
+            async with anyio.create_task_group() as group:
+                for place, scope in enumerate(scopes):
+                    group.start_soon(ask, f"task {place}", scope)
+                    await until_async(lambda place=place: queue.pending(path) == place + 1)
+                holding.release()  # the first is named, but its task has not run yet
+                scopes[0].cancel()
+        return ran
+
+    assert run(main) == ["task 1", "task 2", "task 3"]
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+def test_a_task_that_was_cancelled_at_its_hand_over_may_ask_again_at_once(path, run, lock) -> None:
+    """It comes back from its cancelled wait when the line has forgotten it, and not before."""
+    queue = PerStoreWriterQueue(lock, timeout=20)
+
+    async def main() -> None:
+        with held(queue, path) as holding:
+            async with anyio.create_task_group() as group:
+
+                async def let_go() -> None:
+                    await until_async(lambda: queue.pending(path) == 1)
+                    holding.release()
+                    scope.cancel()
+
+                with anyio.CancelScope() as scope:
+                    group.start_soon(let_go)
+                    async with queue.turn(path):
+                        raise AssertionError
+                assert scope.cancelled_caught
+                async with queue.turn(path):
+                    pass
+
+    run(main)
+
+
+def test_a_release_that_fails_does_not_hide_the_cancellation(
+    queue: PerStoreWriterQueue, path: Path, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = PerStoreWriterQueue(Own(OSError("no such server")), timeout=20)
+
+    async def main() -> None:
+        with contextlib.suppress(OSError), held(queue, path) as holding:
+            async with anyio.create_task_group() as group:
+
+                async def let_go() -> None:
+                    await until_async(lambda: queue.pending(path) == 1)
+                    holding.release()
+                    scope.cancel()
+
+                with anyio.CancelScope() as scope:
+                    group.start_soon(let_go)
+                    async with queue.turn(path):
+                        raise AssertionError
+                assert scope.cancelled_caught
+
+    with caplog.at_level(logging.ERROR, "storewriter"):
+        run(main)
+    assert "could not release the lock" in caplog.text
+    assert _lanes.find(str(path)) is None
