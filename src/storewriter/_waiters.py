@@ -369,6 +369,9 @@ async def off_loop(
     affairs in order. If the call failed, its error is raised instead. `abandon` is called, in the thread, if the loop
     has been closed meanwhile: then nobody will ever come back from here to put anything in order.
     """
+    if isinstance(sys.exc_info()[1], GeneratorExit):
+        # On the way out of a coroutine that is being closed, where nothing can be awaited any more.
+        return call(), None
     waiter = async_waiter(loop)
     running = _Call(call, waiter, abandon)
     try:

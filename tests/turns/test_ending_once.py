@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import logging
 import threading
 from pathlib import Path
@@ -12,8 +14,8 @@ import anyio
 import pytest
 
 from helpers.lines import Worker, held
-from helpers.waiting import until_async
-from storewriter import PerStoreWriterQueue, _lanes
+from helpers.waiting import until, until_async
+from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes
 from storewriter._lanes import HOLDING, LEFT, Ticket
 
 KEY = "/somewhere/state.json"
@@ -176,3 +178,67 @@ def test_a_release_that_fails_does_not_hide_the_cancellation(
         run(main)
     assert "could not release the lock" in caplog.text
     assert _lanes.find(str(path)) is None
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+def test_a_waiter_that_is_torn_down_with_its_turn_in_hand_passes_it_on(path: Path, lock: str) -> None:
+    """Its loop is closed between the hand-over and its next step."""
+    queue = PerStoreWriterQueue(lock, timeout=20)
+    loop = asyncio.new_event_loop()
+
+    async def ask() -> None:
+        async with queue.turn(path):
+            raise AssertionError
+
+    async def main(holding: Any) -> list[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(ask())
+        await until_async(lambda: queue.pending(path) == 1)
+        holding.release()
+        return [task]
+
+    with held(queue, path) as holding:
+        tasks = loop.run_until_complete(main(holding))
+        loop.close()
+        while tasks:
+            tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
+        gc.collect()
+    with queue.turn(path):
+        pass
+    until(lambda: _lanes.find(str(path)) is None)
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+@pytest.mark.parametrize("what", ["turn", "transaction", "update"])
+def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Path, lock: str, what: str) -> None:
+    """Nothing can be awaited any more, so the release happens there and then."""
+    store = AsyncStore(path, queue=PerStoreWriterQueue(lock, timeout=20))
+
+    async def turn() -> None:
+        async with store._queue.turn(path):
+            inside.set()
+            await asyncio.sleep(60)
+
+    async def transaction() -> None:
+        async with store.transaction():
+            inside.set()
+            await asyncio.sleep(60)
+
+    async def change(state: dict[str, int]) -> None:
+        inside.set()
+        await asyncio.sleep(60)
+
+    async def main() -> list[asyncio.Task[Any]]:
+        work = {"turn": turn, "transaction": transaction, "update": lambda: store.update(change)}[what]
+        task = asyncio.ensure_future(work())
+        await until_async(inside.is_set)
+        return [task]
+
+    inside = threading.Event()
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    while tasks:
+        tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
+    gc.collect()
+    assert _lanes.find(str(path)) is None
+    assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}
