@@ -526,6 +526,7 @@ class Caller(Ticket):
         return min(warn_after, timeout)
 
     def _proceed_slowly(self) -> Any:
+        self._looked = True
         now = time.monotonic()
         deadline = None if self.timeout is None else self.asked + self.timeout
         late = deadline is not None and now >= deadline
