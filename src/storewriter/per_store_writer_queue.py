@@ -37,6 +37,7 @@ from storewriter._waiters import (
     current_task,
     off_loop,
     pause,
+    raise_if_cancelled,
 )
 from storewriter.backoff import Backoff
 from storewriter.errors import LockTimeout
@@ -433,6 +434,8 @@ class Caller(Ticket):
                     raise
             return
         try:
+            if not self.is_quick and await self._takes_what_is_free():
+                return
             while (seconds := self._proceed()) is not _THERE:
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
         except LockTimeout:
@@ -448,6 +451,19 @@ class Caller(Ticket):
         except BaseException:
             await self._step_back()
             raise
+
+    async def _takes_what_is_free(self) -> bool:
+        """One attempt off the loop, for a head that would not wait for the waiting thread's. False: it was not."""
+        if self.state is not CALLED or not (self.timeout == 0 or self.queue.max_pending == 0):
+            return False
+        is_ours, cancelled = await off_loop(lambda: _lanes.attempt(self), self.loop, lambda: _lanes.decline(self))
+        if cancelled is not None:
+            raise cancelled
+        await raise_if_cancelled(self.loop)
+        if is_ours:
+            self._begin()
+        self._was_shut = not is_ours
+        return is_ours
 
     async def _step_back(self) -> None:
         """Out of the line, and not back before the line has forgotten us: this task may ask again at once."""

@@ -45,8 +45,9 @@ def test_a_place_that_becomes_free_can_be_taken(path, run) -> None:
         patient.result()
 
 
-def test_without_places_a_free_store_is_taken_and_a_held_one_refused(path, run) -> None:
-    queue = PerStoreWriterQueue(timeout=20.0, max_pending=0)
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease", "none"])
+def test_without_places_a_free_store_is_taken_and_a_held_one_refused(path, run, lock) -> None:
+    queue = PerStoreWriterQueue(lock, timeout=20.0, max_pending=0)
 
     async def main() -> None:
         async with queue.turn(path):
@@ -60,15 +61,16 @@ def test_without_places_a_free_store_is_taken_and_a_held_one_refused(path, run) 
         pass
 
 
-def test_without_places_a_store_held_by_another_process_is_refused_at_once(path, run) -> None:
-    queue = PerStoreWriterQueue(timeout=20.0, max_pending=0)
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+def test_without_places_a_store_held_by_another_process_is_refused_at_once(path, run, lock) -> None:
+    queue = PerStoreWriterQueue(lock, timeout=20.0, max_pending=0)
 
     async def main() -> None:
         with pytest.raises(QueueFull):
             async with queue.turn(path):
                 pass
 
-    with child(HOLDER, path) as holder:
+    with child(HOLDER.replace("Queue()", f"Queue({lock!r})"), path) as holder:
         holder.expect("holding")
         with pytest.raises(QueueFull), queue.turn(path):
             pass

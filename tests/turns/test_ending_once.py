@@ -242,3 +242,38 @@ def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Pa
     gc.collect()
     assert _lanes.find(str(path)) is None
     assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}
+
+
+def test_a_task_that_is_cancelled_during_its_only_attempt_holds_nothing(path, run) -> None:
+    """A timeout of zero, and a lock whose attempt takes a while: the cancellation comes first, then the lock."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Slow(Own):
+        def attempt(self, path: str, label: str | None) -> Any:
+            asked.set()
+            assert go_on.wait(20)
+            return super().attempt(path, label)
+
+    lock = Slow()
+    queue = PerStoreWriterQueue(lock, timeout=0)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                await until_async(asked.is_set)
+                scope.cancel()
+                await anyio.sleep(0.01)
+                go_on.set()
+
+            with anyio.CancelScope() as scope:
+                group.start_soon(cancel)
+                async with queue.turn(path):
+                    raise AssertionError
+            assert scope.cancelled_caught
+            assert _lanes.find(str(path)) is None
+        async with queue.turn(path):
+            pass
+
+    run(main)
+    assert [hold.released for hold in lock.holds] == [1, 1]

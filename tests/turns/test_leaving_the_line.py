@@ -252,7 +252,10 @@ def test_a_timed_out_waiter_never_runs_and_the_next_one_does(queue: PerStoreWrit
     assert ran == ["patient"]
 
 
-def test_a_timeout_of_zero_takes_a_free_store_or_none(queue, path, run) -> None:
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease", "none"])
+def test_a_timeout_of_zero_takes_a_free_store_or_none(path, run, lock) -> None:
+    queue = PerStoreWriterQueue(lock, timeout=20)
+
     async def main() -> None:
         async with queue.turn(path, timeout=0):
             pass
