@@ -10,11 +10,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trio
 
 from helpers.children import HOLDER, child
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
-from storewriter import LockTimeout, PerStoreWriterQueue, _lanes, events
+from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, _lanes, events
 
 
 @pytest.mark.parametrize("first", ["cancel", "release"])
@@ -212,6 +213,57 @@ def test_an_outer_scope_wins_over_the_timeout_even_at_the_same_moment(queue, pat
                 async with queue.turn(path, timeout=0.05):
                     raise AssertionError
             assert not isinstance(caught.value, LockTimeout)
+
+    run(main)
+
+
+def test_in_a_scope_of_trio_that_is_cancelled_already_nobody_gets_a_free_store(queue: PerStoreWriterQueue, path: Path) -> None:
+    """As with trio's own locks. asyncio tells of a cancellation only at the next await that really waits."""
+
+    async def main() -> None:
+        store = AsyncStore(path, queue=queue)
+
+        async def change(state: dict[str, int]) -> None:
+            raise AssertionError
+
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with queue.turn(path):
+                raise AssertionError
+        assert scope.cancelled_caught
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with store.transaction():
+                raise AssertionError
+        assert scope.cancelled_caught
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.update(change)
+        assert scope.cancelled_caught
+        with trio.CancelScope(shield=True):
+            async with queue.turn(path, timeout=0):
+                pass
+
+    trio.run(main)
+
+
+def test_what_is_cancelled_before_it_asks_is_never_applied(path, run) -> None:
+    async def main() -> None:
+        store = AsyncStore(path)
+
+        async def change(state: dict[str, int]) -> None:
+            state["async"] = 1
+
+        async def transact() -> None:
+            async with store.transaction() as tx:
+                tx.state["transaction"] = 1
+
+        for call in (lambda: store.update(lambda state: state.update(plain=1)), lambda: store.update(change), transact):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await call()
+            assert scope.cancelled_caught
+        assert await store.read() == {}
 
     run(main)
 
