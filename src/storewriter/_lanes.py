@@ -184,6 +184,9 @@ class Lane:
 
 _mutex = threading.RLock()
 _lanes: dict[str, Lane] = {}
+sleeping: set[int] = set()
+"""Threads that sleep for a ticket of theirs: if one runs all the same, it has been interrupted. One too many only costs
+a look along the line."""
 
 
 def _reset_in_child() -> None:
@@ -191,6 +194,7 @@ def _reset_in_child() -> None:
     global _mutex, _lanes
     _mutex = threading.RLock()
     _lanes = {}
+    sleeping.clear()
 
 
 _forks.in_child(_reset_in_child)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from storewriter import _lanes
 from storewriter._lanes import HOLDING, Lane, Ticket
 from storewriter._liveness import myself
 from storewriter._reports import labelled
@@ -27,8 +28,8 @@ def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:
     # The asking task or thread itself, or plain code beneath it on the same thread's stack.
     if head is not None and (head.identity == caller.identity or head.identity == caller.thread):
         return _reentrant(lane.key, head)
-    if not caller.is_async and runs_an_event_loop():
-        blocked = _blocks_its_own_loop(lane, caller.thread)
+    if not caller.is_async:
+        blocked = _blocks_its_own_thread(lane, caller.thread)
         if blocked is not None:
             return blocked
     limit = caller.queue.max_pending
@@ -72,12 +73,24 @@ def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
     )
 
 
-def _blocks_its_own_loop(lane: Lane, thread: int) -> ReentrantTurn | None:
+def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
+    """Whether a blocking call would wait for somebody ahead who can only go on when this call returns."""
+    is_in_loop = runs_an_event_loop()
+    if not (is_in_loop or thread in _lanes.sleeping):
+        return None  # most calls, which are spared the look along the line
     for other in lane.in_line():
-        if other.is_async and other.thread == thread:
+        if other.thread != thread:
+            continue
+        if is_in_loop:
             return ReentrantTurn(
-                f"{lane.key} was asked for with a blocking call on the event loop's thread, while a task of that "
+                f"{lane.key} was asked for with a blocking call on the event loop's thread, while another task of that "
                 f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
+                path=lane.key,
+            )
+        if not other.is_async:
+            return ReentrantTurn(
+                f"{lane.key} was asked for by a signal handler, or by something else that interrupts, in a thread that "
+                f"waits for it itself{labelled(other)}: it could never finish. Let the handler only take a note.",
                 path=lane.key,
             )
     return None

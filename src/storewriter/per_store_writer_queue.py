@@ -355,6 +355,8 @@ class Caller(Ticket):
     """Whether the clock has to be looked at before the next sleep."""
     _was_shut = False
     """Whether it has just found the door shut."""
+    _is_outermost = False
+    """Whether its thread sleeps for it, and for no other one beneath."""
 
     def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
         self.queue = queue
@@ -398,7 +400,13 @@ class Caller(Ticket):
             log.exception("could not release the lock of %s", self.lane.key)
 
     def new_waiter(self) -> Waiter:
-        return async_waiter(self.loop) if self.is_async else ThreadWaiter()
+        if self.is_async:
+            return async_waiter(self.loop)
+        if self.thread not in _lanes.sleeping:
+            # Before it stands in line: a signal handler that asks from here on must not stand behind it.
+            _lanes.sleeping.add(self.thread)
+            self._is_outermost = True
+        return ThreadWaiter()
 
     def enter(self, key: str) -> None:
         """Wait in this thread for the turn (HOLDING), or until somebody's batch has done the work (ANSWERED)."""
@@ -413,6 +421,9 @@ class Caller(Ticket):
             while not _lanes.leave(self) and self.state is not ANSWERED:
                 cast("ThreadWaiter", self.waiter).sleep_through()
             raise
+        finally:
+            if self._is_outermost:
+                _lanes.sleeping.discard(self.thread)
 
     async def aenter(self, key: str) -> None:
         """The same in a task: the loop runs on meanwhile."""

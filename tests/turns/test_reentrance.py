@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import until_async
-from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
+from helpers.waiting import until, until_async, wait_for
+from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, _lanes
 
 
 def test_a_thread_that_asks_inside_its_own_turn_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:
@@ -92,6 +95,92 @@ def test_a_blocking_call_behind_a_waiting_task_of_its_loop_is_told_so(queue, pat
                 holding.release()
 
     run(main)
+
+
+def test_a_blocking_call_behind_a_blocking_turn_of_another_task_of_its_loop_is_told_so(queue, path, run) -> None:
+    """That one was taken with a plain `with`, and is held over an await."""
+
+    async def main() -> None:
+        leave = anyio.Event()
+        entered = anyio.Event()
+
+        async def hold() -> None:
+            with queue.turn(path):
+                entered.set()
+                await leave.wait()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(hold)
+            await entered.wait()
+            with pytest.raises(ReentrantTurn, match="event loop"), queue.turn(path):
+                pass
+            with pytest.raises(ReentrantTurn, match="event loop"):
+                Store(path, queue=queue).update(lambda state: None)
+            leave.set()
+            async with queue.turn(path):  # whoever awaits may wait for it
+                pass
+
+    run(main)
+
+
+def _signalled(queue: PerStoreWriterQueue, path: Path, handler: Callable[[], None]) -> None:
+    """Run the handler as a signal handler of this thread, while it waits for the turn that somebody holds."""
+    problems: list[BaseException] = []
+    handled = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        try:
+            handler()
+        except BaseException as problem:  # noqa: BLE001 - raised by the test, and not in the middle of the wait
+            problems.append(problem)
+        handled.set()
+
+    def send() -> None:
+        until(lambda: queue.pending(path) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        wait_for(handled)
+        holding.release()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with held(queue, path) as holding:
+            sender = Worker(send)
+            with queue.turn(path):
+                pass
+            sender.result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    for problem in problems:
+        raise problem
+
+
+def test_a_signal_handler_that_asks_for_what_its_thread_waits_for_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:
+    """It would stand behind the one that it has interrupted."""
+
+    def ask() -> None:
+        for _ in range(2):
+            with pytest.raises(ReentrantTurn, match="signal handler"), queue.turn(path, timeout=5):
+                pass
+
+    _signalled(queue, path, ask)
+
+
+def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_first_one_after_that(
+    queue: PerStoreWriterQueue, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+
+    def ask() -> None:
+        with held(queue, other) as holding:
+            helper = Worker(lambda: (until(lambda: queue.pending(other) == 1), holding.release()))
+            with queue.turn(other, timeout=5):
+                pass
+            helper.result()
+        with pytest.raises(ReentrantTurn, match="signal handler"), queue.turn(path, timeout=5):
+            pass
+
+    _signalled(queue, path, ask)
+    assert not _lanes.sleeping
 
 
 def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -> None:
