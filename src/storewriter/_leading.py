@@ -191,7 +191,7 @@ class Leading:
 
 async def leave_off_loop(caller: Caller) -> BaseException | None:
     """End a turn in a task; returns the cancellation that came meanwhile."""
-    if caller.queue.is_quick:
+    if caller.queue.lock.is_quick:
         leave_turn(caller)
         return None
     return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]

@@ -183,7 +183,7 @@ class AsyncTransaction(Generic[S]):
         await caller.aenter(document.path)
         try:
             self._work.begin(caller, document)
-            self._is_quick = caller.queue.is_quick
+            self._is_quick = caller.queue.lock.is_quick
             self._loop = caller.loop
             await self._off_loop(lambda: follow_link(self._work.batch().load))
             await raise_if_cancelled(self._loop)

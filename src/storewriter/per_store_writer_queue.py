@@ -137,12 +137,17 @@ def _check_max_pending(queue: Any, attribute: attrs.Attribute[Any], value: int |
         raise ValueError(msg)
 
 
-@attrs.define(eq=False)
+def _door_of(queue: Any) -> Door:
+    return Door(queue.lock, queue.backoff)
+
+
+@attrs.frozen(eq=False)
 class PerStoreWriterQueue:
     """One line of writers per store.
 
     Queues are cheap and keep no state of their own: two queues on one file share its lane. All methods may be called
-    from any thread; turns work in plain threads, asyncio and trio.
+    from any thread; turns work in plain threads, asyncio and trio. The settings are fixed: for others make another
+    queue (`attrs.evolve(queue, timeout=5.0)`).
     """
 
     lock: Strategy = attrs.field(default="flock", converter=named)  # type: ignore[assignment]
@@ -156,13 +161,7 @@ class PerStoreWriterQueue:
     warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
     """Seconds of waiting after which one log record says on whom; None: never."""
 
-    door: Door = attrs.field(init=False, repr=False)
-    is_quick: bool = attrs.field(init=False)
-    """Whether the strategy's attempts and releases may run on an event loop."""
-
-    def __attrs_post_init__(self) -> None:
-        self.door = Door(self.lock, self.backoff)
-        self.is_quick = self.lock.is_quick
+    _door: Door = attrs.field(init=False, repr=False, default=attrs.Factory(_door_of, takes_self=True))
 
     def turn(
         self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET
@@ -331,7 +330,7 @@ class TurnRequest:
                 del problem  # it refers to this frame
 
     async def _aleave(self, loop: Any) -> None:
-        if self._queue.is_quick:
+        if self._queue.lock.is_quick:
             self._leave()
             return
         _, cancelled = await off_loop(self._leave, loop)
@@ -434,8 +433,8 @@ class Caller(Ticket):
             # trio: who was cancelled before must not get in, though a free lock is taken without any other checkpoint.
             await self.loop.lowlevel.checkpoint_if_cancelled()
         self.is_async = True
-        self.is_quick = self.queue.is_quick
-        if self._step_in(key, by_thread=not self.queue.is_quick):
+        self.is_quick = self.queue.lock.is_quick
+        if self._step_in(key, by_thread=not self.queue.lock.is_quick):
             if _must_give_way(self.thread, self.asked):
                 # With the turn in hand, so that nobody who asks meanwhile gets in before.
                 try:
@@ -494,7 +493,7 @@ class Caller(Ticket):
         """
         if not _forks.installed:
             _forks.install()
-        if not _lanes.join(self, key, self.queue.door, objection):
+        if not _lanes.join(self, key, self.queue._door, objection):
             return False
         if not by_thread:
             if self._attempt():
@@ -563,7 +562,7 @@ class Caller(Ticket):
                 raise timeout_error(self, self.lane.key, holder(self), 0, now - self.asked)
             raise self.error
         if self.state is CALLED:
-            may_ask = not self._was_shut and (self.queue.is_quick or not self.is_async)
+            may_ask = not self._was_shut and (self.queue.lock.is_quick or not self.is_async)
             if may_ask and self._attempt():
                 return _THERE
             self._was_shut = False
