@@ -16,6 +16,7 @@ from storewriter._owner import Owner
 from storewriter.errors import LockTimeout
 
 if TYPE_CHECKING:
+    from storewriter.locks import Strategy
     from storewriter.per_store_writer_queue import Caller
 
 log = logging.getLogger("storewriter")
@@ -38,7 +39,16 @@ def local_owner(lane: Lane | None) -> Owner | None:
 
 
 def holder(caller: Caller) -> Owner | None:
-    return local_owner(caller.lane) or caller.queue.lock.owner(caller.lane.key)
+    return local_owner(caller.lane) or _owner_of(caller.queue.lock, caller.lane.key)
+
+
+def _owner_of(lock: Strategy, path: str) -> Owner | None:
+    """Whom the lock names. It is only for people: one that cannot say so fails nobody."""
+    try:
+        return lock.owner(path)
+    except Exception:
+        log.exception("the lock %r could not say who holds %s", lock.name, path)
+        return None
 
 
 def warn(caller: Caller, waited: float) -> None:

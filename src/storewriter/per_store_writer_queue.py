@@ -71,7 +71,11 @@ class Door:
     def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         strategy = self.strategy
         if isinstance(strategy, WaitingStrategy) and strategy.waits:
-            return strategy.wait(key, label)
+            hold = strategy.wait(key, label)
+            if cast("Hold | None", hold) is None:  # a user's own, which would be asked again and again
+                msg = f"the lock {strategy.name!r} came back from wait() without a hold on {key}"
+                raise TypeError(msg)
+            return hold
         return self._poll(key, label, wanted)
 
     def _poll(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
