@@ -23,7 +23,7 @@ _resolved: dict[str, tuple[str, float]] = {}
 _sidecars: dict[str, str] = {}
 
 
-def canonical(path: str | os.PathLike[str]) -> str:
+def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The real, absolute path of a store. It need not exist yet.
 
     Raises TypeError for what is not a path of text, ValueError for an empty path or one with a NUL.
@@ -59,8 +59,8 @@ def sidecar(key: str) -> str:
     return path
 
 
-def _text(path: str | os.PathLike[str]) -> str:
-    # fsdecode refuses what is no path with a TypeError, and takes bytes as well.
+def _text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    # fsdecode refuses what is no path with a TypeError.
     return str(os.fsdecode(path))
 
 

@@ -13,7 +13,8 @@ from storewriter._keys import sidecar
 from storewriter._lanes import HOLDING, Lane, Ticket
 from storewriter._liveness import judge, myself
 from storewriter._owner import Owner
-from storewriter.errors import LockTimeout
+from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
+from storewriter.locks._sidecar import mismatch
 
 if TYPE_CHECKING:
     from storewriter.locks import Strategy
@@ -66,6 +67,30 @@ def warn(caller: Caller, waited: float) -> None:
         events.emit(
             events.TurnWaited(path=caller.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label)
         )
+
+
+def different_strategy(caller: Caller, owner: Owner | None) -> StrategyMismatch | None:
+    """The holder guards the store in another way, which an attempt that may not wait is not told."""
+    ours = caller.queue.lock.name
+    if owner is None or owner.strategy == ours or not {ours, owner.strategy} <= {"flock", "marker", "lease"}:
+        return None
+    return mismatch(caller.lane.key, ours, str(owner.strategy), owner)
+
+
+def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
+    msg = (
+        f"cannot wait for the turn on {path}: the system gives no more threads ({error}). It is in use, and whoever "
+        f"waits needs a thread for it; try again later, or look for what uses them up."
+    )
+    return StoreWriterError(msg, path=path)
+
+
+def too_late(path: str) -> StoreWriterError:
+    msg = (
+        f"no turn on {path} any more: the interpreter is shutting down, and what a first turn needs can no longer be "
+        f"loaded. Write before the program ends, for instance in a function given to `atexit`."
+    )
+    return StoreWriterError(msg, path=path)
 
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from threading import Event, get_ident
@@ -28,7 +29,16 @@ from storewriter._keys import canonical
 from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Ticket
 from storewriter._objections import objection, queue_full
 from storewriter._owner import Owner
-from storewriter._reports import Exhausted, holder, local_owner, timeout_error, warn
+from storewriter._reports import (
+    Exhausted,
+    different_strategy,
+    holder,
+    local_owner,
+    no_thread,
+    timeout_error,
+    too_late,
+    warn,
+)
 from storewriter._waiters import (
     AsyncWaiter,
     ThreadWaiter,
@@ -46,7 +56,7 @@ from storewriter.locks import Hold, Strategy, WaitingStrategy, named
 __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 
 T = TypeVar("T")
-PathLike = str | os.PathLike[str]
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 log = logging.getLogger("storewriter")
 
@@ -231,11 +241,18 @@ class PerStoreWriterQueue:
 
 def require_seconds(name: str, value: float | None) -> float | None:
     """A number of seconds from 0, or None."""
-    # `not >= 0` refuses NaN too.
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
-        msg = f"{name} must be None or a number of seconds from 0, got {value!r}"
-        raise ValueError(msg)
-    return value
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and _is_duration(value)):
+        return value
+    shown = "one that is too large" if isinstance(value, int) and value > 0 else repr(value)
+    msg = f"{name} must be None or a number of seconds from 0, got {shown}"
+    raise ValueError(msg)
+
+
+def _is_duration(value: float) -> bool:
+    try:
+        return float(value) >= 0  # NaN is not
+    except OverflowError:
+        return False
 
 
 class TurnRequest:
@@ -253,6 +270,11 @@ class TurnRequest:
         self._tickets: list[Caller] = []
         self._user: Caller | None = None
         self._loop: Any = None
+
+    def __repr__(self) -> str:
+        label = "" if self._label is None else f", label={self._label!r}"
+        state = "in use" if self._tickets else "not in use"
+        return f"<TurnRequest for {', '.join(map(repr, self._paths))}{label}, {state}>"
 
     def __enter__(self) -> Turn:
         paths = self._paths
@@ -510,8 +532,10 @@ class Caller(Ticket):
         try:
             if not _lanes.attempt(self):
                 return False
-        except BaseException:
+        except BaseException as error:
             _lanes.leave(self)
+            if isinstance(error, ImportError) and sys.is_finalizing():
+                raise too_late(self.lane.key) from error
             raise
         self.began = time.time()
         if events.subscribers:
@@ -573,7 +597,7 @@ class Caller(Ticket):
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
                     raise queue_full(self, 0)
-                _lanes.wait_at_door(self)
+                self._wait_at_door()
         if late:
             _give_up(self, now - self.asked)
             if self.state in (HOLDING, ANSWERED):
@@ -589,6 +613,12 @@ class Caller(Ticket):
         if not self._warned and warn_after is not None:
             moments.append(self.asked + warn_after)
         return max(0.0, min(moments) - now) if moments else None
+
+    def _wait_at_door(self) -> None:
+        try:
+            _lanes.wait_at_door(self)
+        except RuntimeError as error:
+            raise no_thread(self.lane.key, error) from error
 
 
 class Frame:
@@ -612,8 +642,8 @@ def leave_turn(ticket: Ticket) -> None:
         if ticket.state is not HOLDING:
             _lanes.leave(ticket)
         if ticket.state is HOLDING:
-            if events.subscribers:
-                _tell_released(ticket)
+            if events.subscribers and ticket.generation == _forks.generation:
+                _tell_released(ticket)  # in a forked child the turn is its parent's
             _lanes.pass_on(ticket)
         ticket.grip = None
     except KeyboardInterrupt:
@@ -656,6 +686,9 @@ def _give_up(caller: Caller, waited: float) -> None:
             return
         _lanes.leave(caller)
     path = caller.lane.key
+    mismatch = different_strategy(caller, owner)
+    if mismatch is not None:
+        raise mismatch
     if events.subscribers:
         events.emit(events.TurnTimedOut(path=path, waited=waited, owner=owner, label=caller.label))
     raise timeout_error(caller, path, owner, ahead, waited)

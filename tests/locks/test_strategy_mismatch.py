@@ -27,14 +27,15 @@ def put(state: dict[str, int]) -> None:
     state["by"] = 1
 
 
+@pytest.mark.parametrize("timeout", [0.0, 10.0])
 @pytest.mark.parametrize(("theirs", "ours"), PAIRS)
 def test_a_store_in_use_with_another_strategy_is_refused_by_name_before_anything_is_written(
-    contender: Start, path: str, theirs: str, ours: str
+    contender: Start, path: str, theirs: str, ours: str, timeout: float
 ) -> None:
     holder = contender()
     assert holder.ask("attempt", theirs, path, "the nightly digest")
     with pytest.raises(StrategyMismatch) as caught:
-        store(path, ours).update(put)
+        store(path, ours, timeout).update(put)
     error = caught.value
     assert not Path(path).exists()
     assert error.theirs.startswith(theirs.partition(":")[0])

@@ -119,6 +119,26 @@ say("done")
     )
 
 
+def test_a_child_that_leaves_its_parents_with_block_tells_of_no_end(path: Path) -> None:
+    run_child(
+        """
+from storewriter import events
+
+told = []
+events.subscribe(lambda event: told.append(type(event).__name__))
+with queue.turn(path):
+    told.clear()
+    pid = os.fork()
+if pid == 0:
+    os._exit(len(told))
+ended(pid)
+say(*told)
+""",
+        path,
+        "TurnReleased",
+    )
+
+
 def test_a_transaction_that_a_forked_child_inherits_cannot_be_committed_by_it(path: Path) -> None:
     run_child(
         """

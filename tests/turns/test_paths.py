@@ -23,7 +23,7 @@ def test_spellings_and_links_lead_to_one_line(queue: PerStoreWriterQueue, tmp_pa
             with pytest.raises(LockTimeout), queue.turn(spelling, timeout=0):
                 pass
             with pytest.raises(LockTimeout):
-                Store(spelling).update(lambda state: None, timeout=0)  # type: ignore[arg-type]
+                Store(spelling).update(lambda state: None, timeout=0)
 
 
 def test_another_process_with_another_spelling_waits_too(tmp_path: Path) -> None:

@@ -45,3 +45,28 @@ def test_a_queue_shows_its_settings_and_nothing_else() -> None:
         "turn",
         "warn_after",
     }
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", True, 10**400, -(10**400)], ids=lambda value: str(value)[:5])
+def test_what_is_no_time_is_refused_with_a_value_error(path: Path, seconds: object) -> None:
+    with pytest.raises(ValueError, match="timeout must be None or a number of seconds from 0"):
+        PerStoreWriterQueue(timeout=seconds)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="warn_after must be None or a number of seconds from 0"):
+        PerStoreWriterQueue(warn_after=seconds)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout must be"):
+        PerStoreWriterQueue().turn(path, timeout=seconds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0, 10**300, float("inf"), None], ids=lambda value: str(value)[:5])
+def test_any_time_that_is_one_is_taken(path: Path, seconds: float | None) -> None:
+    with PerStoreWriterQueue(timeout=seconds, warn_after=seconds).turn(path):
+        pass
+
+
+def test_a_request_shows_what_was_asked_for_and_whether_it_is_in_use() -> None:
+    queue = PerStoreWriterQueue("none")
+    request = queue.turn("/x/a.json", b"/x/b.json", label="digest")
+    assert repr(request) == "<TurnRequest for '/x/a.json', b'/x/b.json', label='digest', not in use>"
+    with request:
+        assert repr(request).endswith("label='digest', in use>")
+    assert repr(queue.turn("/x/a.json")) == "<TurnRequest for '/x/a.json', not in use>"

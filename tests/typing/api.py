@@ -52,7 +52,7 @@ def louder(state: Settings) -> Settings:
 
 def turns() -> None:
     queue = PerStoreWriterQueue("flock", backoff=Backoff(minimum=0.01), timeout=None, max_pending=3, warn_after=None)
-    with queue.turn("a", b"b".decode(), label="why", timeout=1.0) as turn:
+    with queue.turn("a", b"b", label="why", timeout=1.0) as turn:
         assert_type(turn, Turn)
         assert_type(turn.paths, tuple[str, ...])
         assert_type(turn.path, str)

@@ -1,0 +1,66 @@
+"""What a turn needs of the system and does not get: said with the store's name, and nothing is left behind."""
+
+from __future__ import annotations
+
+import _thread
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.children import HOLDER, child
+from helpers.waiting import until
+from storewriter import PerStoreWriterQueue, StoreWriterError, _lanes, _threads
+
+
+def test_whoever_would_have_to_wait_without_a_thread_is_told_for_which_store(
+    queue: PerStoreWriterQueue, path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*args: Any) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with pytest.raises(StoreWriterError, match="no more threads") as caught:
+            async with queue.turn(path):
+                pass
+        assert caught.value.__dict__["path"] == str(path)
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        until(lambda: not _threads._idle)
+        monkeypatch.setattr(_thread, "start_new_thread", none_left)
+        run(main)
+        with pytest.raises(StoreWriterError, match=f"cannot wait for the turn on {path}"), queue.turn(path):
+            pass
+        assert _lanes.find(str(path)) is None
+        monkeypatch.undo()
+        holder.tell()
+        holder.finish()
+    with queue.turn(path):
+        pass
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+def test_a_first_turn_after_the_end_of_the_program_is_refused_with_a_reason(path: Path, lock: str) -> None:
+    """Modules can no longer be loaded then, and the first turn loads what it needs."""
+    code = """
+import sys
+from storewriter import PerStoreWriterQueue, StoreWriterError
+
+class Late:
+    def __del__(self):
+        try:
+            with queue.turn(path):
+                print("in")
+        except StoreWriterError as error:
+            print(type(error).__name__, error)
+
+path, lock = sys.argv[1:]
+queue = PerStoreWriterQueue(lock)
+sys.modules["late"] = Late()
+"""
+    done = subprocess.run([sys.executable, "-c", code, path, lock], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.startswith(f"StoreWriterError no turn on {path} any more: the interpreter is shutting down")
+    assert not done.stderr
