@@ -26,10 +26,11 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from storewriter import _forks, _threads
 from storewriter._waiters import ThreadWaiter, Waiter
@@ -122,6 +123,8 @@ class Ticket:
     """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
     admission: Any = None
     """Answers those who were taken into its batch, before its turn ends. The lanes only carry it."""
+    place = -1
+    """How many stood before it when somebody last counted a long line."""
     ender: int | None = None
     """The thread that ends its turn: there is one, whoever else may want to."""
 
@@ -146,6 +149,11 @@ class Lane:
     queue: deque[Ticket] | None = None
     left = 0
     """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
+
+    counted = 0.0
+    """When the places in a long line were last counted."""
+    seen: Any = None
+    """Who was in the way a moment ago; the lanes only carry it."""
 
     def __init__(self, key: str, door: Door, head: Ticket) -> None:
         self.key = key
@@ -468,10 +476,22 @@ def pending(key: str) -> int:
         return lane.waiting() + (lane.head.state is not HOLDING)
 
 
+_LONG: Final = 100
+_RECOUNT: Final = 0.05
+"""Seconds for which the places in a long line are believed: many who ask together would walk it from end to end."""
+
+
 def ahead_of(ticket: Ticket) -> int:
-    """How many stand before a ticket, the head included."""
+    """How many stand before a ticket, the head included; in a long line, how many stood there a moment ago."""
+    lane = ticket.lane
     with _mutex:
-        for place, other in enumerate(ticket.lane.in_line()):
+        if lane.waiting() > _LONG:
+            if time.monotonic() - lane.counted >= _RECOUNT:
+                for place, other in enumerate(lane.in_line()):
+                    other.place = place
+                lane.counted = time.monotonic()
+            return ticket.place if ticket.place >= 0 else lane.waiting()
+        for place, other in enumerate(lane.in_line()):
             if other is ticket:
                 return place
         return 0

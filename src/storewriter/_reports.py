@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -39,8 +40,21 @@ def local_owner(lane: Lane | None) -> Owner | None:
     return attrs.evolve(myself(), since=head.began or None, label=head.label)
 
 
+_MOMENT: Final = 0.02
+"""Seconds for which what was found out about a holder is told to the others. When a crowd warns or gives up together,
+looking for each of them would keep its event loop for seconds."""
+
+
 def holder(caller: Caller) -> Owner | None:
-    return local_owner(caller.lane) or _owner_of(caller.queue.lock, caller.lane.key)
+    """Who is in the way, now or a moment ago."""
+    lane = caller.lane
+    owner = local_owner(lane)
+    if owner is not None:
+        return owner
+    now = time.monotonic()
+    if lane.seen is None or now - lane.seen[0] >= _MOMENT:
+        lane.seen = now, _owner_of(caller.queue.lock, lane.key)
+    return cast("Owner | None", lane.seen[1])
 
 
 def _owner_of(lock: Strategy, path: str) -> Owner | None:
@@ -94,7 +108,7 @@ def too_late(path: str) -> StoreWriterError:
 
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
-    verdict = "unknown" if owner is None else judge(owner).value
+    verdict = "unknown" if owner is None else _judged(owner)
     held_by = "nobody that can be named" if owner is None else str(owner)
     line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
     return LockTimeout(
@@ -108,6 +122,19 @@ def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, wa
         timeout=caller.timeout,
         ahead=ahead,
     )
+
+
+_last_judged: tuple[float, Owner, str] | None = None
+
+
+def _judged(owner: Owner) -> str:
+    """Whether an owner is alive, now or a moment ago."""
+    global _last_judged
+    now = time.monotonic()
+    known = _last_judged
+    if known is None or now - known[0] >= _MOMENT or known[1] != owner:
+        known = _last_judged = now, owner, judge(owner).value
+    return known[2]
 
 
 def _limit(caller: Caller) -> str:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from threading import get_ident
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from storewriter import _threads
 
@@ -79,6 +79,10 @@ class ThreadWaiter:
                 return interrupt
 
 
+_AT_ONCE: Final = 100
+"""Sleepers of a loop that are woken in one of its rounds at most, as long as there are not thousands."""
+
+
 class _Alarms:
     """The deadlines of all sleepers of one asyncio loop, on one timer.
 
@@ -103,7 +107,9 @@ class _Alarms:
         if at != self.at:
             return  # an earlier timer was set after this one, and has looked already
         now = self.loop.time()
-        for future in [future for future, when in self.sleepers.items() if when <= now]:
+        late = [future for future, when in self.sleepers.items() if when <= now]
+        # Of a crowd, some at a time: each has something to say, and the loop's other tasks must run in between.
+        for future in late[: max(_AT_ONCE, len(late) // 32)]:
             del self.sleepers[future]
             _expire(future)
         self.at = float("inf")
