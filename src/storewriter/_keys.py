@@ -1,8 +1,10 @@
 """One name for a store, however its path is spelled: the key of its lane and of its locks.
 
 Promise    Every spelling that reaches the same file through links has the same key; a link is never the store itself.
+           Where a folder above has become a link, that is so after `SETTLED` seconds at the latest.
 How        The real path of the target. Resolving costs a look at every folder on the way, so the answer is remembered
-           for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`).
+           for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and whoever
+           finds the lock of one name taken looks whether it is by another name in this process.
 Does not   know hard links (a second name of a file is a second store: a replace parts them), nor bind mounts.
 """
 
@@ -11,15 +13,21 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterable
+from typing import Final
 
 _FRESH = 0.000_25
 """Seconds for which a resolved path is believed without a look. Long enough to spare a tight loop the look, short
 enough that a path which has become a link is noticed by the next turn that a person or a program could care about."""
 
+SETTLED: Final = 0.05
+"""Seconds for which the folders above are believed to be no links, without a look at each of them."""
+
 _REMEMBERED = 512
 """Paths whose resolution is kept at most; the table is emptied when full, which costs one resolution each."""
 
-_resolved: dict[str, tuple[str, float]] = {}
+_resolved: dict[str, tuple[str, float, float]] = {}
+"""By given path: the real one, when it was last looked at, and when every folder of it was."""
 _sidecars: dict[str, str] = {}
 
 
@@ -32,18 +40,18 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     known = _resolved.get(name)
     now = time.monotonic()
     if known is not None:
-        key, looked = known
+        key, looked, resolved = known
         if now - looked < _FRESH:
             return key
         # A relative path depends on the working folder; an absolute one may have become a link since.
-        if name == key and not _is_link(name):
-            _resolved[name] = (key, now)
+        if name == key and now - resolved < SETTLED and not _is_link(name):
+            _resolved[name] = (key, now, resolved)
             return key
     key = _resolve(name)
     if name[0] == os.sep or os.path.isabs(name):
         if len(_resolved) >= _REMEMBERED:
             _resolved.clear()
-        _resolved[name] = (key, now)
+        _resolved[name] = (key, now, now)
     return key
 
 
@@ -57,6 +65,22 @@ def sidecar(key: str) -> str:
     folder, name = key.rsplit(os.sep, 1)
     path = _sidecars[key] = f"{folder}{os.sep}.{name}.lock"
     return path
+
+
+def same_lock_file(key: str, others: Iterable[str]) -> str | None:
+    """The first of the other keys whose lock file is this key's: a folder above was renamed, and a link put there."""
+    name = key[key.rindex(os.sep) :]
+    ours: os.stat_result | None = None
+    for other in others:
+        if other == key or not other.endswith(name):
+            continue
+        try:
+            ours = ours or os.stat(sidecar(key))
+            if os.path.samestat(ours, os.stat(sidecar(other))):
+                return other
+        except OSError:
+            continue
+    return None
 
 
 def _text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:

@@ -467,6 +467,12 @@ def find(key: str) -> Lane | None:
     return _lanes.get(key)
 
 
+def older_than(lane: Lane) -> list[str]:
+    """The keys of the lanes that were there before this one."""
+    keys = list(_lanes)
+    return keys[: keys.index(lane.key)] if lane.key in keys else []
+
+
 def pending(key: str) -> int:
     """How many wait, without the one that has its turn."""
     with _mutex:

@@ -25,7 +25,7 @@ from weakref import ref
 import attrs
 
 from storewriter import _forks, _lanes, _threads, events
-from storewriter._keys import canonical
+from storewriter._keys import canonical, same_lock_file
 from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Ticket
 from storewriter._objections import objection, queue_full
 from storewriter._owner import Owner
@@ -438,9 +438,8 @@ class Caller(Ticket):
         try:
             if self._step_in(key, by_thread=False):
                 return
-            waiter = cast("ThreadWaiter", self.waiter)
             while (seconds := self._proceed()) is not _THERE:
-                waiter.sleep(seconds)
+                cast("ThreadWaiter", self.waiter).sleep(seconds)
         except BaseException:
             # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
             while not _lanes.leave(self) and self.state is not ANSWERED:
@@ -593,7 +592,9 @@ class Caller(Ticket):
             may_ask = not self._was_shut and (self.queue.lock.is_quick or not self.is_async)
             if may_ask and self._attempt():
                 return _THERE
-            self._was_shut = False
+            was_shut, self._was_shut = self._was_shut, False
+            if not late and self._goes_elsewhere(was_shut):
+                return self._proceed()
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
                     raise queue_full(self, 0)
@@ -613,6 +614,24 @@ class Caller(Ticket):
         if not self._warned and warn_after is not None:
             moments.append(self.asked + warn_after)
         return max(0.0, min(moments) - now) if moments else None
+
+    def _goes_elsewhere(self, was_shut: bool) -> bool:
+        """Whether this store has an older line under another name, because a folder above has become a link since.
+
+        This ticket stands there from now on. Only who found the door shut looks at many lines.
+        """
+        lane = self.lane
+        older = _lanes.older_than(lane)
+        if not older or (len(older) > _FEW and not was_shut):
+            return False
+        key = same_lock_file(lane.key, older)
+        if key is None:
+            return False
+        _lanes.leave(self)
+        self.joined = False
+        self.state = WAITING
+        _lanes.join(self, key, self.queue._door, objection)
+        return True
 
     def _wait_at_door(self) -> None:
         try:
@@ -658,6 +677,8 @@ def _tell_released(ticket: Ticket) -> None:
         held = max(0.0, time.time() - began)
         events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
 
+
+_FEW = 16
 
 _GIVE_WAY = 0.004
 """Seconds for which turns that need no waiting may follow each other on one loop before the other tasks run."""

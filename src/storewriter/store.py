@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -107,6 +108,7 @@ class _StoreBase(Generic[S]):
         self._in_place = in_place
         self._system = system
         self._document = self._document_at(_keys.canonical(self._given))
+        self._looked = 0.0
         self._known_mates: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
@@ -134,8 +136,12 @@ class _StoreBase(Generic[S]):
         return self._document
 
     def _likely_document(self) -> Document:
-        """The same, without a look at the path: a load finds out if it has become a link."""
-        return self._document if self._document.path == self._given else self._current_document()
+        """The same, without a look at the path: a load finds out if it has become a link; the folders above settle."""
+        now = time.monotonic()
+        if now - self._looked < _keys.SETTLED and self._document.path == self._given:
+            return self._document
+        self._looked = now
+        return self._current_document()
 
     @property
     def path(self) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from helpers.children import HOLDER, child
-from helpers.lines import held
-from storewriter import LockTimeout, PerStoreWriterQueue, Store
+from helpers.lines import held, lined_up
+from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, _keys
 
 
 def test_spellings_and_links_lead_to_one_line(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
@@ -73,6 +74,62 @@ def test_a_store_that_becomes_a_link_between_two_updates_is_followed(tmp_path: P
         assert (tmp_path / "state.json").is_symlink()
         assert Store(target).read() == {"other": True, "seen": place}
         os.unlink(tmp_path / "state.json")
+
+
+def _moved(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder that is known by its old name, was renamed, and has a link where it was."""
+    (tmp_path / "old").mkdir()
+    with PerStoreWriterQueue().turn(tmp_path / "old" / "state.json"):
+        pass
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "old").symlink_to("new")
+    return tmp_path / "old" / "state.json", tmp_path / "new" / "state.json"
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+@pytest.mark.parametrize("first", ["old", "new"])
+def test_a_folder_that_becomes_a_link_does_not_part_its_stores_line(
+    tmp_path: Path, run, monkeypatch, lock: str, first: str
+) -> None:
+    """At once: also within the moment for which the folders of a path are believed."""
+    queue = PerStoreWriterQueue(lock, timeout=5)
+    monkeypatch.setattr(_keys, "SETTLED", 60.0)
+    old, new = _moved(tmp_path)
+    one, other = (old, new) if first == "old" else (new, old)
+    with queue.turn(one), pytest.raises(ReentrantTurn), queue.turn(other):
+        pass
+
+    async def main() -> None:
+        async with queue.turn(one):
+            with pytest.raises(ReentrantTurn):
+                async with queue.turn(other):
+                    pass
+
+    run(main)
+    with held(queue, one) as holding:
+        (worker,) = lined_up(queue, one, lambda: Store(other, queue=queue).update(lambda state: state.update(a=1)))
+        holding.release()
+        worker.result()
+    assert Store(new).read() == {"a": 1}
+
+
+def test_a_folder_that_has_become_a_link_is_followed_when_its_path_has_settled(tmp_path: Path, monkeypatch) -> None:
+    """Without a lock file to tell two names of one store apart, only the look at every folder does."""
+    queue = PerStoreWriterQueue("none", timeout=5)
+    old, new = _moved(tmp_path)
+    now = time.monotonic()
+    monkeypatch.setattr(_keys.time, "monotonic", lambda: now + _keys.SETTLED)
+    with queue.turn(old) as turn:
+        assert turn.path == str(new)
+        with pytest.raises(ReentrantTurn), queue.turn(new):
+            pass
+
+
+def test_stores_of_the_same_name_in_other_folders_are_other_stores(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
+    with held(queue, tmp_path / "a" / "state.json"), child(HOLDER, tmp_path / "b" / "state.json") as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout, match=f"pid {holder.pid}"), queue.turn(tmp_path / "b" / "state.json", timeout=0.05):
+            pass
 
 
 def test_folders_are_created_and_every_one_of_them_is_private(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
