@@ -541,6 +541,12 @@ class Caller(Ticket):
             self._tell_taken()
         return True
 
+    def _begin(self) -> None:
+        """The same for a hold that another thread took for us."""
+        self.began = time.time()
+        if events.subscribers:
+            self._tell_taken()
+
     def _tell_taken(self) -> None:
         waited = time.monotonic() - self.asked
         events.emit(events.TurnTaken(path=self.lane.key, waited=waited, label=self.label))
@@ -557,9 +563,7 @@ class Caller(Ticket):
             if state is HOLDING:
                 # The hold came from somebody else in this lane, or from its waiting thread: make it known as ours.
                 cast("Hold", self.lane.hold).describe(self.label)
-                self.began = time.time()
-                if events.subscribers:
-                    self._tell_taken()
+                self._begin()
                 return _THERE
             if state is WAITING and not self._warned:
                 return self._first_pause()

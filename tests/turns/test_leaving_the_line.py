@@ -92,6 +92,7 @@ def test_the_waiting_thread_goes_on_for_the_next_when_the_head_is_cancelled(queu
             group.start_soon(ask, "cancelled", scope)
             await until_async(lambda: queue.pending(path) == 1)
             await until_async(lambda: len(set(os.listdir("/proc/self/task")) - threads_before) == 1)
+            await until_async(lambda: _lanes._lanes[str(path)].opening is _lanes.THERE)
             (waiting_thread,) = set(os.listdir("/proc/self/task")) - threads_before
             group.start_soon(ask, "next", anyio.CancelScope())
             await until_async(lambda: queue.pending(path) == 2)
