@@ -40,7 +40,11 @@ class Machine:
     """Whether this process counts time since boot from another moment than its host does (time_namespaces(7))."""
 
     def is_running(self, pid: int) -> bool:
-        """Whether a process with this pid exists; not permitted to ask means yes. A zombie has stopped running."""
+        """Whether a process with this pid exists; not permitted to ask means yes. A zombie has stopped running.
+
+        What is shown of a process is its first thread's state. That one may have ended while others still run: the
+        process goes on, or is being killed and not gone yet.
+        """
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -48,8 +52,9 @@ class Machine:
         except (PermissionError, OverflowError):
             return True
         fields = _stat_fields(pid)
-        # A zombie holds nothing any more: its memory and its descriptors are gone, its parent has yet to look.
-        return fields is None or fields[0] not in ("Z", "X")
+        # A zombie holds nothing any more: its memory and its descriptors are gone, its parent has yet to look. A thread
+        # is counted until it has let go of both.
+        return fields is None or fields[0] not in ("Z", "X") or (len(fields) > 17 and int(fields[17]) > 1)
 
     def start_ticks(self, pid: int) -> int | None:
         """When the process started, in clock ticks since boot; None where that cannot be read or compared."""

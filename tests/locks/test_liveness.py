@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
 import attrs
 import pytest
 
+from helpers.waiting import until
 from storewriter import Owner, _liveness
 from storewriter._liveness import Machine, Verdict, describe, here, judge, myself
 
@@ -55,6 +57,41 @@ def test_a_process_that_was_killed_and_not_waited_for_is_gone() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert judge(owner) is Verdict.GONE
     finally:
+        process.communicate()
+
+
+_LEADER_ENDS = """
+import ctypes, os, platform, sys, threading
+def work():
+    sys.stdin.readline()
+    os._exit(0)
+threading.Thread(target=work).start()
+print("working", flush=True)
+number = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+ctypes.CDLL(None).syscall(number, 0)  # exit(2): of this thread alone
+"""
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the number of exit(2) is not known here")
+def test_a_process_whose_first_thread_has_ended_lives_as_long_as_another_one_does() -> None:
+    process = subprocess.Popen([sys.executable, "-c", _LEADER_ENDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"working\n"
+        until(lambda: _state(process.pid) == "Z", "the end of its first thread")
+        owner = describe(process.pid)
+        assert judge(owner) is Verdict.ALIVE
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(lambda: judge(owner) is Verdict.GONE, "its end")
+    finally:
+        process.kill()
         process.communicate()
 
 
