@@ -233,6 +233,9 @@ def require_parent(generation: int, path: str) -> None:
 
 # -- the record -------------------------------------------------------------------------------------------------------
 
+_LABEL_LIMIT: Final = 160
+"""Characters of a label that are written: with it and the command, a record is shorter than what is read of one."""
+
 _prefixes: dict[str, bytes] = {}
 """By strategy: this process as an owner's record. All but the time and the label is the same every time."""
 _prefixes_pid = 0
@@ -246,8 +249,14 @@ def _record(strategy: str, label: str | None) -> bytes:
     prefix = _prefixes.get(strategy)
     if prefix is None:
         prefix = _prefixes[strategy] = attrs.evolve(myself(), strategy=strategy).to_record()[:-2]
-    what_for = b"" if label is None else b',"label":' + json.dumps(label).encode()
+    what_for = b"" if label is None else b',"label":' + _quoted(label)
     return b'%b,"since":%.3f%b}\n' % (prefix, time.time(), what_for)
+
+
+def _quoted(label: str) -> bytes:
+    # What is no text does not get here: the queue refuses it. Should it all the same, the record is for people.
+    text = label if isinstance(label, str) else type(label).__name__
+    return json.dumps(text if len(text) <= _LABEL_LIMIT else text[: _LABEL_LIMIT - 1] + "…").encode()
 
 
 def write_record(fd: int, strategy: str, label: str | None) -> None:

@@ -1,0 +1,60 @@
+"""The record in the sidecar: what a holder writes about itself, and what others make of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from contenders import Contender
+from storewriter._keys import sidecar
+from storewriter._owner import _RECORD_LIMIT, Owner
+from storewriter.locks import Flock, Lease, Marker, Strategy, _sidecar
+
+Start = Callable[[], Contender]
+
+STRATEGIES = [Flock(), Marker(), Lease()]
+
+
+def called(strategy: Strategy) -> str:
+    return strategy.name
+
+
+@pytest.mark.parametrize("label", ["x" * 5000, "\N{PARTY POPPER}" * 5000], ids=["ascii", "far planes"])
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=called)
+def test_a_label_of_any_length_leaves_the_record_readable(
+    strategy: Strategy, path: str, contender: Start, label: str
+) -> None:
+    assert contender().ask("attempt", strategy.name if strategy.name != "lease" else "lease:60", path, label)
+    owner = strategy.owner(path)
+    assert owner is not None
+    assert owner.since is not None
+    assert owner.label is not None
+    assert owner.label.startswith(label[:100])
+    assert owner.label.endswith("…")
+
+
+def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = "\N{PARTY POPPER}"
+    longest = Owner(
+        pid=2**31, host="h" * 64, start=1.5e9, command=far * 120, start_ticks=2**63, boot_id="b" * 36, pid_namespace=2**32
+    )
+    monkeypatch.setattr(_sidecar, "myself", lambda: longest)
+    monkeypatch.setattr(_sidecar, "_prefixes", {})
+    record = _sidecar._record("in-process", far * 1000)
+    assert len(record) <= _RECORD_LIMIT
+    read = Owner.from_record(record)
+    assert read is not None
+    assert read.label == far * 159 + "…"
+
+
+def test_what_is_no_text_does_not_fail_the_record(path: str) -> None:
+    fd = os.open(sidecar(path), os.O_RDWR | os.O_CREAT)
+    try:
+        _sidecar.write_record(fd, "flock", b"bytes")  # type: ignore[arg-type]
+        record = _sidecar.read_record(fd)
+    finally:
+        os.close(fd)
+    assert record is not None
+    assert record.pid == os.getpid()
