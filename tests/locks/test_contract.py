@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import attrs
 import pytest
 
 from storewriter import AsyncStore, LockTimeout, Owner, PerStoreWriterQueue, Store
-from storewriter.locks import Flock, Hold, InProcess, Lease, Marker, Strategy, named
+from storewriter.locks import Flock, Hold, InProcess, Lease, Marker, Strategy, WaitingStrategy, named
 
 
 # The example of docs/strategies.md: exclusion by a folder, which any file system can make exclusively.
@@ -182,6 +183,26 @@ def test_a_link_in_the_place_of_a_lock_file_is_never_followed(strategy: Strategy
         if hold is not None:
             hold.release()
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("strategy", [Flock(), Marker(), Lease()], ids=called)
+def test_a_hard_link_in_the_place_of_the_sidecar_is_refused_and_not_written_through(
+    strategy: Strategy, path: str
+) -> None:
+    folder = Path(path).parent
+    victim = folder / "somebody's file"
+    victim.write_text("precious")
+    (folder / ".state.json.lock").hardlink_to(victim)
+    ways = [strategy.attempt]
+    if isinstance(strategy, WaitingStrategy):
+        ways.append(strategy.wait)
+    for way in ways:
+        with pytest.raises(OSError, match=r"\.state\.json\.lock has another name") as caught:
+            way(path, "mine")
+        assert caught.value.errno == errno.EMLINK
+    assert victim.read_text() == "precious"
+    os.unlink(victim)
+    taken(strategy, path).release()
 
 
 @pytest.mark.parametrize("strategy", EXCLUDING, ids=called)

@@ -233,7 +233,8 @@ def _give_an_end(path: str) -> None:
     with contextlib.suppress(OSError):  # not ours to write: its owner's own contenders will
         fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | CLOEXEC)
         try:
-            if os.fstat(fd).st_size == 0:
+            found = os.fstat(fd)
+            if found.st_size == 0 and found.st_nlink == 1:
                 os.write(fd, b"\n")
         finally:
             os.close(fd)

@@ -193,10 +193,19 @@ def _close_lost(key: ref[LockFile]) -> None:
 
 
 def require_regular(found: os.stat_result, path: str) -> None:
-    """Refuse a sidecar that is a folder, a FIFO or a device."""
+    """Refuse a sidecar that is a folder, a FIFO or a device, or somebody else's file by another name.
+
+    The record would be written over the first bytes of whatever has a hard link there.
+    """
     if not stat.S_ISREG(found.st_mode):
         name = sidecar(path)
         raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
+    if found.st_nlink > 1:
+        msg = (
+            f"{sidecar(path)} has another name too (a hard link); the lock file of {path} must be a file of its own. "
+            f"Remove that name, or this one while no program uses the store."
+        )
+        raise OSError(errno.EMLINK, msg)
 
 
 def is_named(inode: int, device: int, path: str) -> bool:

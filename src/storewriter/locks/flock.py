@@ -85,7 +85,7 @@ class Flock:
                     found = os.fstat(fd)
                     if found.st_dev not in self._fine:
                         self._examine(fd, path, found.st_dev)
-                    if found.st_nlink and stat.S_ISREG(found.st_mode):
+                    if found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
                         _announce(fd, path, label, found)
                         hold.found = found
                         return hold
