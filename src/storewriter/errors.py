@@ -178,7 +178,10 @@ class ReadOnlyStore(StoreWriterError, PermissionError):
 
 
 class NotARegularFile(StoreWriterError, OSError):
-    """What is at the store's path is a folder, a FIFO, a device or a socket: refused at once, never waited for."""
+    """What is at the path of the store, or of a lock file of it, is a folder, a FIFO, a device or a socket.
+
+    Refused at once, never waited for.
+    """
 
     path: str
     """The store."""

@@ -16,6 +16,7 @@ Does not   wait for anybody: whoever is in the way ends the attempt. Runs in a t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -32,7 +33,7 @@ from storewriter._mounts import Trust
 from storewriter._owner import Owner
 from storewriter._replace import temporary
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
-from storewriter.errors import LockLost
+from storewriter.errors import LockLost, NotARegularFile
 from storewriter.locks import _sidecar
 from storewriter.locks._guard import Guard
 from storewriter.locks._marker_file import Seen, Watch, look, marker_file, read_marker, why_stale
@@ -98,10 +99,18 @@ class _Contender:
     watch: Watch = attrs.field(factory=Watch)
     tried: float = 0.0
     is_guarded: bool = False
+    is_waiting: bool = False
+    """Whether the last attempt, not long ago, found somebody in."""
+    is_short: bool = False
+    """Whether it was told that something has run out meanwhile."""
 
 
 _contenders: dict[tuple[str, Terms], _Contender] = {}
 _MOST_CONTENDERS: Final = 64
+_GIVEN_UP: Final = 10.0
+"""Seconds without an attempt after which whoever waited has given up, and the next one is somebody else."""
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What has run out may be there again in a moment."""
 _forks.in_child(_contenders.clear)
 
 
@@ -114,13 +123,44 @@ def _contender(path: str, terms: Terms) -> _Contender:
             _contenders.pop(min(_contenders, key=lambda other: _contenders[other].tried), None)
         loss = Loss(path)
         known = _contenders[key] = _Contender(terms.make(marker_file(path), loss), loss)
-    known.tried = time.monotonic()
+    now = time.monotonic()
+    if now - known.tried > _GIVEN_UP:
+        known.is_waiting = known.is_short = False
+    known.tried = now
     return known
 
 
 def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
-    """One try; see `Strategy.attempt`."""
+    """One try; see `Strategy.attempt`.
+
+    Where descriptors or memory have run out for the moment, that is an error for whoever comes; whoever already waits
+    tries again: he has a deadline.
+    """
     contender = _contender(path, terms)
+    try:
+        hold = _attempt(path, label, terms, contender)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and error.filename == marker_file(path):
+            raise _too_long(path, terms, error) from error
+        if not (contender.is_waiting and error.errno in _SHORTAGES):
+            raise
+        if not contender.is_short:
+            events.log.warning("waiting for %s goes on, although %s", path, error)
+        contender.is_short = True
+        return None
+    contender.is_waiting = hold is None
+    return hold
+
+
+def _too_long(path: str, terms: Terms, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"{marker_file(path)}, the marker of {path}, is a longer name than its file system allows: lock={terms.name!r} "
+        f"needs 8 bytes more than the store's own name. Give the store a shorter one, or use lock='flock'.",
+    )
+
+
+def _attempt(path: str, label: str | None, terms: Terms, contender: _Contender) -> ExistenceHold | None:
     seen = look(path)
     if seen is not None and contender.is_guarded and _why_not_held(seen, path, terms, contender) is None:
         return None
@@ -205,7 +245,19 @@ def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
 
 
 def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) -> str | None:
-    """Why a marker does not count, in words; None: it does. Raises StrategyMismatch for another strategy's."""
+    """Why a marker does not count, in words; None: it does.
+
+    Raises StrategyMismatch for another strategy's, NotARegularFile for a folder in its place: nobody will ever give
+    that back, and it cannot be taken away like a file.
+    """
+    if seen.is_folder:
+        name = marker_file(path)
+        raise NotARegularFile(
+            f"{name}, where the marker of {path} belongs, is a folder: lock={terms.name!r} cannot work there. "
+            f"Move it away.",
+            path=path,
+            kind="a folder",
+        )
     why = why_stale(seen, contender.watch.unchanged(seen), terms.stale)
     if why is None and seen.strategy is not None:
         theirs = seen.strategy if seen.stale is None else f"lease(stale={seen.stale:g})"

@@ -10,6 +10,7 @@ Does not   write, remove or lock anything.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
@@ -51,6 +52,8 @@ class Seen:
     token: str | None
     """What tells one hold of a lease from another."""
     is_empty: bool
+    is_folder: bool = False
+    """What is there is no file at all, and cannot be taken away like one."""
 
     @property
     def inode(self) -> tuple[int, int]:
@@ -66,28 +69,33 @@ class Seen:
 def look(path: str) -> Seen | None:
     """The marker of the store at `path`; None if there is none.
 
-    Raises OSError if it cannot be read; what is there but is no regular file counts as damaged.
+    Raises OSError if it cannot be read, of the kind that opening it failed by; what is there but is no regular file
+    counts as damaged.
     """
     try:
         fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except FileNotFoundError:
         return None
-    except OSError:
-        return _unreadable(path)
+    except OSError as error:
+        return _unreadable(path, error)
     try:
         return read_marker(fd)
     finally:
         os.close(fd)
 
 
-def _unreadable(path: str) -> Seen | None:
-    """A link, a socket, or a file of somebody else: not a record of ours, whatever it says."""
+def _unreadable(path: str, error: OSError) -> Seen | None:
+    """A link or a socket is not a record of ours, whatever it says. A file may be one: then nobody knows whose."""
+    name = marker_file(path)
+    if error.errno == errno.ENAMETOOLONG:
+        return None  # what cannot be put down is not there
     try:
-        found = os.lstat(marker_file(path))
+        found = os.lstat(name)
     except FileNotFoundError:
         return None
     if stat.S_ISREG(found.st_mode):
-        raise PermissionError(f"the marker {marker_file(path)} cannot be read, so its owner is not known")
+        msg = f"the marker {name} cannot be read, so its owner is not known: {error.strerror}"
+        raise OSError(error.errno, msg) from error
     return Seen(_identity(found), *_DAMAGED, is_empty=False)
 
 
@@ -95,7 +103,7 @@ def read_marker(fd: int) -> Seen:
     """What an open marker says."""
     found = os.fstat(fd)
     data = os.pread(fd, _LIMIT + 1, 0) if stat.S_ISREG(found.st_mode) else b"?"
-    return Seen(_identity(found), *_parsed(data), is_empty=not data)
+    return Seen(_identity(found), *_parsed(data), is_empty=not data, is_folder=stat.S_ISDIR(found.st_mode))
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
