@@ -123,6 +123,25 @@ def describe(pid: int) -> Owner:
     )
 
 
+def is_same(pid: int, owner: Owner) -> bool:
+    """Whether a process that is seen from here is one that named itself in another container: by its pid there.
+
+    A pid and the moment of its start, in ticks since the same boot of the same host, belong to one process only.
+    """
+    machine = here()
+    if owner.boot_id is None or owner.boot_id != machine.boot_id or owner.start_ticks is None:
+        return False
+    return machine.start_ticks(pid) == owner.start_ticks and _innermost_pid(pid) == owner.pid
+
+
+def _innermost_pid(pid: int) -> int | None:
+    """What a process calls itself: its pid in its own namespace (`NSpid`, proc(5))."""
+    for line in (_read_text(f"/proc/{pid}/status") or "").splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return None
+
+
 def _stat_fields(pid: int) -> list[str] | None:
     """The fields of /proc/<pid>/stat from field 3 (state) on; the name before them may hold spaces and brackets."""
     text = _read_text(f"/proc/{pid}/stat")

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from helpers.waiting import PATIENCE
 
@@ -33,8 +33,8 @@ path, *args = sys.argv[1:]
 class Child:
     """A Python process that runs a piece of code with `say`, `hear`, `path` and `args` at hand."""
 
-    def __init__(self, code: str, path: object, *args: object) -> None:
-        words = [sys.executable, "-c", _PRELUDE + code, os.fspath(path), *map(str, args)]  # type: ignore[call-overload]
+    def __init__(self, code: str, path: object, *args: object, prefix: Sequence[str] = ()) -> None:
+        words = [*prefix, sys.executable, "-c", _PRELUDE + code, os.fspath(path), *map(str, args)]  # type: ignore[call-overload]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
         )
@@ -77,6 +77,12 @@ class Child:
         code = self.process.wait(PATIENCE)
         assert code == 0, f"exit code {code}: {self.process.stderr.read()}"
 
+    def output(self) -> str:
+        """All that it says until it ends."""
+        said, wrong = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, wrong
+        return said
+
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
@@ -89,9 +95,9 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(code: str, path: object, *args: object) -> Iterator[Child]:
+def child(code: str, path: object, *args: object, prefix: Sequence[str] = ()) -> Iterator[Child]:
     """Start a child for the length of the block; it is gone afterwards, whatever happened."""
-    process = Child(code, path, *args)
+    process = Child(code, path, *args, prefix=prefix)
     try:
         yield process
     finally:

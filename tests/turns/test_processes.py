@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers.children import HOLDER, child
+from helpers.children import HOLDER, Child, child
 from helpers.lines import Worker, lined_up
 from helpers.waiting import until
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store
+from storewriter.locks import Flock
 
 
 def test_a_turn_in_another_process_excludes(queue: PerStoreWriterQueue, path: Path, run) -> None:
@@ -319,3 +323,68 @@ def test_readers_do_not_wait_for_a_holder(path: Path, run) -> None:
         assert run(AsyncStore(path).read) == {"x": 1}
         holder.tell()
         holder.finish()
+
+
+_CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+"""A PID namespace of its own (unshare(1)), as a container has."""
+
+
+def _has_containers() -> bool:
+    try:
+        return subprocess.run([*_CONTAINER, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+in_containers = pytest.mark.skipif(not _has_containers(), reason="no PID namespaces to be had here")
+
+_ASK = """
+try:
+    PerStoreWriterQueue(timeout=0, lock=(args or ["flock"])[0]).turn(path).__enter__()
+except LockTimeout as error:
+    print(error.alive, error.owner and (error.owner.pid, error.owner.label, error.owner.since is not None), error)
+"""
+
+
+@in_containers
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
+def test_a_holder_outside_the_container_is_named_by_its_record(path: Path, lock: str) -> None:
+    with PerStoreWriterQueue(lock=lock).turn(path, label="outside"):
+        told = Child(_ASK, path, lock, prefix=_CONTAINER).output()
+    assert told.startswith(f"unknown ({os.getpid()}, 'outside', True)"), told
+
+
+@in_containers
+def test_a_holder_inside_a_container_is_named_by_its_pid_out_here(path: Path) -> None:
+    with child(HOLDER, path, "inside", prefix=_CONTAINER) as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout) as caught, PerStoreWriterQueue(timeout=0).turn(path):
+            pass
+        owner = caught.value.owner
+        assert owner is not None
+        assert (owner.label, owner.since is not None, owner.strategy) == ("inside", True, "flock")
+        assert caught.value.alive == "alive"
+        assert owner.pid is not None
+        assert Path(f"/proc/{owner.pid}/cmdline").read_bytes().endswith(b"inside\0")
+        holder.tell()
+        holder.expect("released")
+        holder.finish()
+
+
+@in_containers
+def test_a_record_from_another_container_names_nobody_when_the_lock_is_free(path: Path) -> None:
+    with child(HOLDER, path, "inside", prefix=_CONTAINER) as holder:
+        holder.expect("holding")
+        holder.tell()
+        holder.expect("released")
+        holder.finish()
+    assert Flock().owner(str(path)) is None
+    # A holder that keeps no record: it must not be taken for the one before it.
+    fd = os.open(path.parent / ".state.json.lock", os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        owner = Flock().owner(str(path))
+        assert owner is not None
+        assert (owner.pid, owner.label) == (os.getpid(), None)
+    finally:
+        os.close(fd)

@@ -21,9 +21,10 @@ from weakref import ref
 import attrs
 
 from storewriter import _forks, _mounts
+from storewriter._fcntl import fcntl
 from storewriter._kernel_locks import kernel_locks
 from storewriter._keys import sidecar
-from storewriter._liveness import describe, myself
+from storewriter._liveness import Verdict, describe, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
 from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, chmod
@@ -305,15 +306,43 @@ def open_to_read(path: str) -> int | None:
 
 
 def owner_of(fd: int) -> Owner | None:
-    """Who holds the kernel lock. The kernel's word counts; the record adds since when and what for."""
+    """Who holds the kernel lock. The kernel's word counts; the record adds since when and what for.
+
+    The kernel names the processes that can be seen from here, by their pids here. In its record a process of another
+    container goes by its own pid there.
+    """
     record = read_record(fd)
     holders = [lock.pid for lock in kernel_locks(os.fstat(fd)) if lock.kind == "FLOCK" and not lock.waiting]
+    is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
     if not holders:
-        return None if sys.platform == "linux" and os.path.exists("/proc/locks") else record
-    if record is not None and record.pid in holders:
+        if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
+            return record
+        return record if is_foreign and _is_locked(fd) else None
+    if record is not None and is_foreign:
+        seen = next((pid for pid in holders if pid > 0 and is_same(pid, record)), None)
+        if seen is not None:
+            return attrs.evolve(describe(seen), since=record.since, label=record.label, strategy=record.strategy)
+    elif record is not None and record.pid in holders:
         return record
     # Somebody who keeps no record: flock(1), filelock, another language. Its pid is all the kernel tells.
-    return attrs.evolve(describe(holders[0]), strategy=None) if holders[0] > 0 else Owner()
+    if holders[0] > 0:
+        return describe(holders[0])
+    return record if is_foreign else Owner()
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether anybody has the lock. Asked for what the kernel does not show; takes it for an instant if it is free."""
+    # Alone, because leases share it; a network file system wants a descriptor for writing for that (flock(2)).
+    for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return True
+        except OSError:
+            continue
+        return False
+    return False
 
 
 def require_same_strategy(fd: int, path: str, ours: str) -> None:
