@@ -66,6 +66,30 @@ def processes_with(path: str) -> list[int]:
     return [pid for pid in pids if _has_open(pid, path)]
 
 
+def processes_at(path: str, byte: int) -> list[int]:
+    """The processes that have an open-file-description lock on one byte of a file, as far as they may be looked at.
+
+    /proc/locks names none for it, but each process tells what its descriptors have locked (`fdinfo`, proc(5)).
+    """
+    return [pid for pid in processes_with(path) if _has_locked(pid, path, byte)]
+
+
+def _has_locked(pid: int, path: str, byte: int) -> bool:
+    folder = f"/proc/{pid}"
+    try:
+        numbers = [name for name in os.listdir(f"{folder}/fd") if os.readlink(f"{folder}/fd/{name}") == path]
+        return any(_locks_byte(f"{folder}/fdinfo/{name}", byte) for name in numbers)
+    except OSError:
+        return False
+
+
+def _locks_byte(name: str, byte: int) -> bool:
+    # lock:	1: OFDLCK ADVISORY  WRITE -1 fd:01:35 4611686018427387904 4611686018427387904
+    with open(name, encoding="ascii", errors="replace") as file:
+        fields = [line.split() for line in file if line.startswith("lock:")]
+    return any("OFDLCK" in line and "->" not in line and line[-2] == str(byte) for line in fields)
+
+
 def _has_open(pid: int, path: str) -> bool:
     folder = f"/proc/{pid}/fd"
     try:

@@ -590,12 +590,20 @@ def _open(lane: Lane, generation: int) -> None:
         if lane.opening is not SENT:
             return  # another one is there, or nobody waits any more
         lane.opening = THERE
+    _stay(lane, generation)
+
+
+def _stay(lane: Lane, generation: int) -> None:
+    """Wait at the door, as the one who was sent, or in place of a thread that does not come back."""
     while True:
         hold: Hold | None = None
         error: BaseException | None = None
         head = lane.head
         try:
-            hold = lane.door.wait(lane.key, head.label if head is not None else None, lambda: lane.head is not None)
+            with _threads.relieved_by(_stay, lane, generation):
+                hold = lane.door.wait(lane.key, head.label if head is not None else None, lambda: lane.head is not None)
+        except _threads.Relieved:
+            return
         except BaseException as problem:
             error = problem
         if generation != _forks.generation or _deliver(lane, hold, error):

@@ -9,7 +9,9 @@ Does not   keep the interpreter alive: whatever has not been acknowledged at exi
 from __future__ import annotations
 
 import _thread
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from storewriter import _forks
@@ -84,3 +86,32 @@ def _choose() -> _Worker | None:
 
 def _nothing() -> None:
     pass
+
+
+class Relieved(BaseException):
+    """Raised in a thread whose place another one has taken: it ends, and whatever it was to bring is not its own."""
+
+
+class _Relief(threading.local):
+    send: Callable[[], None] | None = None
+
+
+_relief = _Relief()
+
+
+@contextlib.contextmanager
+def relieved_by(call: Callable[..., None], *args: Any) -> Generator[None]:
+    """What to start in a thread of its own, should this one wait in vain in a call that nothing can interrupt."""
+    _relief.send = lambda: start(call, *args)
+    try:
+        yield
+    finally:
+        _relief.send = None
+
+
+def relief() -> Callable[[], None] | None:
+    """How another thread is sent in place of this one, which must then raise `Relieved`; None if it cannot be.
+
+    Raises RuntimeError if the system gives no more threads.
+    """
+    return _relief.send

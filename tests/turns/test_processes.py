@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,7 +11,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +104,110 @@ with queue.turn(path):
             second.finish()
     with queue.turn(path, timeout=0):
         pass
+
+
+@contextlib.contextmanager
+def stopped_at_the_gate(path: Path) -> Iterator[Child]:
+    """Nobody has the lock, and a process that stands at the gate has been stopped."""
+    sidecar = path.parent / ".state.json.lock"
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        with child(HOLDER, path) as waiter:
+            until(lambda: _waits_in_kernel(sidecar), "the waiter in front of the lock")
+            waiter.signal(signal.SIGSTOP)
+            # Every thread: one that still sleeps in flock(2) may be given the lock, and stop with it in its hands.
+            until(lambda: _states(waiter.pid) == {"T"}, "its stop")
+            holder.tell()
+            holder.expect("released")
+            yield waiter
+            waiter.signal(signal.SIGCONT)
+            waiter.expect("holding")
+            waiter.tell()
+            waiter.expect("released")
+
+
+def _states(pid: int) -> set[str]:
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] for stat in stats}
+
+
+def test_a_waiter_that_is_stopped_at_the_gate_keeps_nobody_out_for_long(
+    queue: PerStoreWriterQueue, path: Path, run: Callable[[Any], Any]
+) -> None:
+    async def ask() -> None:
+        async with queue.turn(path):
+            pass
+
+    with stopped_at_the_gate(path) as stopped:
+        with pytest.raises(LockTimeout, match=f"pid {stopped.pid}") as caught, queue.turn(path, timeout=0):
+            pass
+        assert caught.value.alive == "alive"
+        began = time.monotonic()
+        with queue.turn(path, timeout=10):
+            assert time.monotonic() - began < 2
+        # Once that is known, it costs nothing any more.
+        for _ in range(3):
+            with queue.turn(path, timeout=0):
+                pass
+        run(ask)
+        with child(_OTHER, path) as other:
+            other.finish()
+    with queue.turn(path, timeout=0):
+        pass
+
+
+_OTHER_TWICE = """
+queue = PerStoreWriterQueue(timeout=20)
+with queue.turn(path):
+    say("in")
+hear()
+with queue.turn(path):
+    with open(path + ".order", "a") as file:
+        file.write("other ")
+"""
+
+
+def test_past_a_stopped_waiter_the_line_is_kept(queue: PerStoreWriterQueue, path: Path) -> None:
+    """Those who have found out stand behind each other as before."""
+    sidecar = path.parent / ".state.json.lock"
+    with stopped_at_the_gate(path), child(_OTHER_TWICE, path) as other:
+        with queue.turn(path):
+            pass
+        other.expect("in")
+        with queue.turn(path):
+            others = _waiters_in_kernel(sidecar)
+            other.tell()
+            until(lambda: _waiters_in_kernel(sidecar) > others, "the other process in front of the lock")
+            _write(path, "first")
+        with queue.turn(path):
+            _write(path, "again")
+        other.finish()
+    assert _order(path) == ["first", "other", "again"]
+
+
+def test_whoever_the_lock_goes_past_again_and_again_is_let_through(queue: PerStoreWriterQueue, path: Path) -> None:
+    """At no look is the lock free: it is never let go of, and its record changes as if it went from hand to hand."""
+    sidecar = path.parent / ".state.json.lock"
+    with stopped_at_the_gate(path):
+        fd = os.open(sidecar, os.O_RDWR)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+
+            def ask() -> None:
+                with queue.turn(path):
+                    pass
+
+            worker = Worker(ask)
+            until(lambda: os.utime(fd) or _locks_waited_for(sidecar), "the waiter in front of the lock itself")
+        finally:
+            os.close(fd)
+        worker.result()
+
+
+def _locks_waited_for(sidecar: Path) -> int:
+    inode = f":{sidecar.stat().st_ino} "
+    with open("/proc/locks", encoding="ascii") as file:
+        return sum("->" in line and "FLOCK" in line and inode in line for line in file)
 
 
 def test_a_sidecar_that_was_deleted_while_somebody_waited_is_made_anew(queue: PerStoreWriterQueue, path: Path) -> None:

@@ -4,9 +4,9 @@ Promise    At most one holder among all processes of this host. A dead holder's 
            closes its descriptors. Waiters come in about the order in which they reached the gate, and a holder that
            wants the lock again stands behind them. A mount on which locks exclude nobody is refused, one on which
            they do not reach other hosts is warned about (or refused: `untrusted=`).
-How        flock(2) on `.<name>.lock` (`filelock.lock_descriptor`). The gate is an open-file-description byte lock
-           (fcntl(2), FOFD_SETLKW) on the same file, far behind its end: a waiter takes the gate, then the lock, then
-           leaves the gate. Only one process at a time waits for the lock itself, the others for the gate.
+How        flock(2) on `.<name>.lock` (`filelock.lock_descriptor`). The gate is a byte lock on the same file
+           (`_gate.py`): a waiter takes the gate, then the lock, then leaves the gate. Only one process at a time waits
+           for the lock itself, the others for the gate.
 Does not   exclude hosts from each other, unless the network file system carries flock(2) over (docs/strategies.md).
            The sidecar is never deleted: whoever deletes it splits its waiters over two files, and whoever held it
            then does not commit (`LockLost`).
@@ -14,7 +14,7 @@ Fails by   OSError from opening the sidecar; `UnsupportedLock` where the file sy
            `StrategyMismatch` if the sidecar is held by another strategy.
 
 The gate is for fairness only. Where it does not exist (other systems, some network mounts) waiters race for the lock,
-as with plain flock(2), and nothing else changes.
+as with plain flock(2), and nothing else changes. Whoever is stopped at the gate is passed by.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from typing import ClassVar, Final, Literal
 import attrs
 
 from storewriter import _forks, _mounts, events
-from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, HAS_FLOCK, OFD_GETLK, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
+from storewriter._fcntl import HAS_FLOCK
 from storewriter._keys import sidecar
 from storewriter._owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
+from storewriter.locks._gate import keeps_out, lock_behind, stander
 from storewriter.locks._sidecar import LockFile, write_record
 
 __all__ = ["Flock"]
@@ -43,11 +44,6 @@ NAME: Final = "flock"
 _KEEP: Final = 0.05
 """Seconds for which a hold is passed on inside a process at most. The gate shows our own contenders at once; this is
 for those who do not use it: flock(1), other libraries."""
-
-_GATE_BYTE: Final = 1 << 62
-"""Far behind the end of any record, so that it can meet no other byte lock."""
-_TAKE_GATE: Final = byte_lock(_GATE_BYTE)
-_LEAVE_GATE: Final = byte_lock(_GATE_BYTE, leave=True)
 
 Untrusted = Literal["warn", "refuse", "allow"]
 
@@ -80,7 +76,7 @@ class Flock:
             hold = _FlockHold(path, label)
             try:
                 fd = hold.open(path, sidecar(path))
-                is_ours = not _gate_is_taken(fd) and _try_lock(fd, path)
+                is_ours = not keeps_out(fd, path) and _try_lock(fd, path)
                 if is_ours:
                     found = os.fstat(fd)
                     if found.st_dev not in self._fine:
@@ -105,7 +101,7 @@ class Flock:
             try:
                 fd = hold.open(path, sidecar(path))
                 _sidecar.require_same_strategy(fd, path, NAME)
-                _pass_the_gate(fd, path)
+                _lock_behind_the_gate(fd, path)
                 # Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
                 # looks whether the file has a name at all: a rename in that instant is no different from one an
                 # instant later, which no look can see.
@@ -122,8 +118,11 @@ class Flock:
                     hold.close()
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. The kernel's word counts; the record adds since when and what for."""
-        return _sidecar.holder(path)
+        """See `Strategy`. The kernel's word counts; the record adds since when and what for.
+
+        If nobody has the lock, but somebody stands at the gate and does not take it, it is he who is in the way.
+        """
+        return _sidecar.holder(path) or stander(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""
@@ -168,7 +167,7 @@ class _FlockHold(LockFile):
         self.taken = time.monotonic()
 
     def may_pass(self) -> bool:
-        return time.monotonic() - self.taken < _KEEP and not _gate_is_taken(self.fd)
+        return time.monotonic() - self.taken < _KEEP and not keeps_out(self.fd, self._path)
 
     def check(self) -> None:
         _sidecar.require_parent(self._generation, self._path)
@@ -223,35 +222,12 @@ def _unsupported(error: OSError, path: str) -> OSError:
     return _sidecar.unsupported(path, NAME, error) if error.errno in _sidecar.NO_LOCKS else error
 
 
-def _gate_is_taken(fd: int) -> bool:
-    """Whether somebody stands at the gate.
-
-    Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
-    other one place, once.
-    """
-    if not HAS_BYTE_LOCKS:
-        return False
+def _lock_behind_the_gate(fd: int, path: str) -> None:
+    _load_filelock()  # for the release
     try:
-        return fcntl.fcntl(fd, OFD_GETLK, _TAKE_GATE)[:2] != FREE
-    except OSError:
-        return False  # no byte locks here: no gate, no queue, and still a lock
-
-
-def _pass_the_gate(fd: int, path: str) -> None:
-    """Wait for the gate, then for the lock, then leave the gate."""
-    at_gate = False
-    if HAS_BYTE_LOCKS:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, OFD_SETLKW, _TAKE_GATE)
-            at_gate = True
-    _load_filelock()
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        lock_behind(fd, path)
     except OSError as error:
         raise _unsupported(error, path) from error
-    if at_gate:
-        # After the lock: the next one moves up from the gate to wait for the lock, so there is always exactly one.
-        fcntl.fcntl(fd, OFD_SETLK, _LEAVE_GATE)
 
 
 _REWRITE: Final = 0.1

@@ -1,0 +1,227 @@
+"""The gate: where the waiters of all processes stand in line, in front of the kernel lock itself (`flock.py`).
+
+Promise    Whoever holds the gate is the next to wait for the lock, so a holder that wants it again finds somebody in
+           front of it. The kernel hands the gate on in about the order in which it was asked for.
+How        An open-file-description byte lock (fcntl(2)) on the sidecar, far behind its end. To wait for it is to sleep
+           in the kernel, and nothing ends that sleep but the gate. So while anybody of this process sleeps there, one
+           thread looks every `_LOOK` seconds whether he does in vain: the lock is free, or goes from hand to hand, and
+           he does not get on. Then another thread is sent in his place (`_threads.relief`), past this gate to the next.
+Does not   exclude anybody. A process that is stopped while it stands at the gate (SIGSTOP, a paused container, a
+           debugger) keeps nobody out for longer than two looks.
+Costs      while somebody is stopped at the gate: a thread and a descriptor for each store of each process that has
+           found out, which go when the gate moves on.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Final
+
+from storewriter import _forks, _threads
+from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
+from storewriter._kernel_locks import processes_at
+from storewriter._keys import sidecar
+from storewriter._liveness import describe
+from storewriter._owner import Owner
+from storewriter.locks._sidecar import open_to_read
+
+_GATE_BYTE: Final = 1 << 62
+"""Far behind the end of any record, so that it can meet no other byte lock."""
+_GATES: Final = 8
+"""Whoever was relieved, and knows that somebody is stuck at a gate, uses the next one instead, in front of it: so the
+line is kept among those who know. At the last one nobody waits."""
+_TAKE: Final = tuple(byte_lock(_GATE_BYTE - gate) for gate in range(_GATES))
+_LEAVE: Final = tuple(byte_lock(_GATE_BYTE - gate, leave=True) for gate in range(_GATES))
+
+_LOOK: Final = 0.25
+"""Seconds between two looks at those who sleep in front of the gate; nobody is relieved sooner."""
+
+_CHANGES: Final = 4
+"""So many looks that found another record than the one before: the lock goes on without those at the gate."""
+
+
+def keeps_out(fd: int, path: str) -> bool:
+    """Whether somebody stands at the gate, and should come before whoever has not waited yet.
+
+    Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
+    other one place, once.
+    """
+    if not HAS_BYTE_LOCKS:
+        return False
+    try:
+        return fcntl.fcntl(fd, OFD_GETLK, _TAKE[_gate_of(path)] if _stuck else _TAKE[0])[:2] != FREE
+    except OSError:
+        return False  # no byte locks here: no gate, no queue, and still a lock
+
+
+def _gate_of(path: str) -> int:
+    return min(_stuck.get(path, 0), _GATES - 1)
+
+
+def lock_behind(fd: int, path: str) -> None:
+    """Wait for the gate, then for the lock, then leave the gate. Raises what flock(2) raises."""
+    gate = _gate_of(path)
+    at_gate = _come_to(gate, fd, path)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    if at_gate:
+        # After the lock: the next one moves up from the gate to wait for the lock, so there is always exactly one.
+        fcntl.fcntl(fd, OFD_SETLK, _LEAVE[gate])
+
+
+def _come_to(gate: int, fd: int, path: str) -> bool:
+    """Wait for the gate. False: there is none, or nobody to be sent in our place.
+
+    Then we are not less safe, only less fair.
+    """
+    if not HAS_BYTE_LOCKS:
+        return False
+    try:
+        fcntl.fcntl(fd, OFD_SETLK, _TAKE[gate])
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))
+        send_another = _threads.relief()
+        if send_another is None or gate == _GATES - 1:
+            return False
+        return _sleep(_Sleeper(fd, path, send_another), gate)
+    except OSError:
+        return False
+    return True
+
+
+class _Sleeper:
+    """Somebody who sleeps in front of the gate."""
+
+    __slots__ = ("_changes", "_modified", "_since", "fd", "path", "send_another")
+
+    def __init__(self, fd: int, path: str, send_another: Callable[[], None]) -> None:
+        self.fd = fd
+        self.path = path
+        self.send_another = send_another
+        self._since = time.monotonic()
+        self._changes = 0
+        self._modified = 0
+
+    def is_passed_over(self) -> bool:
+        """One look: whether he stands there in vain."""
+        if time.monotonic() - self._since < _LOOK:
+            return False
+        modified = os.fstat(self.fd).st_mtime_ns
+        self._changes += modified != self._modified
+        self._modified = modified
+        # Not at the first look: its record differs from none.
+        return self._changes > _CHANGES or self._is_free()
+
+    def _is_free(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+        except OSError:
+            return False
+        return True
+
+
+_mutex = _thread.allocate_lock()
+"""Guards what follows, and keeps a sleeper's descriptor open while it is looked at."""
+_sleepers: set[_Sleeper] = set()
+_stuck: dict[str, int] = {}
+"""By store: how many of this process sleep at the gate although they were relieved."""
+_is_watched = False
+
+
+def _forget_in_child() -> None:
+    # The threads that sleep do not exist here, and one of them may have had the mutex.
+    global _mutex, _is_watched
+    _mutex = _thread.allocate_lock()
+    _is_watched = False
+    _sleepers.clear()
+    _stuck.clear()
+
+
+_forks.in_child(_forget_in_child)
+
+
+def _sleep(sleeper: _Sleeper, gate: int) -> bool:
+    """Sleep until the gate is ours; False if there is none. Raises Relieved if another thread has gone on instead."""
+    _begin(sleeper)
+    is_there = False
+    try:
+        fcntl.fcntl(sleeper.fd, OFD_SETLKW, _TAKE[gate])
+        is_there = True
+    except OSError:
+        pass  # no waiting for byte locks here
+    finally:
+        is_relieved = _end(sleeper)
+    if is_relieved:
+        raise _threads.Relieved  # closing the file leaves the gate
+    return is_there
+
+
+def _begin(sleeper: _Sleeper) -> None:
+    global _is_watched
+    with _mutex:
+        _sleepers.add(sleeper)
+        if _is_watched:
+            return
+        _is_watched = True
+    try:
+        _threads.start(_watch)
+    except RuntimeError:  # no thread to be had: the next sleeper tries again
+        with _mutex:
+            _is_watched = False
+
+
+def _end(sleeper: _Sleeper) -> bool:
+    """Whether he has been relieved meanwhile."""
+    with _mutex:
+        if sleeper in _sleepers:
+            _sleepers.remove(sleeper)
+            return False
+        _wakes(sleeper)
+        return True
+
+
+def _wakes(sleeper: _Sleeper) -> None:
+    left = _stuck.pop(sleeper.path, 1) - 1
+    if left:
+        _stuck[sleeper.path] = left
+
+
+def _watch() -> None:
+    """Look after the sleepers, as long as there are any."""
+    global _is_watched
+    pause = Event()
+    while True:
+        pause.wait(_LOOK)
+        with _mutex:
+            if not _sleepers:
+                _is_watched = False
+                return
+            for sleeper in [sleeper for sleeper in _sleepers if sleeper.is_passed_over()]:
+                _relieve(sleeper)
+
+
+def _relieve(sleeper: _Sleeper) -> None:
+    """Under the mutex: so he cannot wake up before it is certain that somebody goes on in his place."""
+    _stuck[sleeper.path] = _stuck.get(sleeper.path, 0) + 1
+    try:
+        sleeper.send_another()
+    except RuntimeError:  # no thread to be had now: he is looked at again
+        _wakes(sleeper)
+    else:
+        _sleepers.remove(sleeper)
+
+
+def stander(path: str) -> Owner | None:
+    """Who stands at the gate, if it is somebody else who can be named."""
+    fd = open_to_read(path)
+    if fd is None:
+        return None
+    try:
+        taken = keeps_out(fd, "")
+    finally:
+        os.close(fd)
+    pids = processes_at(sidecar(path), _GATE_BYTE) if taken else []
+    return next((describe(pid) for pid in pids if pid != os.getpid()), None)
