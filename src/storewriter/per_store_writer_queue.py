@@ -428,9 +428,10 @@ class Caller(Ticket):
         if self.is_async:
             return async_waiter(self.loop)
         if self.thread not in _lanes.sleeping:
-            # Before it stands in line: a signal handler that asks from here on must not stand behind it.
-            _lanes.sleeping.add(self.thread)
+            # Before it stands in line: a signal handler that asks from here on must not stand behind it. And in this
+            # order, so that an interrupt in between leaves nothing behind.
             self._is_outermost = True
+            _lanes.sleeping.add(self.thread)
         return ThreadWaiter()
 
     def enter(self, key: str) -> None:

@@ -169,6 +169,7 @@ def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_firs
     queue: PerStoreWriterQueue, tmp_path: Path
 ) -> None:
     path, other = tmp_path / "a", tmp_path / "b"
+    _lanes.sleeping.clear()  # what an interrupt in another test may have left
 
     def ask() -> None:
         with held(queue, other) as holding:
