@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock  # noqa: F401 - now, and not at the first attempt, when there may be no descriptor to read it with
 import pytest
 
 from contenders import Contender
