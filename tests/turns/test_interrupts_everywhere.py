@@ -7,6 +7,7 @@ lock is free, the document is the old or the new one, and the next turn begins a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -24,6 +25,7 @@ from helpers.interrupts import Landing, Point, interrupted, interrupted_twice, p
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store, _lanes
+from storewriter.locks._marker_file import RELEASED
 
 _SOURCE = os.path.dirname(storewriter.__file__)
 
@@ -38,6 +40,8 @@ class Setting:
     queue: PerStoreWriterQueue = attrs.field(init=False)
     store: Store[dict[str, Any]] = attrs.field(init=False)
     workers: list[Worker] = attrs.field(init=False, factory=list)
+    is_closed: bool = False
+    """Whether no marker can be removed from the folder."""
     kept: list[object] = attrs.field(init=False, factory=list)
     """What the operation's caller still has when it is over."""
 
@@ -272,6 +276,43 @@ def test_a_second_interrupt_while_the_first_is_being_dealt_with_changes_nothing(
             swallowed.clear()
             runs.judge(setting, landing)
     assert not runs.wrong, "\n".join(runs.wrong)
+
+
+def in_a_folder_that_closes(setting: Setting) -> None:
+    """A turn, at whose end its marker cannot be removed any more."""
+    with setting.queue.turn(*setting.paths):
+        setting.is_closed = True
+
+
+@pytest.mark.parametrize("lock", ["marker", "lease"])
+def test_a_marker_that_cannot_be_removed_is_given_back_wherever_an_interrupt_arrives(
+    lock: str, tmp_path: Path, swallowed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(tmp_path, swallowed, lambda folder: Setting(folder, lock))
+    unlink = Path.unlink
+
+    def refuse(file: Path, missing_ok: bool = False) -> None:
+        if setting.is_closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        unlink(file, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    setting = Setting(tmp_path)
+    stayed = 0
+    in_a_folder_that_closes(setting)
+    setting = runs.setting()
+    for point in points(lambda: in_a_folder_that_closes(setting), ours(in_a_folder_that_closes)):
+        setting = runs.setting()
+        landing = interrupted(lambda: in_a_folder_that_closes(setting), point)
+        setting.is_closed = False
+        beating = [f"{thread.name} beats on" for thread in threading.enumerate() if "filelock" in thread.name]
+        for file in setting.folder.glob(".*.marker"):
+            if file.read_bytes() == RELEASED:
+                file.unlink()
+                stayed += 1
+        runs.judge(setting, landing, *beating)
+    assert not runs.wrong, "\n".join(runs.wrong)
+    assert stayed > 35
 
 
 # -- with others in line ----------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, NotARegularFile
 from storewriter.locks import _sidecar
 from storewriter.locks._guard import Guard
-from storewriter.locks._marker_file import Seen, Watch, look, marker_file, read_marker, why_stale
+from storewriter.locks._marker_file import RELEASED, Seen, Watch, look, marker_file, read_marker, why_stale
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -48,7 +48,8 @@ _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
 
 
-_READING: Final = (os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC,)
+_OWN: Final = (os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC,)
+"""For writing too: a marker can be given back even if it cannot be removed."""
 
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
 """How filelock names the hold of a lease."""
@@ -112,6 +113,13 @@ _GIVEN_UP: Final = 10.0
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What has run out may be there again in a moment."""
 _forks.in_child(_contenders.clear)
+
+
+_settling: set[ExistenceHold] = set()
+"""Holds of this process whose marker is being put down, and may not be open yet."""
+_forks.in_child(_settling.clear)
+
+_LEFT_BEHIND: Final = "left behind by this very process, in which nobody holds it any more"
 
 
 def _contender(path: str, terms: Terms) -> _Contender:
@@ -227,21 +235,34 @@ def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
         if why is None:
             return False
         _remove(path, seen)
+    elif seen is not None and why is _LEFT_BEHIND:
+        _remove(path, seen)  # nobody else can take it over: its owner is alive
     elif seen is not None and why is not None and seen.is_empty:
         _give_an_end(path)
     # Nobody else keeps filelock's lock alive from here on: lost, it takes its marker away.
     _contenders.pop((path, terms), None)
-    is_down = _put_down(hold.lock)
-    if not is_down or not _open_own(hold):
-        if is_down:
-            # Taken for a dead one's and replaced before the record was in it. Its place was lost, nobody's turn was.
-            hold.lock.release()
+    if not _settle(hold):
         _contenders[path, terms] = contender
         return False
     if seen is not None and why is not None:
         _disarm(path)
         _tell_reclaimed(path, seen.owner, why)
     return True
+
+
+def _settle(hold: ExistenceHold) -> bool:
+    """Put the marker down and open it. False: somebody else's is there."""
+    try:
+        _settling.add(hold)
+        if not _put_down(hold.lock):
+            return False
+        if _open_own(hold):
+            return True
+        # Taken for a dead one's and replaced before the record was in it. Its place was lost, nobody's turn was.
+        hold.lock.release()
+        return False
+    finally:
+        _settling.discard(hold)  # one call in C: no interrupt can come before it
 
 
 def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) -> str | None:
@@ -259,11 +280,28 @@ def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) ->
             kind="a folder",
         )
     why = why_stale(seen, contender.watch.unchanged(seen), terms.stale)
+    if why is None and _is_left_behind(seen):
+        return _LEFT_BEHIND
     if why is None and seen.strategy is not None:
         theirs = seen.strategy if seen.stale is None else f"lease(stale={seen.stale:g})"
         if theirs != str(terms):
             raise _sidecar.mismatch(path, str(terms), theirs, owner_at(path))
     return why
+
+
+def _is_left_behind(seen: Seen) -> bool:
+    """Whether a marker is this process's own although nobody in it holds it: a release failed, or never came.
+
+    Whoever holds one has it open (`ExistenceHold.own`). It is known by its inode and not by its name: a bind mount, or
+    a link above the folder, leads to it too. Whoever is about to open one comes first: he may have done so meanwhile.
+    """
+    owner = seen.owner
+    if owner is None or owner.pid != os.getpid() or _settling or _sidecar.has_open(*seen.inode):
+        return False
+    me = myself()
+    return all(
+        getattr(owner, fact) == getattr(me, fact) for fact in ("host", "pid_namespace", "boot_id", "start_ticks")
+    )
 
 
 def _remove(path: str, seen: Seen) -> None:
@@ -310,7 +348,7 @@ def _put_down(lock: SoftFileLock) -> bool:
 def _open_own(hold: ExistenceHold) -> bool:
     """Open the marker that was put down, to know it again. False: the one at the path is not ours."""
     try:
-        hold.own.open_as(marker_file(hold.path), _READING)
+        hold.own.open_as(marker_file(hold.path), _OWN)
     except OSError:
         return False
     return _is_ours(read_marker(hold.own.fd), hold.terms, hold.lock)
@@ -380,7 +418,7 @@ class ExistenceHold:
         self.presence = _sidecar.LockFile()
         """The sidecar."""
         self.own = _sidecar.LockFile()
-        """The marker: open, so that its inode's number cannot come back."""
+        """The marker: open, so that its inode's number cannot come back, and this process knows that it is held."""
         self.trust = Trust.NONE
         self.guard: Guard | None = None
         """Taken for an instant at a time, where there is one."""
@@ -444,18 +482,40 @@ class ExistenceHold:
                 # Against a contender that found this marker stale: it must not put down its own between filelock's
                 # look at the path and the removal. Somebody who keeps the guard for long is not such a one, or is
                 # stopped in the middle, and then nobody else can put a marker down either.
-                guard.take_within(_RELEASE)
-            # A sign of life first, as for a commit: filelock looks whether the marker at the path is ours, and then
-            # removes what is there.
-            with contextlib.suppress(OSError):
-                os.utime(self.own.fd)
-            self.lock.release()
+                guard.take_for_release(self.presence, _RELEASE)
+            self._give_back()
         except KeyboardInterrupt:
             raise  # whoever was interrupted releases it again (`_lanes.py`): the presence goes after the marker
         except BaseException:
             self.close()
             raise
         self.close()
+
+    def _give_back(self) -> None:
+        # A sign of life first, as for a commit: filelock looks whether the marker at the path is ours, and then removes
+        # what is there.
+        with contextlib.suppress(OSError):
+            os.utime(self.own.fd)
+        try:
+            self.lock.release()  # ends the heartbeat first
+        except KeyboardInterrupt:
+            raise  # it will be removed when this is repeated
+        except BaseException:
+            self._give_back_what_stays()
+            raise
+        self._give_back_what_stays()
+
+    def _give_back_what_stays(self) -> None:
+        """A marker that could not be removed (a folder that may not be written for the moment) has no owner any more.
+
+        Raises OSError if that cannot be said in it either: then it keeps other processes out as long as this one lives,
+        or until this one takes it over.
+        """
+        if not self._is_at_its_path():
+            return
+        os.pwrite(self.own.fd, RELEASED, 0)  # before the rest goes: it is never empty
+        os.ftruncate(self.own.fd, len(RELEASED))
+        events.log.warning("the marker of %s could not be removed; it stays, as one that was given back", self.path)
 
     def close(self) -> None:
         """Let go of the guard and of both files. Can be repeated."""

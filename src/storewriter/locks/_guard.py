@@ -10,6 +10,7 @@ Only       where kernel locks exclude everybody who can reach the file system (`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Final
@@ -22,6 +23,7 @@ from storewriter.locks import _sidecar
 _GUARD_BYTE: Final = (1 << 62) + 1
 """Behind the gate's byte (`flock.py`)."""
 _TAKE: Final = byte_lock(_GUARD_BYTE)
+_LEAVE: Final = byte_lock(_GUARD_BYTE, leave=True)
 
 
 def guard_file(path: str, trust: Trust) -> str:
@@ -38,12 +40,14 @@ class Guard:
     hold, which leaves it before it takes it again, and in any case when it is given back.
     """
 
-    __slots__ = ("_file", "_path", "_trust")
+    __slots__ = ("_file", "_lent", "_path", "_trust")
 
     def __init__(self, path: str, trust: Trust) -> None:
         self._path = path
         self._trust = trust
         self._file = _sidecar.LockFile()
+        self._lent: _sidecar.LockFile | None = None
+        """Somebody else's open sidecar, on which the guard is taken, or may be."""
 
     def take(self, *, wait: bool) -> bool:
         """Take it, and say whether it is held: at once, or after waiting in the kernel for whoever has it.
@@ -62,17 +66,41 @@ class Guard:
             if _is_file_at(fd, name):
                 return True
 
-    def take_within(self, seconds: float) -> bool:
-        """Take it, waiting for at most `seconds`; says whether it is held."""
+    def take_for_release(self, file: _sidecar.LockFile, seconds: float) -> bool:
+        """Take it, waiting for at most `seconds`; says whether it is held. Never fails, for want of a descriptor say.
+
+        `file` is the sidecar, as its hold has it open: where that carries the guard nothing else has to be opened. It
+        must stay open until the guard has been left.
+        """
         deadline = time.monotonic() + seconds
-        while not self.take(wait=False):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.002)
+        try:
+            while not self._take_on(file):
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.002)
+        except OSError:
+            return False
         return True
+
+    def _take_on(self, file: _sidecar.LockFile) -> bool:
+        name = guard_file(self._path, self._trust)
+        if name == sidecar(self._path):
+            self.leave()
+            self._lent = file  # before it is locked: an interrupt may come right after that
+            if not _lock(file.fd, by_byte=True, wait=False):
+                return False
+            if _is_file_at(file.fd, name):
+                return True
+        return self.take(wait=False)
 
     def leave(self) -> None:
         """Let go of it, if it is held. Can be repeated."""
+        lent = self._lent
+        if lent is not None:
+            if lent.is_open:
+                with contextlib.suppress(OSError):  # it ends with the file at the latest
+                    fcntl.fcntl(lent.fd, OFD_SETLK, _LEAVE)
+            self._lent = None
         self._file.close()
 
 

@@ -32,6 +32,10 @@ GRACE: Final = 2.0
 """Seconds for which a marker without a readable record is left alone: somebody may be about to write it."""
 
 
+RELEASED: Final = b"filelock/released\n"
+"""What filelock, and we, write into a marker that was given back and could not be removed."""
+
+
 def marker_file(path: str) -> str:
     """Path of the marker of a store: `.<name>.marker` beside it."""
     folder, name = path.rsplit(os.sep, 1)
@@ -52,6 +56,8 @@ class Seen:
     token: str | None
     """What tells one hold of a lease from another."""
     is_empty: bool
+    is_released: bool = False
+    """Whoever put it down has given it back."""
     is_folder: bool = False
     """What is there is no file at all, and cannot be taken away like one."""
 
@@ -103,7 +109,13 @@ def read_marker(fd: int) -> Seen:
     """What an open marker says."""
     found = os.fstat(fd)
     data = os.pread(fd, _LIMIT + 1, 0) if stat.S_ISREG(found.st_mode) else b"?"
-    return Seen(_identity(found), *_parsed(data), is_empty=not data, is_folder=stat.S_ISDIR(found.st_mode))
+    return Seen(
+        _identity(found),
+        *_parsed(data),
+        is_empty=not data,
+        is_released=data == RELEASED,
+        is_folder=stat.S_ISDIR(found.st_mode),
+    )
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
@@ -202,6 +214,8 @@ def why_stale(seen: Seen, unchanged: float, stale: float | None) -> str | None:
 
     `stale` is the term of a contender that uses leases; only a lease of the same term ends by it.
     """
+    if seen.is_released:
+        return "given back, and could not be removed then"
     if seen.owner is None:
         if unchanged < GRACE:
             return None

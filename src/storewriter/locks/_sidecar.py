@@ -193,6 +193,16 @@ def _close_lost(key: ref[LockFile]) -> None:
         pass  # it was lost before it was opened, and what it was cannot be looked up any more
 
 
+def has_open(device: int, inode: int) -> bool:
+    """Whether this process has that file open as a lock file."""
+    for fd in list(open_files.values()):
+        with contextlib.suppress(OSError):  # closed meanwhile by another thread
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (device, inode):
+                return True
+    return False
+
+
 def require_regular(found: os.stat_result, path: str) -> None:
     """Refuse a sidecar that is a folder, a FIFO or a device, or somebody else's file by another name.
 
