@@ -155,6 +155,7 @@ def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
         if not contender.is_short:
             events.log.warning("waiting for %s goes on, although %s", path, error)
         contender.is_short = True
+        _contenders[path, terms] = contender  # he still waits, wherever it went wrong
         return None
     contender.is_waiting = hold is None
     return hold

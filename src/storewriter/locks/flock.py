@@ -111,6 +111,7 @@ class Flock:
                     write_record(fd, NAME, label)
                     hold.found = found
                     hold.taken = time.monotonic()
+                    hold.had_to_wait = True
                     is_ours = True
                     return hold
             finally:
@@ -152,7 +153,7 @@ _OPEN: Final = contextlib.nullcontext()
 class _FlockHold(LockFile):
     """A sidecar that is open and locked."""
 
-    __slots__ = ("_generation", "_label", "_path", "found", "taken")
+    __slots__ = ("_generation", "_label", "_path", "found", "had_to_wait", "taken")
 
     token: str | None = None
     found: os.stat_result
@@ -165,6 +166,8 @@ class _FlockHold(LockFile):
         self._path = path
         self._generation = _forks.generation
         self.taken = time.monotonic()
+        self.had_to_wait = False
+        """Whether others want the lock, too."""
 
     def may_pass(self) -> bool:
         return time.monotonic() - self.taken < _KEEP and not keeps_out(self.fd, self._path)
@@ -195,6 +198,10 @@ class _FlockHold(LockFile):
             _unlock_descriptor(self.fd)
         finally:
             self.close()
+        if self.had_to_wait:
+            # The next one had the gate; who comes after him has been woken to take it, but may not have a processor
+            # yet. Until he has, the gate looks free, and we would be in again before him.
+            os.sched_yield()
 
 
 _lock_descriptor: Callable[..., bool] | None = None
