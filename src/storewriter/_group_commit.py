@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import contextvars
 import copy
-import hashlib
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeVar
 
-import attrs
-
 from storewriter import events
 from storewriter._census import Box, Census, is_tree, take
+from storewriter._document import SMALL, Document, version_of
 from storewriter._reach import may_share
-from storewriter._remembered import LARGE, Kept, Slot
-from storewriter.codecs import Codec, DecodeError, JsonCodec, TooDeep, UnknownVersion
+from storewriter._remembered import LARGE
 from storewriter.errors import StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
-from storewriter.storage import FileStorage, stamp_of
 
 T = TypeVar("T")
 
@@ -39,19 +34,6 @@ MOST_UPDATES: Final = 1024
 APPLY_SECONDS: Final = 0.01
 """Seconds for which functions are applied before the batch is saved; whoever is left over is in the next one. Other
 processes, and the other tasks of an event loop, wait for this long at most."""
-
-ABSENT: Final = "absent"
-"""Version of a store that has no document yet."""
-
-
-def version_of(data: bytes | None) -> str:
-    """The version of a document: of its content, because inode numbers and clocks repeat."""
-    return ABSENT if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-SMALL: Final = 1 << 16
-"""Bytes up to which a document is read and decoded on the event loop: it is cached, and a thread costs more."""
-
 
 def _means_this_thread(error: BaseException) -> bool:
     """Ctrl-C means the thread that runs this, not the caller whose function it happened to run; it hits no other."""
@@ -111,122 +93,6 @@ class Request:
             finally:
                 self.error = None  # the traceback refers to this frame: break the cycle
         return self.result
-
-
-@attrs.define(eq=False)
-class Document:
-    """A store's document as this process last saw it: where it lives, how it is written, and what was decoded."""
-
-    path: str
-    storage: FileStorage
-    codec: Codec[Any]
-    default: Callable[[], Any]
-    _slot: Slot = attrs.field(factory=Slot)
-    _in_use: Kept | None = None
-    """The remembered document that the present turn works on."""
-    _seen: os.stat_result | None = None
-    """What the document was when the present turn loaded it."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a state is what JSON says and nothing more, so that it can be proven to be ours alone."""
-        return type(self.codec) is JsonCodec
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether the codec answers for its states (see `Codec`)."""
-        return bool(getattr(self.codec, "sealed", False))
-
-    def load(self) -> tuple[bytes | None, Box, Census | None]:
-        """The document's bytes, its state, which the caller owns, and what is proven of that. Only in a turn.
-
-        The remembered state is used if the document is still the one that it belongs to.
-        """
-        if self.storage.in_place:
-            self.storage.finish()
-        kept = self._slot.take()
-        if kept is not None:
-            self._seen = self.storage.still(kept.stamp)
-            if self._seen is not None:
-                self._in_use = kept
-                return kept.data, kept.box, kept.census
-            kept.close()
-        data, self._seen = self.storage.look()
-        return data, [self.decode(data)], None
-
-    def save(self, data: bytes, hold: Hold, keep: tuple[Box, Census | None] | None) -> None:
-        """Save, and remember what is to be kept, so that nothing is decoded while nobody else writes. Only in a turn.
-
-        A state that somebody may have a reference into must not be kept: it could be changed outside of any update,
-        and that must never be saved.
-        """
-        self.forget()
-        seen, self._seen = self._seen, None
-        fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token, seen=seen)
-        if fd is not None and keep is not None:
-            self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
-
-    def look_again(self) -> None:
-        """Before saving, what the document is must be asked anew: the turn has taken its time."""
-        self._seen = None
-
-    def remember(self, keep: tuple[Box, Census | None] | None) -> None:
-        """Remember a document that needed no save. Only in a turn."""
-        kept, self._in_use = self._in_use, None
-        if kept is not None:
-            if keep is None:
-                kept.close()
-            else:
-                kept.box, kept.census = keep
-                self._slot.put(kept)
-
-    def forget(self) -> None:
-        """Drop the remembered state."""
-        kept, self._in_use = self._in_use, None
-        if kept is not None:
-            kept.close()
-        self._slot.clear()
-
-    def decode(self, data: bytes | None) -> Any:
-        """Bytes to a state of the caller's own. Raises StoreCorrupt."""
-        if data is None:
-            return self._own_default()
-        try:
-            return self.codec.decode(data)
-        except ValueError as error:
-            raise self.corrupt(error) from error
-
-    def _own_default(self) -> Any:
-        """The default, out of everybody's reach: `default` may hand out its own parts (`TEMPLATE.copy`)."""
-        state = self.default()
-        try:
-            return copy.deepcopy(state)
-        except Exception:  # a state that cannot be copied: then `default` must make a new one each time
-            return state
-
-    def corrupt(self, error: ValueError) -> StoreCorrupt:
-        """The error for a document that the codec cannot read; subscribers and the log are told."""
-        reason = error.reason if isinstance(error, DecodeError) else str(error)
-        line = getattr(error, "line", None)
-        column = getattr(error, "column", None)
-        until = "a program that knows this version opens it"
-        if isinstance(error, TooDeep):
-            until = "it is nested less deeply"
-        elif not isinstance(error, UnknownVersion):
-            until = "it is repaired, restored or moved away (`store.recover()`)"
-        where = f" (line {line}, column {column})" if line is not None else ""
-        if events.subscribers:
-            events.emit(events.CorruptStore(path=self.path, reason=reason))
-        events.log.error("%s cannot be read: %s%s", self.path, reason, where)
-        return StoreCorrupt(
-            f"{self.path} cannot be read: {reason}{where}. The file was left as it is, and nothing will be written "
-            f"until {until}.",
-            path=self.path,
-            reason=reason,
-            line=line,
-            column=column,
-            position=getattr(error, "position", None),
-        )
 
 
 class Batch:

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from storewriter import _keys, _lanes
-from storewriter._group_commit import MOST_UPDATES, SMALL, Batch, Document, Request
+from storewriter._callers import Caller, leave_turn
+from storewriter._document import SMALL, Document
+from storewriter._group_commit import MOST_UPDATES, Batch, Request
 from storewriter._lanes import Ticket
 from storewriter._waiters import off_loop, pause, raise_if_cancelled
 from storewriter.errors import CommitUncertain, LockLost
 from storewriter.locks import Hold
-from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
+from storewriter.per_store_writer_queue import hold_of
 
 T = TypeVar("T")
 

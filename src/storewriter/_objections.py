@@ -15,7 +15,7 @@ from storewriter._waiters import runs_an_event_loop
 from storewriter.errors import QueueFull, ReentrantTurn, StrategyMismatch
 
 if TYPE_CHECKING:
-    from storewriter.per_store_writer_queue import Caller, Door
+    from storewriter._callers import Caller, Door
 
 
 def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:

@@ -18,8 +18,8 @@ from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
 from storewriter.locks._sidecar import mismatch
 
 if TYPE_CHECKING:
+    from storewriter._callers import Caller
     from storewriter.locks import Strategy
-    from storewriter.per_store_writer_queue import Caller
 
 log = logging.getLogger("storewriter")
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from storewriter._group_commit import Batch, Document, Request
+from storewriter._callers import Caller, leave_turn
+from storewriter._document import Document
+from storewriter._group_commit import Batch, Request
 from storewriter._lanes import Ticket
 from storewriter._leading import follow_link
 from storewriter._waiters import off_loop, raise_if_cancelled
-from storewriter.per_store_writer_queue import Caller, hold_of, leave_turn
+from storewriter.per_store_writer_queue import hold_of
 
 __all__ = ["AsyncTransaction", "Transaction"]
 

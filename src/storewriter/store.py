@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from storewriter import _keys
-from storewriter._group_commit import Document, Request, ReturnedAwaitable, version_of
+from storewriter._callers import Caller, Frame, leave_turn
+from storewriter._document import Document, version_of
+from storewriter._group_commit import Request, ReturnedAwaitable
 from storewriter._lanes import ANSWERED, Ticket
 from storewriter._leading import TRIES, Leading, follow_link, lead, leave_off_loop, may_begin_anew
 from storewriter._replace import Durability
@@ -34,14 +36,11 @@ from storewriter.errors import LockLost
 from storewriter.locks import Lease
 from storewriter.per_store_writer_queue import (
     UNSET,
-    Caller,
-    Frame,
     PathLike,
     PerStoreWriterQueue,
     Unset,
     default_queue,
     hold_of,
-    leave_turn,
     require_seconds,
 )
 from storewriter.recovery import Recovery, recover

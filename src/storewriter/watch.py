@@ -27,8 +27,8 @@ import anyio
 import anyio.lowlevel
 
 from storewriter import _keys, events
+from storewriter._document import Document, version_of
 from storewriter._folder_events import Bell, FolderEvents, open_events
-from storewriter._group_commit import Document, version_of
 from storewriter._waiters import current_task, off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
