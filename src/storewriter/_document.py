@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import attrs
 
-from storewriter import events
+from storewriter import _threads, events
 from storewriter._census import Box, Census
 from storewriter._remembered import Kept, Slot
 from storewriter.codecs import Codec, DecodeError, JsonCodec, TooDeep, UnknownVersion
@@ -35,6 +35,11 @@ def version_of(data: bytes | None) -> str:
 
 SMALL: Final = 1 << 16
 """Bytes up to which a document is read and decoded on the event loop: it is cached, and a thread costs more."""
+
+
+Keeping = tuple[Box, Census | None] | None
+"""A state that is to be remembered, and what is proven of it; None: nothing is. A state that somebody may have a
+reference into must not be: it could be changed outside of any update, and that must never be saved."""
 
 
 @attrs.define(eq=False)
@@ -78,23 +83,40 @@ class Document:
         data, self._seen = self.storage.look()
         return data, [self.decode(data)], None
 
-    def save(self, data: bytes, hold: Hold, keep: tuple[Box, Census | None] | None) -> None:
-        """Save, and remember what is to be kept, so that nothing is decoded while nobody else writes. Only in a turn.
-
-        A state that somebody may have a reference into must not be kept: it could be changed outside of any update,
-        and that must never be saved.
-        """
+    def save(self, data: bytes, hold: Hold, keep: Keeping) -> None:
+        """Save, and remember what is to be kept, so that nothing is decoded while nobody else writes."""
         self.forget()
         seen, self._seen = self._seen, None
         fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token, seen=seen)
         if fd is not None and keep is not None:
-            self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
+            self._remember(data, keep, fd)
+
+    def save_beside(self, data: bytes, hold: Hold, prove: Callable[[], None], keep: Callable[[], Keeping]) -> None:
+        """The same for a large document: find out what is to be kept while the disk is waited for."""
+        self.forget()
+        seen, self._seen = self._seen, None
+        proof = _threads.Beside(prove)
+        fd: int | None = None
+        try:
+            fd = self.storage.save(
+                data, keep_open=True, fence=hold.fence, rival=hold.token, seen=seen, meanwhile=proof.set_off
+            )
+        finally:
+            proof.join()  # whatever came of the save: the state must not be touched before
+            found = keep()
+            if fd is not None and found is None:
+                os.close(fd)
+        if fd is not None and found is not None:
+            self._remember(data, found, fd)
+
+    def _remember(self, data: bytes, keep: tuple[Box, Census | None], fd: int) -> None:
+        self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
 
     def look_again(self) -> None:
         """Before saving, what the document is must be asked anew: the turn has taken its time."""
         self._seen = None
 
-    def remember(self, keep: tuple[Box, Census | None] | None) -> None:
+    def remember(self, keep: Keeping) -> None:
         """Remember a document that needed no save. Only in a turn."""
         kept, self._in_use = self._in_use, None
         if kept is not None:

@@ -35,6 +35,10 @@ APPLY_SECONDS: Final = 0.01
 """Seconds for which functions are applied before the batch is saved; whoever is left over is in the next one. Other
 processes, and the other tasks of an event loop, wait for this long at most."""
 
+BESIDE: Final = 1 << 18
+"""Bytes from which proving what a state is takes longer than to have another thread do it."""
+
+
 def _means_this_thread(error: BaseException) -> bool:
     """Ctrl-C means the thread that runs this, not the caller whose function it happened to run; it hits no other."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
@@ -235,8 +239,14 @@ class Batch:
         is_proven = self._together is not None
         self._settle_together()
         self._data = self._good
-        if not is_proven:
+        if not is_proven and not self._proves_beside():
             self._prove(self._good, quick=self._on_loop)
+
+    def _proves_beside(self) -> bool:
+        """Whether the proof is worth a thread of its own, which makes it while the disk is waited for."""
+        data, document = self._data, self.document
+        is_worth_it = data is not None and len(data) >= BESIDE and data != self._base and document.is_plain
+        return is_worth_it and not (self._on_loop or self._in_hand or document.storage.in_place)
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
@@ -346,7 +356,10 @@ class Batch:
             hold.check()
             self.document.storage.confirm()
         else:
-            self.document.save(data, hold, self._keep(data))
+            if self._proves_beside():
+                self.document.save_beside(data, hold, lambda: self._prove(data), lambda: self._keep(data))
+            else:
+                self.document.save(data, hold, self._keep(data))
             self._written = True
             return
         if data is not None and data == self._base:

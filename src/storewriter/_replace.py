@@ -91,6 +91,7 @@ class _Save:
     keep_open: bool
     keep: Keep | None
     fence: Fence
+    meanwhile: Callable[[], None] | None
 
 
 def replace(
@@ -103,6 +104,7 @@ def replace(
     keep: Keep | None = None,
     fence: Fence = contextlib.nullcontext,
     rival: str | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> int | None:
     """Put `data` in place of the document, under the store's lock.
 
@@ -111,7 +113,8 @@ def replace(
     now, if the caller has looked. With `keep_open`, returns a read-only descriptor of the new document, which the
     caller must close: while it is open, no other file can have its inode number.
     `keep` is called with what the old document is, and entered around the instant in which the new one, which is ready,
-    takes the name: it keeps the old one.
+    takes the name: it keeps the old one. `meanwhile` is called when a long wait for the disk is about to begin: it may
+    set off what others can do during that.
 
     Under a lease, which somebody else may have taken over meanwhile: `fence` is entered around the instant in which
     the new document takes the name, and may refuse it; `rival` makes the temporary name our own, so that a successor
@@ -123,7 +126,7 @@ def replace(
         old = existing(path, system) if seen is None else _require_replaceable(seen, path, system)
         model, look = (path, old) if like is None else (like, system.lstat(like))
         spare = place.spare if rival is None else f"{place.spare}.{rival}"
-        save = _Save(place, spare, old, model, look, keep_open, keep, fence)
+        save = _Save(place, spare, old, model, look, keep_open, keep, fence, meanwhile)
         if not place.power:
             return _commit(save, data, -1)
         if look is None:
@@ -187,6 +190,8 @@ def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
     kept: int | None = None
     fd = _create(save.spare, first_mode(look, place.mode), system)
     try:
+        if save.meanwhile is not None:
+            save.meanwhile()
         written = system.write(fd, data)
         if written != len(data):
             write_all(fd, memoryview(data)[written:], system)

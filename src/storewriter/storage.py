@@ -131,10 +131,12 @@ class FileStorage:
         fence: Fence = contextlib.nullcontext,
         rival: str | None = None,
         seen: os.stat_result | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> int | None:
         """See `Storage`. Raises ReadOnlyStore for a read-only document.
 
-        `seen` is what `look` or `still` said in this turn; None: look again.
+        `seen` is what `look` or `still` said in this turn; None: look again. `meanwhile` is called when a long wait for
+        the disk is about to begin, if there is one.
         """
         if self.in_place:
             with fence():  # as a whole: it has no single instant
@@ -143,14 +145,14 @@ class FileStorage:
                     self._save_in_place(data, old)
                     return None  # other writers keep the inode: an open file proves nothing
         try:
-            return self._replace(data, keep_open, fence, rival, seen)
+            return self._replace(data, keep_open, fence, rival, seen, meanwhile)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system)
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            return self._replace(data, keep_open, fence, rival, None)
+            return self._replace(data, keep_open, fence, rival, None, None)
 
     def restore(self, data: bytes) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
@@ -175,12 +177,19 @@ class FileStorage:
             confirm(self._place, in_place=self.in_place)
 
     def _replace(
-        self, data: bytes, keep_open: bool, fence: Fence, rival: str | None, seen: os.stat_result | None
+        self,
+        data: bytes,
+        keep_open: bool,
+        fence: Fence,
+        rival: str | None,
+        seen: os.stat_result | None,
+        meanwhile: Callable[[], None] | None,
     ) -> int | None:
         return replace(
             self._place,
             data,
             seen=seen,
+            meanwhile=meanwhile,
             keep_open=keep_open,
             keep=self._kept if self.backups else None,
             fence=fence,
