@@ -1,8 +1,8 @@
 """An operation sealed: bytes go in, bytes come out, and nothing that anybody could still change.
 
-A storewriter store keeps its state between two updates, and hands it on from one update of a batch to the next, only if
-it can see that no caller holds on to a piece of it. Otherwise the whole document is read anew each time. Bytes it can
-see through; records, however immutable, it cannot.
+A storewriter store keeps a large state between two updates, and hands it on from one update of a batch to the next, if
+its codec answers for it (`sealed`): that no caller holds on to a piece of it. Bytes make sure of that; records, however
+immutable, would have to be believed.
 """
 
 from __future__ import annotations

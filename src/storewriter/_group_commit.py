@@ -187,7 +187,7 @@ class Batch:
         """
         if self.undone:
             return False
-        if not self._since or not self._since[-1].may_share():
+        if not self._since or self.document.is_sealed or not self._since[-1].may_share():
             return True
         before, group = self._good, self._since
         if not self._settle_together():
@@ -372,8 +372,6 @@ class Batch:
         if self._census is not None:
             return self._box, self._census
         if len(data) < LARGE or not self.document.is_sealed or self._in_hand:
-            return None
-        if any(request.may_share() for request in self._settled):
             return None
         return self._box, None
 
