@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storewriter import Store, _census
+from storewriter import CommitUncertain, Store, _census, _group_commit, _threads
+from storewriter._group_commit import BESIDE
 from storewriter._remembered import LARGE
 from storewriter.codecs import JsonCodec
+from storewriter.testing import Fault, intercepted
 
 values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(alphabet="ab[]{}\"\\é", max_size=4)
 trees = st.recursive(
@@ -190,6 +194,42 @@ def test_a_large_document_that_nobody_else_writes_is_decoded_once(path: Path, mo
             tx.state["items"][0]["n"] += 1
     assert len(decoded) == 1
     assert len(store.read()["items"]) == 4
+
+
+@pytest.mark.parametrize("name", ["open", "write", "flush", "rename", "flush_folder"])
+def test_a_save_that_fails_while_its_state_is_being_proven_keeps_nothing(path: Path, name: str) -> None:
+    Store(path).update(lambda state: state.update(padding="x" * BESIDE, items=[{"n": 0}]))
+    fault = Fault(OSError(errno.EIO, os.strerror(errno.EIO)), name=name, skip=name == "open")
+    store = Store(path, system=intercepted(fault))
+    with pytest.raises((OSError, CommitUncertain)):
+        store.update(lambda state: _count(state))
+    committed = Store(path).read()["items"][0]["n"]
+    assert committed == (name == "flush_folder")
+    store.update(lambda state: _count(state))
+    assert store.read()["items"] == [{"n": committed + 1}]
+
+
+def test_where_no_thread_can_be_had_a_large_state_is_proven_in_its_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    proven: list[bool] = []
+    real_take = _group_commit.take
+
+    def take(*arguments: Any, **named: Any) -> Any:
+        found = real_take(*arguments, **named)
+        proven.append(found is not None)
+        return found
+
+    monkeypatch.setattr(_group_commit, "take", take)
+    store = Store(path)
+    store.update(lambda state: state.update(padding="x" * BESIDE, items=[{"n": 0}]))
+    monkeypatch.setattr(_threads, "start", refuse)
+    store.update(lambda state: _count(state))
+    assert proven == [True, True]
+    assert store.read()["items"] == [{"n": 1}]
 
 
 def _count(state: Any) -> None:

@@ -12,15 +12,16 @@ import pytest
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._group_commit import BESIDE
 from storewriter._remembered import LARGE
 from storewriter.codecs import FunctionCodec, JsonCodec
 
-PADDING = {"small": "", "large": "x" * (LARGE + 1000)}
+PADDING = {"small": "", "large": "x" * (LARGE + 1000), "huge": "x" * (BESIDE + 1000)}
 
 
 @pytest.fixture(params=list(PADDING))
 def store(request: pytest.FixtureRequest, path: Path) -> Store[dict[str, Any]]:
-    """A store with a small document, or one large enough to be remembered between updates."""
+    """A store with a small document, one large enough to be remembered between updates, or to be proven beside a save."""
     store = Store(path)
     store.update(lambda state: state.update(padding=PADDING[request.param], items=[]))
     return store
