@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import sys
 from typing import Final
 
 import attrs
+
+from storewriter._linux_calls import born, exchange
 
 try:
     import fcntl
@@ -82,7 +83,7 @@ class System:
         It never changes, and with the inode number it tells a file from all others: that number is given to another
         file as soon as it is free. statx(2).
         """
-        return _born(path)
+        return born(path)
 
     def flush(self, fd: int) -> None:
         """Make a file's content and attributes survive a power cut.
@@ -106,7 +107,7 @@ class System:
 
     def exchange(self, source: str, target: str) -> bool:
         """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
-        return _exchange(source, target)
+        return exchange(source, target)
 
     def unlink(self, path: str) -> None:
         """unlink(2)."""
@@ -188,81 +189,3 @@ def chmod(path: str, mode: int) -> None:
 
 
 SYSTEM: Final = System()
-
-_RENAME_EXCHANGE: Final = 2
-_AT_FDCWD: Final = -100
-_NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOENT})
-_renameat2: object = None
-
-
-def _exchange(source: str, target: str) -> bool:
-    function = _load_renameat2()
-    if function is None:
-        return False
-    import ctypes
-
-    result = function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE)  # type: ignore[operator]
-    if result == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in _NO_EXCHANGE:
-        return False
-    raise OSError(code, os.strerror(code), source, None, target)
-
-
-def _load_renameat2() -> object:
-    """The C function, loaded at first use: ctypes costs milliseconds that durable stores never need."""
-    global _renameat2
-    if _renameat2 is None:
-        _renameat2 = False
-        if sys.platform == "linux":
-            import ctypes
-
-            function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # absent in old C libraries
-            if function is not None:
-                function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-                _renameat2 = function
-    return _renameat2 or None
-
-
-_STATX_BTIME: Final = 0x800
-_STATX_SIZE: Final = 256
-_AT_SYMLINK_NOFOLLOW: Final = 0x100
-_NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM})
-"""What an old kernel, and an old sandbox around a new one (EPERM), answer."""
-_statx: object = None
-
-
-def _born(path: str) -> int | None:
-    function = _load_statx()
-    if function is None:
-        birth = getattr(os.lstat(path), "st_birthtime", None)  # the BSDs and macOS
-        return None if birth is None else int(birth * 1e9)
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    name = os.fsencode(path)
-    if function(_AT_FDCWD, name, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer):  # type: ignore[operator]
-        code = ctypes.get_errno()
-        if code in _NO_BIRTH:
-            return None
-        raise OSError(code, os.strerror(code), path)
-    # `struct statx`: the mask of what is known comes first, the time of birth at byte 80.
-    (known,) = struct.unpack_from("=I", buffer, 0)
-    seconds, nanoseconds = struct.unpack_from("=qI", buffer, 80)
-    return int(seconds * 10**9 + nanoseconds) if known & _STATX_BTIME else None
-
-
-def _load_statx() -> object:
-    """The C function, loaded at first use: only documents that are written in place need it."""
-    global _statx
-    if _statx is None:
-        _statx = False
-        if sys.platform == "linux":
-            import ctypes
-
-            function = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)  # absent in old C libraries
-            if function is not None:
-                function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p]
-                _statx = function
-    return _statx or None
