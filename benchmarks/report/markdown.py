@@ -160,8 +160,9 @@ def _caption(run: Run) -> str:
     node = f", Node {machine['node']}" if machine.get("node") else ""
     versions = (f"{name} {version}" for name, version in machine["packages"].items() if name != "storewriter")
     rounds, quick = settings["rounds"], " of a quick run" if settings["quick"] else ""
+    cut = "" if settings.get("finished", True) else f", the last one cut short ({len(run.measurements)} measurements)"
     return (
-        f"Medians of {rounds} interleaved round{'s' if rounds > 1 else ''}{quick}; in brackets, how many times "
+        f"Medians of {rounds} interleaved round{'s' if rounds > 1 else ''}{quick}{cut}; in brackets, how many times "
         "better than filelock in the same run. 'Bare limit' is what is left without any guarantee. Absolute figures "
         "move with the machine: compare ratios. "
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['file_system']}, "
