@@ -326,3 +326,23 @@ def test_a_process_durable_commit_is_whole_at_every_instant(tmp_path: Path, suff
     FileStorage(str(path), durability="process", system=intercepted(around)).save(b"new")
     assert set(seen) <= {b"old", b"new"}
     assert path.read_bytes() == b"new"
+
+
+def test_a_durable_commit_has_the_kernel_flush_the_new_file_and_then_its_folder(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """What the other tests record are calls of ours; this is what they come down to."""
+    path = tmp_path / "state.json"
+    path.write_text("{}")
+    flushed: list[str] = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Store[Any](path, durability="process").update(lambda state: state.update(n=1))
+    assert flushed == []
+    Store[Any](path).update(lambda state: state.update(n=2))
+    assert flushed == [str(tmp_path / ".state.json.tmp"), str(tmp_path)]
