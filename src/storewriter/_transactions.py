@@ -39,7 +39,7 @@ class _Work(Generic[S]):
             msg = "this transaction is already in use; ask store.transaction() for another one"
             raise RuntimeError(msg)
         self._ticket = ticket
-        self._batch = Batch(document)
+        self._batch = Batch(document, on_loop=ticket.is_async)
         self._committed = False
         self.discarded = False
 
