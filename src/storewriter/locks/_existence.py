@@ -501,22 +501,29 @@ class ExistenceHold:
             self.lock.release()  # ends the heartbeat first
         except KeyboardInterrupt:
             raise  # it will be removed when this is repeated
+        except OSError:
+            # Up to filelock 4.2 a marker that could not be removed was passed over in silence, since 4.3 it is an error.
+            # Either way it was given up, unless filelock says that it holds it still.
+            if not self._give_back_what_stays() or self.lock.is_locked:
+                raise
         except BaseException:
             self._give_back_what_stays()
             raise
-        self._give_back_what_stays()
+        else:
+            self._give_back_what_stays()
 
-    def _give_back_what_stays(self) -> None:
+    def _give_back_what_stays(self) -> bool:
         """A marker that could not be removed (a folder that may not be written for the moment) has no owner any more.
 
-        Raises OSError if that cannot be said in it either: then it keeps other processes out as long as this one lives,
-        or until this one takes it over.
+        False where none had stayed. Raises OSError if that cannot be said in it either: then it keeps other processes
+        out as long as this one lives, or until this one takes it over.
         """
         if not self._is_at_its_path():
-            return
+            return False
         os.pwrite(self.own.fd, RELEASED, 0)  # before the rest goes: it is never empty
         os.ftruncate(self.own.fd, len(RELEASED))
         events.log.warning("the marker of %s could not be removed; it stays, as one that was given back", self.path)
+        return True
 
     def close(self) -> None:
         """Let go of the guard and of both files. Can be repeated."""
