@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 from storewriter import PerStoreWriterQueue, _lanes
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, and every child would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No database: a run leaves no folder behind, and the same commit gives the same verdict.
 settings.register_profile(
