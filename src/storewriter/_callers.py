@@ -30,6 +30,7 @@ from storewriter._reports import (
     warn,
 )
 from storewriter._waiters import (
+    AsyncioWaiter,
     AsyncWaiter,
     ThreadWaiter,
     Waiter,
@@ -137,7 +138,8 @@ class Caller(Ticket):
 
     def new_waiter(self) -> Waiter:
         if self.is_async:
-            return async_waiter(self.loop)
+            loop = self.loop
+            return AsyncioWaiter(loop) if type(loop) is not ModuleType else async_waiter(loop)
         if self.thread not in _lanes.sleeping:
             # Before it stands in line: a signal handler that asks from here on must not stand behind it. And in this
             # order, so that an interrupt in between leaves nothing behind.
@@ -183,7 +185,8 @@ class Caller(Ticket):
         try:
             if not self.is_quick and await self._takes_what_is_free():
                 return
-            while (seconds := self._proceed()) is not _THERE:
+            # Answered is what most are when they wake up: for them the call is spared.
+            while self.state is not ANSWERED and (seconds := self._proceed()) is not _THERE:
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
         except LockTimeout:
             # If an outer scope was cancelled at the same moment, the cancellation is the truth.

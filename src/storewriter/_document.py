@@ -50,21 +50,20 @@ class Document:
     storage: FileStorage
     codec: Codec[Any]
     default: Callable[[], Any]
+    is_plain: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda document: type(document.codec) is JsonCodec, takes_self=True)
+    )
+    """Whether a state is what JSON says and nothing more, so that it can be proven to be ours alone."""
+    is_sealed: bool = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda document: bool(getattr(document.codec, "sealed", False)), takes_self=True),
+    )
+    """Whether the codec answers for its states (see `Codec`)."""
     _slot: Slot = attrs.field(factory=Slot)
     _in_use: Kept | None = None
     """The remembered document that the present turn works on."""
     _seen: os.stat_result | None = None
     """What the document was when the present turn loaded it."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a state is what JSON says and nothing more, so that it can be proven to be ours alone."""
-        return type(self.codec) is JsonCodec
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether the codec answers for its states (see `Codec`)."""
-        return bool(getattr(self.codec, "sealed", False))
 
     def load(self) -> tuple[bytes | None, Box, Census | None]:
         """The document's bytes, its state, which the caller owns, and what is proven of that. Only in a turn.
@@ -73,7 +72,7 @@ class Document:
         """
         if self.storage.in_place:
             self.storage.finish()
-        kept = self._slot.take()
+        kept = self._slot.take() if self._slot.entry else None
         if kept is not None:
             self._seen = self.storage.still(kept.stamp)
             if self._seen is not None:
@@ -131,7 +130,8 @@ class Document:
         kept, self._in_use = self._in_use, None
         if kept is not None:
             kept.close()
-        self._slot.clear()
+        if self._slot.entry:
+            self._slot.clear()
 
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""

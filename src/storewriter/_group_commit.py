@@ -150,19 +150,18 @@ class Batch:
             if place and (time.monotonic() > self._until or not self._detach()):
                 self.undone = [*self.undone, *requests[place:]]
                 return
-            self._apply_one(request, is_own=place == 0)
-
-    def _apply_one(self, request: Request, *, is_own: bool) -> None:
-        try:
-            self._run(request)
-        except BaseException as error:
-            if not is_own and _means_this_thread(error):
-                raise
-            self._fail(request, error)
+            try:
+                self._run(request)
+            except BaseException as error:
+                if place and _means_this_thread(error):
+                    raise
+                self._fail(request, error)
 
     def _run(self, request: Request) -> None:
-        self.check_version(request)
-        self.state = request.run(self.state)
+        if request.expect is not None:
+            self.check_version(request)
+        box = self._box
+        box[0] = request.run(box[0])
         self._since.append(request)
 
     def check_version(self, request: Request) -> None:
@@ -238,15 +237,17 @@ class Batch:
         """Step 3. A state that cannot be encoded is the fault of one function: it is found, failed and undone."""
         is_proven = self._together is not None
         self._settle_together()
-        self._data = self._good
-        if not is_proven and not self._proves_beside():
-            self._prove(self._good, quick=self._on_loop)
+        data = self._data = self._good
+        if is_proven or (data is not None and len(data) >= BESIDE and self._proves_beside(data)):
+            return
+        self._prove(data, quick=self._on_loop)
 
-    def _proves_beside(self) -> bool:
+    def _proves_beside(self, data: bytes) -> bool:
         """Whether the proof is worth a thread of its own, which makes it while the disk is waited for."""
-        data, document = self._data, self.document
-        is_worth_it = data is not None and len(data) >= BESIDE and data != self._base and document.is_plain
-        return is_worth_it and not (self._on_loop or self._in_hand or document.storage.in_place)
+        document = self.document
+        if data == self._base or not document.is_plain:
+            return False
+        return not (self._on_loop or self._in_hand or document.storage.in_place)
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
@@ -356,7 +357,7 @@ class Batch:
             hold.check()
             self.document.storage.confirm()
         else:
-            if self._proves_beside():
+            if len(data) >= BESIDE and self._proves_beside(data):
                 self.document.save_beside(data, hold, lambda: self._prove(data), lambda: self._keep(data))
             else:
                 self.document.save(data, hold, self._keep(data))

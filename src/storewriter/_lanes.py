@@ -418,7 +418,9 @@ def admit(ticket: Ticket, limit: int, admitted: list[Ticket] | None = None) -> l
     with _mutex:
         queue = lane.queue
         while queue and len(admitted) < limit:
-            other = lane.first(queue)
+            other: Ticket | None = queue[0]
+            if queue[0].state is LEFT:
+                other = lane.first(queue)
             if other is None or other.mates != mates:
                 break
             other.state = ADMITTED

@@ -72,20 +72,22 @@ class _Admission:
     def apply(self) -> None:
         """Apply the leader's function and the others', as far as the time goes."""
         self._batch.apply(self._requests())
-        self._put_back_undone()
+        if self._batch.undone:
+            self._put_back_undone()
 
     def encode(self) -> None:
         """Encode what came of it."""
         self._batch.encode()
-        self._put_back_undone()
+        if self._batch.undone:
+            self._put_back_undone()
 
     def _put_back_undone(self) -> None:
-        undone = len(self._batch.undone)
-        if undone:
-            _lanes.give_back(self._ticket, self._tickets, len(self._tickets) - undone)
-            self._batch.undone = ()
+        _lanes.give_back(self._ticket, self._tickets, len(self._tickets) - len(self._batch.undone))
+        self._batch.undone = ()
 
     def _requests(self) -> list[Request]:
+        if not self._tickets:
+            return [self._request]
         return [self._request, *[ticket.work for ticket in self._tickets]]
 
     def save(self, hold: Hold) -> None:

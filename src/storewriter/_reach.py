@@ -29,8 +29,10 @@ def may_share(fn: Any, result: Any) -> bool:
     """Whether `fn`, having returned `result`, may share a mutable object with the state that it was given."""
     if type(fn) is not FunctionType or not (result is None or _is_atom(result)):
         return True
-    if fn.__closure__ is None and fn.__defaults__ is None and _names_of(fn.__code__).known_to(fn.__globals__):
-        return False
+    if fn.__closure__ is None and fn.__defaults__ is None:
+        mentioned = _names_known.get(fn.__code__)
+        if mentioned is not None and mentioned.known_to(fn.__globals__):
+            return False
     return _reaches_mutables(fn)
 
 

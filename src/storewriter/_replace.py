@@ -332,8 +332,10 @@ def _mount_point(path: str) -> OSError:
 
 def _flush_commit(folder: int, path: str, system: System) -> None:
     try:
-        flush_folder(folder, system)
+        system.flush_folder(folder)
     except OSError as error:
+        if error.errno in NO_FOLDER_FLUSH:
+            return
         # Never tried again as if it had succeeded: a kernel reports a failed write-back once and then forgets it
         # (Rebello et al., USENIX ATC 2020), so a second fsync that succeeds would prove nothing.
         msg = (

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 from weakref import ref
 
 import attrs
@@ -81,11 +81,11 @@ class Turn:
 
 def hold_of(ticket: Ticket) -> Hold:
     """The hold of a ticket that has its turn."""
-    hold = ticket.lane.hold
+    hold: Any = ticket.lane.hold
     if ticket.state is not HOLDING or hold is None:
         msg = f"this turn on {ticket.lane.key} has ended"
         raise RuntimeError(msg)
-    return cast("Hold", hold)
+    return hold  # type: ignore[no-any-return]
 
 
 def _check_seconds(queue: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:

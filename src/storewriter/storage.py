@@ -144,15 +144,26 @@ class FileStorage:
                 if old is not None:
                     self._save_in_place(data, old)
                     return None  # other writers keep the inode: an open file proves nothing
+        keep = self._kept if self.backups else None
+        place = self._place
         try:
-            return self._replace(data, keep_open, fence, rival, seen, meanwhile)
+            return replace(
+                place,
+                data,
+                seen=seen,
+                meanwhile=meanwhile,
+                keep_open=keep_open,
+                keep=keep,
+                fence=fence,
+                rival=rival,
+            )
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system)
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            return self._replace(data, keep_open, fence, rival, None, None)
+            return replace(place, data, keep_open=keep_open, keep=keep, fence=fence, rival=rival)
 
     def restore(self, data: bytes) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
@@ -175,26 +186,6 @@ class FileStorage:
         """
         if self.durability == "power":
             confirm(self._place, in_place=self.in_place)
-
-    def _replace(
-        self,
-        data: bytes,
-        keep_open: bool,
-        fence: Fence,
-        rival: str | None,
-        seen: os.stat_result | None,
-        meanwhile: Callable[[], None] | None,
-    ) -> int | None:
-        return replace(
-            self._place,
-            data,
-            seen=seen,
-            meanwhile=meanwhile,
-            keep_open=keep_open,
-            keep=self._kept if self.backups else None,
-            fence=fence,
-            rival=rival,
-        )
 
     def _kept(self, old: os.stat_result) -> contextlib.AbstractContextManager[None]:
         return self._keeping(lambda: self.read(self.path), links=True).kept(old)

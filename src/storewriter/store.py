@@ -427,6 +427,8 @@ class AsyncStore(_StoreBase[S]):
             finally:
                 await leading.leave()
             caller = caller.again()
+        if request.error is None:
+            return request.result  # as `unwrap`, without the call
         if isinstance(request.error, ReturnedAwaitable):
             # A plain function that hands on what an async one returns: it wants to be awaited.
             return await self._change_alone(request, label, timeout, replaces)

@@ -502,8 +502,8 @@ class ExistenceHold:
         except KeyboardInterrupt:
             raise  # it will be removed when this is repeated
         except OSError:
-            # Up to filelock 4.2 a marker that could not be removed was passed over in silence, since 4.3 it is an error.
-            # Either way it was given up, unless filelock says that it holds it still.
+            # Up to filelock 4.2 a marker that could not be removed was passed over in silence, since 4.3 it is an
+            # error. Either way it was given up, unless filelock says that it holds it still.
             if not self._give_back_what_stays() or self.lock.is_locked:
                 raise
         except BaseException:
