@@ -63,16 +63,11 @@ def _leftovers(lanes: set[str], descriptors: dict[str, str], threads: set[str]) 
     }
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """What the whole run needs is out of the collector's sight from here on: it is asked twice a test."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
     gc.collect()
+    gc.freeze()  # what is there now is no business of this test's: the collector, asked once more, looks at the rest
     before = set(_lanes._lanes), _descriptors(), _threads()
     yield
     end = time.monotonic() + _PATIENCE
