@@ -12,11 +12,12 @@ Does not   see that one object was put in two places: that is found at the end o
 from __future__ import annotations
 
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
-_ATOMS: Final = (str, int, float, bool, bytes, complex, type(None), type(Ellipsis))
+_ATOMS: Final = frozenset({str, int, float, bool, bytes, complex, type(None), type(Ellipsis)})
+"""Kinds of values that have nothing inside; an object of a subclass may have."""
 
 _ANYTHING: Final = frozenset({"__import__", "eval", "exec", "globals", "vars"})
 """Builtins that reach what is not named."""
@@ -29,7 +30,7 @@ def may_share(fn: Any, result: Any) -> bool:
     """Whether `fn`, having returned `result`, may share a mutable object with the state that it was given."""
     if type(fn) is not FunctionType or not (result is None or _is_atom(result)):
         return True
-    if fn.__closure__ is None and fn.__defaults__ is None:
+    if fn.__closure__ is None and fn.__defaults__ is None and fn.__kwdefaults__ is None:
         mentioned = _names_known.get(fn.__code__)
         if mentioned is not None and mentioned.known_to(fn.__globals__):
             return False
@@ -37,7 +38,8 @@ def may_share(fn: Any, result: Any) -> bool:
 
 
 def _is_atom(value: Any) -> bool:
-    return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_atom, cast("Any", value))))
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]
+    return kind in _ATOMS or (kind is tuple and all(map(_is_atom, value)))
 
 
 @attrs.frozen

@@ -195,6 +195,19 @@ def _hidden_in_an_attribute(state: Any) -> None:
     state["tags"] = _hidden_in_an_attribute.tags  # type: ignore[attr-defined]
 
 
+def _with_keyword_default(state: dict[str, Any], *, tags: list[str] = []) -> None:  # noqa: B006 - the point of the test
+    state["tags"] = tags
+
+
+class _Text(str):
+    """A text with something mutable about it."""
+
+    def __init__(self, text: str) -> None:
+        self.tags: list[str] = []
+
+
+TEXT = _Text("text")
+
 _hidden_in_an_attribute.tags = []  # type: ignore[attr-defined]
 module = types.ModuleType("settings")
 module.TAGS = []  # type: ignore[attr-defined]
@@ -225,6 +238,7 @@ class _Service:
     "fn",
     [
         _with_module_default,
+        _with_keyword_default,
         _helped,
         _imports,
         _decorated(count),  # `functools.wraps` leaves the function in an attribute
@@ -237,11 +251,13 @@ class _Service:
         _Service().put,
         lambda state: module.TAGS.append(1),
         lambda state: _Service().put(state),
+        lambda state: state.update(tags=TEXT.tags),
         lambda state: globals()["DEFAULTS"],
     ],
 )
 def test_what_may_reach_something_mutable_may_share_it(fn: Any) -> None:
     assert may_share(fn, None)
+    assert may_share(fn, None), "now that its code is known, too"
 
 
 @pytest.mark.parametrize(
@@ -258,4 +274,5 @@ def test_what_may_reach_something_mutable_may_share_it(fn: Any) -> None:
 )
 def test_what_reaches_only_what_cannot_change_shares_nothing(fn: Any) -> None:
     assert not may_share(fn, None)
+    assert not may_share(fn, None), "now that its code is known, too"
     assert may_share(fn, [])
