@@ -65,7 +65,8 @@ async function flushFolder(folder) {
 
 // What a member does.
 
-const say = (text) => process.stdout.write(text + "\n");
+// Awaited before the end: of an answer that is longer than a pipe holds, the end of the process would cut off the rest.
+const say = (text) => new Promise((done) => process.stdout.write(text + "\n", done));
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 async function caller(store, window, record) {
@@ -175,5 +176,5 @@ async function footprint() {
 
 const openStore = { "fs-safe": fsSafe, "proper-lockfile": properLockfile }[library];
 const seen = mode === "idle" ? await idle(openStore) : await { updates, hold, wait }[mode](await openStore(path));
-say(JSON.stringify(seen));
+await say(JSON.stringify(seen));
 process.exit(0);
