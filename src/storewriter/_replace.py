@@ -190,7 +190,7 @@ def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
     kept: int | None = None
     fd = _create(save.spare, first_mode(look, place.mode), system)
     try:
-        if save.meanwhile is not None:
+        if save.meanwhile is not None and not place.power:
             save.meanwhile()
         written = system.write(fd, data)
         if written != len(data):
@@ -203,6 +203,10 @@ def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
         if place.power:
             # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
             # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
+            if save.meanwhile is not None:
+                # Not before the write, which is short: when it is done, the other thread has the interpreter, and the
+                # flush would have to wait for that.
+                save.meanwhile()
             system.flush(fd)
         if save.keep_open:
             kept = system.open(save.spare, os.O_RDONLY | NOFOLLOW)
