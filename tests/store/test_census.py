@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.waiting import wait_for
 from storewriter import CommitUncertain, Store, _census, _group_commit, _threads
 from storewriter._group_commit import BESIDE
 from storewriter._remembered import LARGE
@@ -207,6 +209,27 @@ def test_a_save_that_fails_while_its_state_is_being_proven_keeps_nothing(path: P
     assert committed == (name == "flush_folder")
     store.update(lambda state: _count(state))
     assert store.read()["items"] == [{"n": committed + 1}]
+
+
+def test_a_large_state_is_proven_while_the_flush_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proven = threading.Event()
+    real_take, real_fsync = _group_commit.take, os.fsync
+
+    def take(*arguments: Any, **named: Any) -> Any:
+        found = real_take(*arguments, **named)
+        proven.set()
+        return found
+
+    def fsync(fd: int) -> None:
+        wait_for(proven, "the proof, which another thread makes meanwhile")
+        real_fsync(fd)
+
+    store = Store(path)
+    store.update(lambda state: state.update(padding="x" * BESIDE, items=[{"n": 0}]))
+    monkeypatch.setattr(_group_commit, "take", take)
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.update(lambda state: _count(state))
+    assert store.read()["items"] == [{"n": 1}]
 
 
 def test_where_no_thread_can_be_had_a_large_state_is_proven_in_its_own(
