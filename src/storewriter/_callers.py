@@ -30,7 +30,6 @@ from storewriter._reports import (
     warn,
 )
 from storewriter._waiters import (
-    AsyncioWaiter,
     AsyncWaiter,
     ThreadWaiter,
     Waiter,
@@ -138,8 +137,7 @@ class Caller(Ticket):
 
     def new_waiter(self) -> Waiter:
         if self.is_async:
-            loop = self.loop
-            return AsyncioWaiter(loop) if type(loop) is not ModuleType else async_waiter(loop)
+            return async_waiter(self.loop)
         if self.thread not in _lanes.sleeping:
             # Before it stands in line: a signal handler that asks from here on must not stand behind it. And in this
             # order, so that an interrupt in between leaves nothing behind.

@@ -72,7 +72,7 @@ class Document:
         """
         if self.storage.in_place:
             self.storage.finish()
-        kept = self._slot.take() if self._slot.entry else None
+        kept = self._slot.take()
         if kept is not None:
             self._seen = self.storage.still(kept.stamp)
             if self._seen is not None:
@@ -130,8 +130,7 @@ class Document:
         kept, self._in_use = self._in_use, None
         if kept is not None:
             kept.close()
-        if self._slot.entry:
-            self._slot.clear()
+        self._slot.clear()
 
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""

@@ -113,6 +113,8 @@ class Batch:
     """What `try_together` has found out."""
     _failed = 0
     _data: bytes | None = None
+    _beside = False
+    """Whether the state is large enough to be proven by another thread while it is saved."""
     _written = False
     _in_hand = False
     """Whether the state was in a caller's hands (a transaction)."""
@@ -238,16 +240,14 @@ class Batch:
         is_proven = self._together is not None
         self._settle_together()
         data = self._data = self._good
-        if is_proven or (data is not None and len(data) >= BESIDE and self._proves_beside(data)):
-            return
-        self._prove(data, quick=self._on_loop)
+        self._beside = data is not None and len(data) >= BESIDE and self._may_prove_beside(data)
+        if not is_proven and not self._beside:
+            self._prove(data, quick=self._on_loop)
 
-    def _proves_beside(self, data: bytes) -> bool:
-        """Whether the proof is worth a thread of its own, which makes it while the disk is waited for."""
+    def _may_prove_beside(self, data: bytes) -> bool:
+        """Whether there will be a wait for the disk, and another thread could prove the state meanwhile."""
         document = self.document
-        if data == self._base or not document.is_plain:
-            return False
-        return not (self._on_loop or self._in_hand or document.storage.in_place)
+        return data != self._base and document.is_plain and not (self._on_loop or document.storage.in_place)
 
     def encode_strictly(self) -> None:
         """Step 3 of a transaction, which has no functions to tell apart: the error is its caller's."""
@@ -357,7 +357,7 @@ class Batch:
             hold.check()
             self.document.storage.confirm()
         else:
-            if len(data) >= BESIDE and self._proves_beside(data):
+            if self._beside:
                 self.document.save_beside(data, hold, lambda: self._prove(data), lambda: self._keep(data))
             else:
                 self.document.save(data, hold, self._keep(data))

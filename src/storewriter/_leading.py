@@ -72,22 +72,20 @@ class _Admission:
     def apply(self) -> None:
         """Apply the leader's function and the others', as far as the time goes."""
         self._batch.apply(self._requests())
-        if self._batch.undone:
-            self._put_back_undone()
+        self._put_back_undone()
 
     def encode(self) -> None:
         """Encode what came of it."""
         self._batch.encode()
-        if self._batch.undone:
-            self._put_back_undone()
+        self._put_back_undone()
 
     def _put_back_undone(self) -> None:
-        _lanes.give_back(self._ticket, self._tickets, len(self._tickets) - len(self._batch.undone))
-        self._batch.undone = ()
+        undone = len(self._batch.undone)
+        if undone:
+            _lanes.give_back(self._ticket, self._tickets, len(self._tickets) - undone)
+            self._batch.undone = ()
 
     def _requests(self) -> list[Request]:
-        if not self._tickets:
-            return [self._request]
         return [self._request, *[ticket.work for ticket in self._tickets]]
 
     def save(self, hold: Hold) -> None:

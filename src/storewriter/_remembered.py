@@ -60,24 +60,25 @@ class Kept:
 class Slot:
     """One document's place."""
 
-    __slots__ = ("__weakref__", "entry")
+    __slots__ = ("__weakref__", "_entry")
 
     def __init__(self) -> None:
         # A deque, because its pop is one step: the sweep and the holder of the turn cannot both get the entry.
-        self.entry: deque[Kept] = deque()
-        """What is remembered, if anything. To look whether there is something needs no call."""
+        self._entry: deque[Kept] = deque()
 
     def put(self, kept: Kept) -> None:
         """Remember. Replaces what was there."""
         self.clear()
         kept.used = time.monotonic()
-        self.entry.append(kept)
+        self._entry.append(kept)
         _register(self)
 
     def take(self) -> Kept | None:
         """Get the entry out; whoever takes it owns it."""
+        if not self._entry:
+            return None  # as it mostly is, and an exception costs more than the look
         try:
-            return self.entry.pop()
+            return self._entry.pop()
         except IndexError:
             return None
 
@@ -90,7 +91,7 @@ class Slot:
     def is_in_use(self, since: float) -> bool:
         """Whether something is remembered that was used after `since`; what was not is let go."""
         try:
-            kept = self.entry[0]
+            kept = self._entry[0]
         except IndexError:
             return False
         if kept.used >= since:

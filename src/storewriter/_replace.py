@@ -336,10 +336,8 @@ def _mount_point(path: str) -> OSError:
 
 def _flush_commit(folder: int, path: str, system: System) -> None:
     try:
-        system.flush_folder(folder)
+        flush_folder(folder, system)
     except OSError as error:
-        if error.errno in NO_FOLDER_FLUSH:
-            return
         # Never tried again as if it had succeeded: a kernel reports a failed write-back once and then forgets it
         # (Rebello et al., USENIX ATC 2020), so a second fsync that succeeds would prove nothing.
         msg = (

@@ -6,6 +6,7 @@ import copy
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -211,14 +212,21 @@ def test_a_save_that_fails_while_its_state_is_being_proven_keeps_nothing(path: P
     assert store.read()["items"] == [{"n": committed + 1}]
 
 
-def test_a_large_state_is_proven_while_the_flush_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    proven = threading.Event()
-    real_take, real_fsync = _group_commit.take, os.fsync
+def tell_proofs(monkeypatch: pytest.MonkeyPatch, tell: Callable[[_census.Census | None], object]) -> None:
+    """From now on say what every attempt to prove a state brought."""
+    real_take = _group_commit.take
 
     def take(*arguments: Any, **named: Any) -> Any:
         found = real_take(*arguments, **named)
-        proven.set()
+        tell(found)
         return found
+
+    monkeypatch.setattr(_group_commit, "take", take)
+
+
+def test_a_large_state_is_proven_while_the_flush_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proven = threading.Event()
+    real_fsync = os.fsync
 
     def fsync(fd: int) -> None:
         wait_for(proven, "the proof, which another thread makes meanwhile")
@@ -226,7 +234,7 @@ def test_a_large_state_is_proven_while_the_flush_is_waited_for(path: Path, monke
 
     store = Store(path)
     store.update(lambda state: state.update(padding="x" * BESIDE, items=[{"n": 0}]))
-    monkeypatch.setattr(_group_commit, "take", take)
+    tell_proofs(monkeypatch, lambda _: proven.set())
     monkeypatch.setattr(os, "fsync", fsync)
     store.update(lambda state: _count(state))
     assert store.read()["items"] == [{"n": 1}]
@@ -239,14 +247,7 @@ def test_where_no_thread_can_be_had_a_large_state_is_proven_in_its_own(
         raise RuntimeError("can't start new thread")
 
     proven: list[bool] = []
-    real_take = _group_commit.take
-
-    def take(*arguments: Any, **named: Any) -> Any:
-        found = real_take(*arguments, **named)
-        proven.append(found is not None)
-        return found
-
-    monkeypatch.setattr(_group_commit, "take", take)
+    tell_proofs(monkeypatch, lambda found: proven.append(found is not None))
     store = Store(path)
     store.update(lambda state: state.update(padding="x" * BESIDE, items=[{"n": 0}]))
     monkeypatch.setattr(_threads, "start", refuse)

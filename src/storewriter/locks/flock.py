@@ -173,8 +173,7 @@ class _FlockHold(LockFile):
         return time.monotonic() - self.taken < _KEEP and not keeps_out(self.fd, self._path)
 
     def check(self) -> None:
-        if self._generation != _forks.generation:
-            _sidecar.require_parent(self._generation, self._path)
+        _sidecar.require_parent(self._generation, self._path)
         _sidecar.require_named(self.found.st_ino, self.found.st_dev, self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
