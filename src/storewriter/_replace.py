@@ -201,12 +201,12 @@ def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
         elif born.st_mode & 0o7777 != place.mode:
             system.fchmod(fd, place.mode)
         if place.power:
-            # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
-            # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
             if save.meanwhile is not None:
                 # Not before the write, which is short: when it is done, the other thread has the interpreter, and the
                 # flush would have to wait for that.
                 save.meanwhile()
+            # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
+            # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
             system.flush(fd)
         if save.keep_open:
             kept = system.open(save.spare, os.O_RDONLY | NOFOLLOW)

@@ -148,16 +148,13 @@ class AsyncioWaiter:
     def wake(self) -> bool:
         """See `Waiter`."""
         try:
-            if get_ident() != self._thread:
-                self._loop.call_soon_threadsafe(self._wake_here)
-                return True
-            self._woken = True  # as `_wake_here`, without the call
-            future = self._future
-            if future is not None and not future.done():
-                future.set_result(None)
-            return not self._loop.is_closed()
+            if get_ident() == self._thread:
+                self._wake_here()
+                return not self._loop.is_closed()
+            self._loop.call_soon_threadsafe(self._wake_here)
         except RuntimeError:
             return False
+        return True
 
     def _wake_here(self) -> None:
         self._woken = True
