@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def lent(path: str) -> Iterator[LockFile]:
     file = LockFile()
-    file.open(path, sidecar(path))
+    file.open_at(path, sidecar(path))
     yield file
     file.close()
 

@@ -48,7 +48,7 @@ _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
 
 
-_OWN: Final = (os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC,)
+_OWN: Final = os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC
 """For writing too: a marker can be given back even if it cannot be removed."""
 
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
@@ -176,7 +176,7 @@ def _attempt(path: str, label: str | None, terms: Terms, contender: _Contender) 
     hold = ExistenceHold(path, terms, contender.lock, contender.loss)
     is_ours = False
     try:
-        trust = _take_presence(hold.presence.open(path, sidecar(path)), path, terms)
+        trust = _take_presence(hold.presence.open_at(path, sidecar(path)), path, terms)
         if trust is not None:
             hold.trust = trust
             contender.is_guarded = trust in (Trust.LOCAL, Trust.SHARED)
@@ -349,7 +349,7 @@ def _put_down(lock: SoftFileLock) -> bool:
 def _open_own(hold: ExistenceHold) -> bool:
     """Open the marker that was put down, to know it again. False: the one at the path is not ours."""
     try:
-        hold.own.open_as(marker_file(hold.path), _OWN)
+        hold.own.open(os.open, marker_file(hold.path), _OWN)
     except OSError:
         return False
     return _is_ours(read_marker(hold.own.fd), hold.terms, hold.lock)

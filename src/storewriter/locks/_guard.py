@@ -59,7 +59,7 @@ class Guard:
         while True:
             self.leave()
             file = self._file = _sidecar.LockFile()
-            fd = file.open(self._path, name)
+            fd = file.open_at(self._path, name)
             if not _lock(fd, by_byte=by_byte, wait=wait):
                 file.close()
                 return False

@@ -16,11 +16,11 @@ import stat
 import sys
 import time
 from typing import Final
-from weakref import ref
 
 import attrs
 
 from storewriter import _forks, _mounts
+from storewriter._descriptors import Descriptor, Key, opened
 from storewriter._fcntl import fcntl
 from storewriter._kernel_locks import kernel_locks
 from storewriter._keys import sidecar
@@ -33,66 +33,40 @@ from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, Unsu
 _FLAGS: Final = os.O_RDWR | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
-_EXISTING: Final = (_FLAGS,)
-_CREATING: Final = (_FLAGS | os.O_CREAT,)
-_MODE: Final = (0o600,)
-
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
 """What locking answers where a file system has no kernel locks."""
 
-open_files: dict[ref[LockFile], int] = {}
-"""Lock files that this process has open, and who answers for each. A forked child closes its copies: flock(2) belongs
-to the open file, so the child would keep the lock of a parent that dies."""
+
+def _open_lock_files() -> list[tuple[Key, int]]:
+    """The lock files that this process has open, each with its key in the table of descriptors."""
+    return [(key, fd) for key, fd in list(opened.items()) if isinstance(key(), LockFile)]
 
 
 def _close_in_child() -> None:
-    for fd in open_files.values():
+    # flock(2) belongs to the open file: the child's copies would keep the locks of a parent that dies.
+    for key, fd in _open_lock_files():
+        del opened[key]
         with contextlib.suppress(OSError):
             os.close(fd)
-    open_files.clear()
 
 
 _forks.in_child(_close_in_child)
 
 
-class LockFile:
-    """An open lock file. Closed once: by `close`, or when nobody refers to it any more.
+class LockFile(Descriptor):
+    """An open lock file; in a forked child it is closed."""
 
-    An interrupt (KeyboardInterrupt) can come whenever a call of something written in C has returned, and what the call
-    returned is lost then. So opening is not a call of ours: unpacking makes it, and nothing can come before the
-    descriptor is kept. And between forgetting the descriptor and closing it there are plain stores only: its number is
-    never used twice, when it may be somebody else's.
+    __slots__ = ()
 
-    What is lost all the same, between its holder and his `finally`, is closed by the callback of a weak reference,
-    which a closed file has no more. A `__del__` would run at the end of every turn, and swallow the interrupt that
-    comes then.
-    """
-
-    __slots__ = ("__weakref__", "_key", "fd")
-
-    def __init__(self) -> None:
-        self.fd = -1
-        self._key: ref[LockFile] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to close."""
-        return self._key in open_files
-
-    def open(self, path: str, name: str) -> int:
+    def open_at(self, path: str, name: str) -> int:
         """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor.
 
         Raises OSError, which says so.
         """
-        key = self._key = ref(self, _close_lost)
         try:
-            # As `open_as`, without the call: this is done for every turn.
-            (fd,) = map(os.open, (name,), _EXISTING, _MODE)
-            self.fd = open_files[key] = fd
+            return self.open(os.open, name, _FLAGS)
         except OSError as error:
-            self._key = None
             return self._open_after(error, path, name)
-        return fd
 
     def _open_after(self, error: OSError, path: str, name: str) -> int:
         """Once more: with the file made, or made accessible, if that was it."""
@@ -100,44 +74,23 @@ class LockFile:
             if isinstance(error, FileNotFoundError):
                 return self._create(path, name)
             if isinstance(error, PermissionError) and _make_accessible(name):
-                return self.open_as(name, _EXISTING)
+                return self.open(os.open, name, _FLAGS)
         except OSError as problem:
             error = problem
         raise _refused(error, path, name) from error
 
     def _create(self, path: str, name: str) -> int:
         try:
-            fd = self.open_as(name, _CREATING)
+            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
         except FileNotFoundError:
             make_folders(path, SYSTEM)
-            fd = self.open_as(name, _CREATING)
+            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
         try:
             _make_accessible(name)
         except BaseException:
             self.close()
             raise
         return fd
-
-    def open_as(self, name: str, flags: tuple[int]) -> int:
-        """Open a file with these flags; returns the descriptor. Raises OSError."""
-        key = self._key = ref(self, _close_lost)
-        try:
-            (fd,) = map(os.open, (name,), flags, _MODE)
-            self.fd = open_files[key] = fd
-        except OSError:
-            self._key = None
-            raise
-        return fd
-
-    def close(self) -> None:
-        """Close it, if it is open."""
-        key = self._key
-        if key is not None and key in open_files:
-            fd = self.fd
-            self.fd = -1
-            self._key = None
-            del open_files[key]
-            os.close(fd)
 
 
 def _make_accessible(name: str) -> bool:
@@ -183,19 +136,9 @@ def _refused(error: OSError, path: str, name: str) -> OSError:
     return OSError(error.errno, text, path)
 
 
-def _close_lost(key: ref[LockFile]) -> None:
-    try:
-        if key in open_files:
-            fd = open_files[key]
-            del open_files[key]
-            os.close(fd)
-    except TypeError:
-        pass  # it was lost before it was opened, and what it was cannot be looked up any more
-
-
 def has_open(device: int, inode: int) -> bool:
     """Whether this process has that file open as a lock file."""
-    for fd in list(open_files.values()):
+    for _, fd in _open_lock_files():
         with contextlib.suppress(OSError):  # closed meanwhile by another thread
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) == (device, inode):

@@ -75,7 +75,7 @@ class Flock:
         while True:
             hold = _FlockHold(path, label)
             try:
-                fd = hold.open(path, sidecar(path))
+                fd = hold.open_at(path, sidecar(path))
                 is_ours = not keeps_out(fd, path) and _try_lock(fd, path)
                 if is_ours:
                     found = os.fstat(fd)
@@ -99,7 +99,7 @@ class Flock:
             hold = _FlockHold(path, label)
             is_ours = False
             try:
-                fd = hold.open(path, sidecar(path))
+                fd = hold.open_at(path, sidecar(path))
                 _sidecar.require_same_strategy(fd, path, NAME)
                 _lock_behind_the_gate(fd, path)
                 # Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
@@ -189,7 +189,7 @@ class _FlockHold(LockFile):
     def release(self) -> None:
         if self._generation != _forks.generation:
             return
-        if self._key not in _sidecar.open_files:
+        if not self.is_open:
             msg = f"the hold on {self._path} was already released"
             raise RuntimeError(msg)
         try:

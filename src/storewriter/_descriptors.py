@@ -1,0 +1,68 @@
+"""File descriptors that no interrupt can lose and no thread can close twice.
+
+Promise    What was opened belongs to its `Descriptor` from the first instant. It is closed once: by `close`, or when
+           nothing refers to the object any more.
+How        CPython raises KeyboardInterrupt (and every other exception of a signal handler) where a function begins,
+           where a loop jumps back, and when a call of something written in C has returned; what that call returned is
+           lost then. Unpacking an iterator is no call: `(fd,) = map(os.open, ...)` opens and keeps the descriptor with
+           no such place in between; `(_,) = map(os.close, map(table.pop, ...))` takes it off the table and closes it.
+           So `open_function` must be written in C, like `os.open`; in a function in Python it could be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from weakref import ref
+
+Key = ref["Descriptor"]
+
+opened: dict[Key, int] = {}
+"""Every descriptor that is open. The key is a weak reference to its owner, whose callback closes it. (A `__del__` would
+also run for those that were closed, and swallow an interrupt that arrives in it.)"""
+
+
+def _close_lost(key: Key) -> None:
+    try:
+        (_,) = map(os.close, map(opened.pop, (key,)))
+    except (KeyError, TypeError):
+        pass  # it was never opened: KeyError; and its key, never used, cannot be looked up any more: TypeError
+
+
+class Descriptor:
+    """One descriptor at a time: not open, until `open` is called."""
+
+    __slots__ = ("__weakref__", "_key", "fd")
+
+    def __init__(self) -> None:
+        self.fd = -1
+        """Its number while it is open."""
+        self._key: Key | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to close."""
+        return self._key in opened
+
+    def open(self, open_function: Callable[[str, int, int], int], path: str, flags: int, mode: int = 0o600) -> int:
+        """Open a file with `open_function(path, flags, mode)` and return the descriptor. Raises what that raises.
+
+        A descriptor that is open must be closed first.
+        """
+        key: Key = ref(self, _close_lost)
+        (fd,) = map(open_function, (path,), (flags,), (mode,))
+        self.fd = opened[key] = fd
+        self._key = key
+        return fd
+
+    def close(self) -> None:
+        """Close it, if it is open. Raises OSError as close(2) does; it is closed then, too."""
+        key = self._key
+        if key is None:
+            return
+        try:
+            # One step, also for two threads that close it at the same time: one of them finds the key.
+            (_,) = map(os.close, map(opened.pop, (key,)))
+        except KeyError:
+            pass
+        self._key = None  # after that: closed, its end needs no callback, which would swallow an interrupt
