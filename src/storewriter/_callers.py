@@ -18,8 +18,9 @@ from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
 from storewriter._keys import same_lock_file
-from storewriter._lanes import ADMITTED, ANSWERED, CALLED, FAILED, HOLDING, WAITING, Ticket
-from storewriter._objections import objection, queue_full
+from storewriter._interrupts import until_done
+from storewriter._lanes import ANSWERED, BATCHED, CALLED, FAILED, HOLDING, STEP, WAITING, Mark, Ticket
+from storewriter._objections import interrupted, objection, queue_full
 from storewriter._reports import (
     Exhausted,
     different_strategy,
@@ -40,7 +41,7 @@ from storewriter._waiters import (
     raise_if_cancelled,
 )
 from storewriter.backoff import Backoff
-from storewriter.errors import LockTimeout
+from storewriter.errors import LockLost, LockTimeout
 from storewriter.locks import Hold, Strategy, WaitingStrategy
 
 if TYPE_CHECKING:
@@ -91,13 +92,12 @@ class Caller(Ticket):
     """Whether the clock has to be looked at before the next sleep."""
     _was_shut = False
     """Whether it has just found the door shut."""
-    _is_outermost = False
-    """Whether its thread sleeps for it, and for no other one beneath."""
 
     def __init__(self, queue: PerStoreWriterQueue, label: str | None, timeout: float | None) -> None:
         self.queue = queue
         self.timeout = timeout
         self.asked = time.monotonic()
+        self.deadline = None if timeout is None else self.asked + timeout
         self.label = label
         self.generation = _forks.generation
         self.thread = thread = get_ident()
@@ -108,9 +108,19 @@ class Caller(Ticket):
     def again(self) -> Caller:
         """The same caller on its way to another store, with the same deadline."""
         other = Caller(self.queue, self.label, self.timeout)
-        other.asked = self.asked
+        other.asked, other.deadline = self.asked, self.deadline
         other._looked = True  # part of its time has passed
         return other
+
+    def require_same_process(self) -> None:
+        """Raise LockLost in a child that was forked in the turn: it goes on in the middle of a call of its parent's."""
+        if self.generation != _forks.generation:
+            path = self.lane.key
+            msg = (
+                f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave a "
+                f"forked child with os._exit() before it returns into the update."
+            )
+            raise LockLost(msg, path=path, owner=None)
 
     def ends_with(self, owner: object) -> None:
         """From now on the turn ends, at the latest, when nobody refers to the owner any more.
@@ -123,7 +133,7 @@ class Caller(Ticket):
 
     def let_go(self, _: object) -> None:
         """The owner is gone."""
-        if _lanes.is_in_hand():
+        if _lanes.is_in_step():
             # The collector came upon the owner in the middle of some step of a lane, in this very thread.
             _threads.start(self._let_go_now)
         else:
@@ -136,30 +146,27 @@ class Caller(Ticket):
             log.exception("could not release the lock of %s", self.lane.key)
 
     def new_waiter(self) -> Waiter:
-        if self.is_async:
-            return async_waiter(self.loop)
-        if self.thread not in _lanes.sleeping:
-            # Before it stands in line: a signal handler that asks from here on must not stand behind it. And in this
-            # order, so that an interrupt in between leaves nothing behind.
-            self._is_outermost = True
-            _lanes.sleeping.add(self.thread)
-        return ThreadWaiter()
+        return async_waiter(self.loop) if self.is_async else ThreadWaiter()
 
     def enter(self, key: str) -> None:
-        """Wait in this thread for the turn (HOLDING), or until somebody's batch has done the work (ANSWERED)."""
+        """Wait in this thread for the turn. Whatever is raised, `leave_turn` must follow."""
+        thread, inside = self.thread, _lanes.inside
+        outer = inside.get(thread)
+        if outer is not None:
+            require_outside(outer, key)
+        inside[thread] = STEP
         try:
             if self._step_in(key, by_thread=False):
                 return
             while (seconds := self._proceed()) is not _THERE:
+                inside[thread] = (key, outer)
                 cast("ThreadWaiter", self.waiter).sleep(seconds)
-        except BaseException:
-            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
-            while not _lanes.leave(self) and self.state is not ANSWERED:
-                cast("ThreadWaiter", self.waiter).sleep_through()
-            raise
+                inside[thread] = STEP
         finally:
-            if self._is_outermost:
-                _lanes.sleeping.discard(self.thread)
+            if outer is not None:
+                inside[thread] = outer
+            elif thread in inside:
+                del inside[thread]
 
     async def aenter(self, key: str) -> None:
         """The same in a task: the loop runs on meanwhile."""
@@ -171,7 +178,7 @@ class Caller(Ticket):
             await self.loop.lowlevel.checkpoint_if_cancelled()
         self.is_async = True
         self.is_quick = self.queue.lock.is_quick
-        if self._step_in(key, by_thread=not self.queue.lock.is_quick):
+        if self._step_in_marked(key):
             if _must_give_way(self.thread, self.asked):
                 # With the turn in hand, so that nobody who asks meanwhile gets in before.
                 try:
@@ -184,7 +191,7 @@ class Caller(Ticket):
             if not self.is_quick and await self._takes_what_is_free():
                 return
             # Answered is what most are when they wake up: for them the call is spared.
-            while self.state is not ANSWERED and (seconds := self._proceed()) is not _THERE:
+            while self.state is not ANSWERED and (seconds := self._proceed_marked()) is not _THERE:
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
         except LockTimeout:
             # If an outer scope was cancelled at the same moment, the cancellation is the truth.
@@ -221,8 +228,35 @@ class Caller(Ticket):
                 return
             if self.state is ANSWERED:
                 return
-            # Admitted: the batch is under way, and will be in every later state. Wait for its answer first.
+            # In a batch: that is under way, and will be in every later state. Wait for its answer first.
             await cast("AsyncWaiter", self.waiter).sleep_through()
+
+    def _step_in_marked(self, key: str) -> bool:
+        """`_step_in`, as one step of this thread: the loop's other tasks run after it."""
+        thread, inside = self.thread, _lanes.inside
+        outer = inside.get(thread)
+        if outer is not None:
+            require_outside(outer, key)
+        inside[thread] = STEP
+        try:
+            return self._step_in(key, by_thread=not self.is_quick)
+        finally:
+            if outer is not None:
+                inside[thread] = outer
+            elif thread in inside:
+                del inside[thread]
+
+    def _proceed_marked(self) -> Any:
+        thread, inside = self.thread, _lanes.inside
+        outer = inside.get(thread)
+        inside[thread] = STEP
+        try:
+            return self._proceed()
+        finally:
+            if outer is not None:
+                inside[thread] = outer
+            elif thread in inside:
+                del inside[thread]
 
     def _step_in(self, key: str, *, by_thread: bool) -> bool:
         """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
@@ -298,7 +332,7 @@ class Caller(Ticket):
     def _proceed_slowly(self) -> Any:
         self._looked = True
         now = time.monotonic()
-        deadline = None if self.timeout is None else self.asked + self.timeout
+        deadline = self.deadline
         late = deadline is not None and now >= deadline
         if self.state is FAILED:
             assert self.error is not None
@@ -324,7 +358,7 @@ class Caller(Ticket):
         if not self._warned and warn_after is not None and now >= self.asked + warn_after:
             self._warned = True
             warn(self, now - self.asked)
-        if self.state is ADMITTED:
+        if self.state is BATCHED:
             # The answer is on its way. If the batch breaks, the ticket stands in line again, and is woken to look.
             return None
         moments = [] if deadline is None else [deadline]
@@ -367,24 +401,80 @@ _THERE: Any = object()
 """Instead of seconds: there is nothing to wait for any more."""
 
 
-def leave_turn(ticket: Ticket) -> None:
-    """End a turn: pass it on to the next in line, or give the lock back. A ticket without a turn leaves the line.
+def require_outside(mark: Mark, key: str) -> None:
+    """Raise ReentrantTurn if this thread was interrupted in the middle of what a new turn would have to wait for."""
+    inner: Mark | None = mark
+    while inner is not None:
+        if inner is STEP or inner[0] == key:
+            raise interrupted(key, is_step=inner is STEP)
+        inner = inner[1]
 
-    Can be repeated, and does so by itself if it is interrupted: the interrupt is raised when the turn has ended.
+
+def leave_turn(ticket: Ticket) -> None:
+    """End a turn: save what was applied, pass the turn on or give the lock back, flush, answer the members of its batch.
+
+    A ticket without a turn leaves the line. In a thread, one that has handed its batch on waits for the answer.
+    Whatever comes in the middle is raised when all that is done. Can be repeated.
     """
+    if ticket.batch is not None or (ticket.joined and ticket.state is not ANSWERED):
+        until_done(lambda: _leave_turn(ticket))
+
+
+def end_turn(ticket: Ticket) -> None:
+    """The same up to the answers, which a task gives on its own loop."""
+    until_done(lambda: _end_turn(ticket))
+
+
+def _leave_turn(ticket: Ticket) -> None:
+    _end_turn(ticket)
+    if ticket.batch is not None:
+        ticket.batch.answer()
+        ticket.batch = None
+    if ticket.state is BATCHED and not ticket.is_async:
+        _wait_for_answer(ticket)
+
+
+def _end_turn(ticket: Ticket) -> None:
+    if ticket.generation != _forks.generation:
+        ticket.batch = None
+        return  # a forked child: the turn, and what was applied in it, is its parent's
+    thread, inside = get_ident(), _lanes.inside
+    outer = inside.get(thread)
+    ours: Mark = (ticket.lane.key, outer)
     try:
-        if ticket.admission is not None:
-            ticket.admission.settle()
-        if ticket.state is not HOLDING:
-            _lanes.leave(ticket)
-        if ticket.state is HOLDING:
-            if events.subscribers and ticket.generation == _forks.generation:
-                _tell_released(ticket)  # in a forked child the turn is its parent's
-            _lanes.pass_on(ticket)
+        if ticket.batch is not None and ticket.state is HOLDING:
+            inside[thread] = STEP
+            if ticket.is_async or not ticket.batch.has_time() or not _lanes.hand_on(ticket):
+                inside[thread] = ours
+                ticket.batch.save(ticket)
+        inside[thread] = STEP
+        _lanes.give_up(ticket)
+        if ticket.state is HOLDING and events.subscribers:
+            _tell_released(ticket)
+        _lanes.pass_on(ticket)
         ticket.grip = None
-    except KeyboardInterrupt:
-        leave_turn(ticket)
-        raise
+        inside[thread] = ours
+        if ticket.batch is not None:
+            ticket.batch.settle()
+    finally:
+        if outer is not None:
+            inside[thread] = outer
+        elif thread in inside:
+            del inside[thread]
+
+
+def _wait_for_answer(ticket: Ticket) -> None:
+    thread, inside = get_ident(), _lanes.inside
+    outer = inside.get(thread)
+    inside[thread] = (ticket.lane.key, outer)
+    try:
+        while ticket.state is BATCHED:
+            cast("ThreadWaiter", ticket.waiter).sleep(None)
+    finally:
+        if outer is not None:
+            inside[thread] = outer
+        elif thread in inside:
+            del inside[thread]
 
 
 def _tell_released(ticket: Ticket) -> None:
@@ -419,10 +509,8 @@ def _give_up(caller: Caller, waited: float) -> None:
     """The deadline has passed: leave, and say on whom it waited. Does nothing if the turn came at the last moment."""
     owner = holder(caller)
     ahead = _lanes.ahead_of(caller)
-    with _lanes.mutex():
-        if caller.state in (HOLDING, ADMITTED, ANSWERED):
-            return
-        _lanes.leave(caller)
+    if not _lanes.give_up(caller):
+        return
     path = caller.lane.key
     mismatch = different_strategy(caller, owner)
     if mismatch is not None:

@@ -55,14 +55,14 @@ class Descriptor:
         self._key = key
         return fd
 
-    def close(self) -> None:
+    def close(self, close_function: Callable[[int], None] = os.close) -> None:
         """Close it, if it is open. Raises OSError as close(2) does; it is closed then, too."""
         key = self._key
         if key is None:
             return
         try:
             # One step, also for two threads that close it at the same time: one of them finds the key.
-            (_,) = map(os.close, map(opened.pop, (key,)))
+            (_,) = map(close_function, map(opened.pop, (key,)))
         except KeyError:
             pass
         self._key = None  # after that: closed, its end needs no callback, which would swallow an interrupt

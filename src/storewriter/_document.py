@@ -1,28 +1,26 @@
-"""A store's document as this process last saw it: loaded and decoded, saved, remembered.
+"""A store's document: loaded, decoded, saved, flushed.
 
-Promise    What `load` hands out belongs to the caller of this turn. What is remembered is used only if the document is
-           provably still the one that it belongs to, and nobody else can reach the state.
-Only       in the store's turn, except for `decode` and `corrupt`.
-Fails by   StoreCorrupt, and what `storage.py` raises.
+Promise    Every state that `decode` returns is a new object that nothing else refers to.
+Only       `load` and `save` in the store's turn.
+Fails by   StoreCorrupt, DocumentChanged, and what `storage.py` raises.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
 
-from storewriter import _threads, events
-from storewriter._census import Box, Census
-from storewriter._remembered import Kept, Slot
-from storewriter.codecs import Codec, DecodeError, JsonCodec, TooDeep, UnknownVersion
-from storewriter.errors import StoreCorrupt
+from storewriter import events
+from storewriter._flushes import Flushes, flushes_of
+from storewriter._replace import Commit
+from storewriter.codecs import Codec, DecodeError, TooDeep, UnknownVersion
+from storewriter.errors import CommitUncertain, StoreCorrupt
 from storewriter.locks import Hold
-from storewriter.storage import FileStorage, stamp_of
+from storewriter.storage import FileStorage, Look
 
 ABSENT: Final = "absent"
 """Version of a store that has no document yet."""
@@ -37,120 +35,87 @@ SMALL: Final = 1 << 16
 """Bytes up to which a document is read and decoded on the event loop: it is cached, and a thread costs more."""
 
 
-Keeping = tuple[Box, Census | None] | None
-"""A state that is to be remembered, and what is proven of it; None: nothing is. A state that somebody may have a
-reference into must not be: it could be changed outside of any update, and that must never be saved."""
-
-
 @attrs.define(eq=False)
 class Document:
-    """A store's document as this process last saw it: where it lives, how it is written, and what was decoded."""
+    """A store's document: where it lives, and how it is read and written."""
 
     path: str
     storage: FileStorage
     codec: Codec[Any]
     default: Callable[[], Any]
-    is_plain: bool = attrs.field(
-        init=False, default=attrs.Factory(lambda document: type(document.codec) is JsonCodec, takes_self=True)
+    _flushes: Flushes = attrs.field(
+        init=False, default=attrs.Factory(lambda self: flushes_of(self.path), takes_self=True)
     )
-    """Whether a state is what JSON says and nothing more, so that it can be proven to be ours alone."""
-    is_sealed: bool = attrs.field(
-        init=False,
-        default=attrs.Factory(lambda document: bool(getattr(document.codec, "sealed", False)), takes_self=True),
+    _decode_own: Callable[[bytes], Any] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _decoder_of_own(self.codec), takes_self=True)
     )
-    """Whether the codec answers for its states (see `Codec`)."""
-    _slot: Slot = attrs.field(factory=Slot)
-    _in_use: Kept | None = None
-    """The remembered document that the present turn works on."""
-    _seen: os.stat_result | None = None
-    """What the document was when the present turn loaded it."""
 
-    def load(self) -> tuple[bytes | None, Box, Census | None]:
-        """The document's bytes, its state, which the caller owns, and what is proven of that. Only in a turn.
-
-        The remembered state is used if the document is still the one that it belongs to.
-        """
+    def load(self) -> Look:
+        """The document's bytes, and which file they are of."""
         if self.storage.in_place:
             self.storage.finish()
-        kept = self._slot.take()
-        if kept is not None:
-            self._seen = self.storage.still(kept.stamp)
-            if self._seen is not None:
-                self._in_use = kept
-                return kept.data, kept.box, kept.census
-            kept.close()
-        data, self._seen = self.storage.look()
-        return data, [self.decode(data)], None
+        return self.storage.look()
 
-    def save(self, data: bytes, hold: Hold, keep: Keeping) -> None:
-        """Save, and remember what is to be kept, so that nothing is decoded while nobody else writes."""
-        self.forget()
-        seen, self._seen = self._seen, None
-        fd = self.storage.save(data, keep_open=keep is not None, fence=hold.fence, rival=hold.token, seen=seen)
-        if fd is not None and keep is not None:
-            self._remember(data, keep, fd)
+    def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
+        """Give the new document the name; `commit` says what is left to do.
 
-    def save_beside(self, data: bytes, hold: Hold, prove: Callable[[], None], keep: Callable[[], Keeping]) -> None:
-        """The same for a large document: find out what is to be kept while the disk is waited for."""
-        self.forget()
-        seen, self._seen = self._seen, None
-        proof = _threads.Beside(prove)
-        fd: int | None = None
+        Raises DocumentChanged if a program without the lock has written the document since it was `found`.
+        """
+        self.storage.replace(data, commit, found, fence=hold.fence, suffix=hold.token)
+
+    def settle(self, commit: Commit) -> None:
+        """Return when the document is durable. Needs no turn. Raises CommitUncertain. Can be repeated."""
+        if commit.descriptor is not None:
+            self._flushes.settle(commit)
+
+    def note(self, commit: Commit) -> None:
+        """In the turn in which the document got the name: later flushes hold it. Can be repeated."""
+        if commit.descriptor is not None:
+            self._flushes.note(commit)
+
+    def has(self, data: bytes) -> bool:
+        """Whether the document says this now; asked after a save that was interrupted. Raises CommitUncertain."""
         try:
-            fd = self.storage.save(
-                data, keep_open=True, fence=hold.fence, rival=hold.token, seen=seen, meanwhile=proof.set_off
-            )
-        finally:
-            proof.join()  # whatever came of the save: the state must not be touched before
-            found = keep()
-            if fd is not None and found is None:
-                os.close(fd)
-        if fd is not None and found is not None:
-            self._remember(data, found, fd)
-
-    def _remember(self, data: bytes, keep: tuple[Box, Census | None], fd: int) -> None:
-        self._slot.put(Kept(data, *keep, fd, stamp_of(os.fstat(fd))))
-
-    def look_again(self) -> None:
-        """Before saving, what the document is must be asked anew: the turn has taken its time."""
-        self._seen = None
-
-    def remember(self, keep: Keeping) -> None:
-        """Remember a document that needed no save. Only in a turn."""
-        kept, self._in_use = self._in_use, None
-        if kept is not None:
-            if keep is None:
-                kept.close()
-            else:
-                kept.box, kept.census = keep
-                self._slot.put(kept)
-
-    def forget(self) -> None:
-        """Drop the remembered state."""
-        kept, self._in_use = self._in_use, None
-        if kept is not None:
-            kept.close()
-        self._slot.clear()
+            return self.storage.load() == data
+        except OSError as error:
+            if error.errno is None:
+                raise
+            msg = f"whether {self.path} was saved is unknown, because it cannot be read ({error.strerror})"
+            raise CommitUncertain(msg, path=self.path) from error
 
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""
+        return self._decoded(self.codec.decode, data)
+
+    def decode_own(self, data: bytes | None) -> Any:
+        """The same for bytes that this codec has just encoded."""
+        return self._decoded(self._decode_own, data)
+
+    def _decoded(self, decode: Callable[[bytes], Any], data: bytes | None) -> Any:
         if data is None:
             return self._own_default()
         try:
-            return self.codec.decode(data)
+            return decode(data)
         except ValueError as error:
             raise self.corrupt(error) from error
 
     def _own_default(self) -> Any:
-        """The default, out of everybody's reach: `default` may hand out its own parts (`TEMPLATE.copy`)."""
+        """The default, shared with nothing else: `default` may return its own parts (`TEMPLATE.copy`)."""
         state = self.default()
         try:
             return copy.deepcopy(state)
         except Exception:  # a state that cannot be copied: then `default` must make a new one each time
             return state
 
+    def encoded_default(self) -> bytes | None:
+        """What a document would say that says the same as none; None if the default cannot be written."""
+        try:
+            return self.codec.encode(self._own_default())
+        except (ValueError, TypeError):
+            return None
+
     def corrupt(self, error: ValueError) -> StoreCorrupt:
-        """The error for a document that the codec cannot read; subscribers and the log are told."""
+        """The error for a document that the codec cannot read; subscribers and the log get it too."""
         reason = error.reason if isinstance(error, DecodeError) else str(error)
         line = getattr(error, "line", None)
         column = getattr(error, "column", None)
@@ -172,3 +137,8 @@ class Document:
             column=column,
             position=getattr(error, "position", None),
         )
+
+
+def _decoder_of_own(codec: Codec[Any]) -> Callable[[bytes], Any]:
+    decode: Callable[[bytes], Any] = getattr(codec, "decode_own", codec.decode)
+    return decode

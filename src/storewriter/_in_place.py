@@ -28,7 +28,7 @@ import os
 import secrets
 from collections.abc import Callable
 
-from storewriter._replace import Durability, Place, existing, refuse, replace, write_all, write_beside
+from storewriter._replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
 from storewriter._system import NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain
 
@@ -116,7 +116,7 @@ def _end(path: str, durability: Durability, system: System) -> None:
     """Step 3."""
     content = b"%sfinished %s\n" % (_MAGIC, secrets.token_hex(16).encode())
     try:
-        replace(Place(journal(path), durability == "power", 0o600, system), content, like=path)
+        replace_now(Target(journal(path), durability == "power", 0o600, system), content, like=path)
     except CommitUncertain as error:
         msg = (
             f"the new document of {path} is in place, but the end of its journal could not be flushed: a power cut "

@@ -14,11 +14,12 @@ Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: wh
            happen together stands together, as stores that end with one call in C at most; every step can be repeated;
            and a ticket keeps in itself what it still owes (`following`), until it is done.
            `with _mutex` is safe as it stands: between the `__enter__` of an RLock and the block nothing is looked for.
+           No thread sleeps with the mutex held, and what interrupts a step asks for no turn (`inside`).
 
 Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
-           The mutex is re-entrant because a signal handler may ask for a turn while its thread is in here.
+           The mutex is re-entrant because a signal handler may ask how many wait while its thread is in here.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from threading import get_ident
 from typing import Any, Final, Protocol
 
 from storewriter import _forks, _threads
+from storewriter._interrupts import until_done
 from storewriter._waiters import ThreadWaiter, Waiter
 
 log = logging.getLogger("storewriter")
@@ -73,8 +75,8 @@ class State(enum.IntEnum):
     """It has its turn."""
     FAILED = 3
     """At the head, and the door broke (`ticket.error`)."""
-    ADMITTED = 4
-    """Taken into the batch of the head: it will be answered, and cannot leave any more."""
+    BATCHED = 4
+    """In the batch of the head: it will be answered, and cannot leave any more."""
     ANSWERED = 5
     """Its batch has been committed or has failed."""
     LEFT = 6
@@ -82,7 +84,7 @@ class State(enum.IntEnum):
 
 
 # As plain names: a look-up of an enum member costs more than the rest of most functions here.
-WAITING, CALLED, HOLDING, FAILED, ADMITTED, ANSWERED, LEFT = State
+WAITING, CALLED, HOLDING, FAILED, BATCHED, ANSWERED, LEFT = State
 
 NOBODY, SENT, THERE = range(3)
 """Who is at a lane's door: nobody; a waiting thread has been sent; it is there. Whoever finds SENT may send another
@@ -102,18 +104,26 @@ class Ticket:
 
     # Defaults stand in the class: most turns never need most of these, and a turn is counted in microseconds.
     state: State = WAITING
-    waiter: Waiter
-    """Set before anybody could wake it."""
+    waiter: Waiter | None = None
+    """Set before another thread could wake it."""
     is_async = False
     is_quick = True
     """Whether its thread may release a hold, or must not be kept waiting (a task, and a lock that may wait)."""
     began = 0.0
     """When its turn began (seconds since the epoch)."""
     error: BaseException | None = None
-    mates: object = None
-    """Tickets next to each other with equal `mates` may be answered as one batch; None: never."""
-    work: Any = None
-    """What the batch does for it; the lanes only carry it."""
+    batch_key: object = None
+    """Tickets next to each other with equal keys may be in one batch; None: never."""
+    request: Any = None
+    """What the batch does for it; opaque here."""
+    batch: Any = None
+    """The open batch of the ticket that has the turn; opaque here."""
+    before: Ticket | None = None
+    """The member before it in its batch."""
+    is_member = False
+    """Whether it is in a batch, which will answer it."""
+    deadline: float | None = None
+    """Until when it may be put into a batch (time.monotonic())."""
     lane: Lane
     """Set when it joins."""
     joined = False
@@ -121,12 +131,10 @@ class Ticket:
     """Whom it named when it left, until he has been woken."""
     grip: object = None
     """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
-    admission: Any = None
-    """Answers those who were taken into its batch, before its turn ends. The lanes only carry it."""
     place = -1
     """How many stood before it when somebody last counted a long line."""
-    ender: int | None = None
-    """The thread that ends its turn: there is one, whoever else may want to."""
+    releasing_thread: int | None = None
+    """The thread that ends its turn; others return at once."""
 
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
@@ -192,9 +200,14 @@ class Lane:
 
 _mutex = threading.RLock()
 _lanes: dict[str, Lane] = {}
-sleeping: set[int] = set()
-"""Threads that sleep for a ticket of theirs: if one runs all the same, it has been interrupted. One too many only costs
-a look along the line."""
+
+STEP: Final = ("", None)
+Mark = tuple[str, Any]
+inside: dict[int, Mark] = {}
+"""By thread, what it is in the middle of: `STEP`, a step of some lane, or `(key, mark before)`, a wait or a commit for
+that store. What asks in such a thread is a signal handler, a finalizer or a function of a lock or a codec: in a step it
+must not ask at all, otherwise not for the same store, because the wait could only end when it has returned. Set and
+removed with plain stores, without a call, so that no interrupt comes in between."""
 
 
 def _reset_in_child() -> None:
@@ -202,7 +215,7 @@ def _reset_in_child() -> None:
     global _mutex, _lanes
     _mutex = threading.RLock()
     _lanes = {}
-    sleeping.clear()
+    inside.clear()
 
 
 _forks.in_child(_reset_in_child)
@@ -269,91 +282,101 @@ def wait_at_door(ticket: Ticket) -> None:
         raise
 
 
-def leave(ticket: Ticket) -> bool:
-    """Leave the line before the turn: cancelled, too late, or the door broke.
+def give_up(ticket: Ticket) -> bool:
+    """Leave the line before the turn: cancelled, too late, or the door broke. Can be repeated.
 
-    A ticket that has been given its turn meanwhile passes it on. False: it cannot leave like that, because it has been
-    admitted or answered; or because it has its turn, and this thread must not wait for the release (`decline`).
-    Can be repeated, and must be if it was interrupted.
+    False: the ticket has its turn by now, or is in a batch.
     """
     if not ticket.joined or ticket.generation != _forks.generation:
         return True
     lane = ticket.lane
     with _mutex:
         state = ticket.state
-        if state is ADMITTED or state is ANSWERED:
+        if state is HOLDING or state is BATCHED or state is ANSWERED:
             return False
-        if state is not LEFT and state is not HOLDING:
+        if state is not LEFT:
             if lane.head is not ticket:
                 lane.drop(ticket)
-                return True
-            _call_next(lane, ticket)
-    if state is not HOLDING:
-        _see_off(ticket)
-    elif ticket.is_quick:
-        decline(ticket)
-    else:
+            else:
+                _call_next(lane, ticket)
+    _see_off(ticket)
+    return True
+
+
+def leave(ticket: Ticket) -> bool:
+    """The same, and pass on a turn that the ticket was given meanwhile.
+
+    False: it cannot leave like that, because it is in a batch; or because this thread must not wait for the release
+    (`decline`).
+    """
+    if give_up(ticket):
+        return True
+    if ticket.state is not HOLDING or not ticket.is_quick:
         return False
+    decline(ticket)
     return True
 
 
 def decline(ticket: Ticket) -> None:
-    """End a turn that was given to somebody who does not want it any more; a problem on the way is logged."""
-    try:
-        pass_on(ticket)
-    except Exception:
-        log.exception("could not release the lock of %s", ticket.lane.key)
+    """End a turn whose caller does not want it any more; what its release raises is logged."""
+    problems: list[BaseException] = []
+
+    def step() -> None:
+        problem = _end(ticket)
+        if problem is not None:
+            problems.append(problem)
+
+    until_done(step)
+    for problem in problems:
+        log.error("could not release the lock of %s", ticket.lane.key, exc_info=problem)
 
 
 def pass_on(ticket: Ticket) -> None:
-    """End a turn: name the next head, or give the hold back and close the lane.
+    """End a turn: name the next head, or give the hold back and close the lane. Can be repeated.
 
     Once: if it has ended, or another thread is about to end it, this does nothing.
-
-    May raise what releasing the hold raises; the line goes on all the same. A KeyboardInterrupt that arrives in here
-    is raised when the line has gone on.
+    May raise what releasing the hold raises; the line has gone on by then.
     """
-    if ticket.generation != _forks.generation:
-        return  # a forked child: the turn is its parent's
-    interrupt: BaseException | None = None
-    error: BaseException | None = None
-    while True:
-        try:
-            if ticket.state is HOLDING:
-                error = _advance(ticket)
-            if ticket.following is not None:
-                _see_off(ticket)
-            break
-        except KeyboardInterrupt as problem:
-            interrupt = problem
-    if error is None and interrupt is None:
+    problem = _end(ticket)
+    if problem is None:
         return
     try:
-        raise interrupt or error  # type: ignore[misc]
+        raise problem
     finally:
         # An error refers to this frame, and this frame to the error: the cycle would keep the caller's frames alive,
         # and with them whatever is let go when they are gone.
-        del interrupt, error
+        del problem
+
+
+def _end(ticket: Ticket) -> BaseException | None:
+    problem: BaseException | None = None
+    if ticket.generation != _forks.generation:
+        return None  # a forked child: the turn is its parent's
+    if ticket.state is HOLDING:
+        problem = _advance(ticket)
+    if ticket.following is not None:
+        _see_off(ticket)
+    return problem
 
 
 def _advance(ticket: Ticket) -> BaseException | None:
-    """Name the head after this one, who has the turn. Returns what releasing the hold raised.
+    """Name the head after this one, which has the turn. Returns what releasing the hold raised.
 
     Can be repeated, in the same thread: two that did this side by side would each name a head.
     """
     lane = ticket.lane
-    error: BaseException | None = None
+    problem: BaseException | None = None
     this = get_ident()
-    # Looking and claiming are plain steps, between which no other thread runs.
-    if ticket.ender is not None and ticket.ender != this:
-        return None
-    ticket.ender = this
+    with _mutex:
+        if ticket.releasing_thread not in (None, this):
+            return None
+        ticket.releasing_thread = this
     while ticket.state is HOLDING:
         hold = lane.hold
         if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
-            # Outside the mutex, and while we still are the head: whoever comes now waits in line, instead of
+            # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
-            error = _release(hold)
+            problem = _release(hold)
             lane.hold = None
         with _mutex:
             if ticket.state is not HOLDING:
@@ -362,7 +385,7 @@ def _advance(ticket: Ticket) -> BaseException | None:
             following = lane.first(queue) if queue else None
             if queue is None or following is None:
                 if lane.hold is not None:
-                    continue  # the last one left while we asked: the hold has nobody to go to
+                    continue  # the last one left while we asked: the hold has no ticket to go to
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
                 lane.head = None
@@ -377,7 +400,7 @@ def _advance(ticket: Ticket) -> BaseException | None:
             ticket.following = following
             ticket.state = LEFT
             queue.popleft()
-    return error
+    return problem
 
 
 def _may_pass(hold: Hold) -> bool:
@@ -392,76 +415,70 @@ def _release(hold: Hold) -> BaseException | None:
     """Give a hold back for certain; returns what went wrong on the way."""
     try:
         hold.release()
-    except KeyboardInterrupt as interrupt:
+    except BaseException as problem:  # raised by whichever function ends the turn
         try:
             hold.release()
         except Exception:
             # It had been released before the interrupt arrived.
             log.debug("a hold was released although the release was interrupted", exc_info=True)
-        return interrupt
-    except BaseException as error:
-        return error
+        return problem
     return None
 
 
-def admit(ticket: Ticket, limit: int, admitted: list[Ticket] | None = None) -> list[Ticket]:
-    """Take those who wait right behind the head and may share its batch, in order, at most `limit`.
-
-    They are put into the list `admitted`, one by one: interrupted, it holds whoever has to be answered or given back.
-    """
-    if admitted is None:
-        admitted = []
-    mates = ticket.mates
-    lane = ticket.lane
-    if mates is None or not lane.waiting():
-        return admitted
+def admit(ticket: Ticket) -> Ticket | None:
+    """Put the next in line into the head's batch, if it may be in it. It can leave, and its deadline counts, until now."""
+    lane, batch = ticket.lane, ticket.batch
+    if ticket.batch_key is None or not lane.queue:
+        return None
     with _mutex:
-        queue = lane.queue
-        while queue and len(admitted) < limit:
-            other: Ticket | None = queue[0]
-            if queue[0].state is LEFT:
-                other = lane.first(queue)
-            if other is None or other.mates != mates:
-                break
-            other.state = ADMITTED
-            admitted.append(other)
-            queue.popleft()
-    return admitted
+        other = lane.first(lane.queue)
+        if other is None or not _may_join(other, ticket):
+            return None
+        # Plain stores: interrupted, the ticket is in line, or in the batch.
+        other.before, batch.last, other.is_member, other.state = batch.last, other, True, BATCHED
+        lane.queue.popleft()
+        return other
 
 
-def give_back(ticket: Ticket, admitted: list[Ticket], kept: int = 0) -> None:
-    """Put admitted tickets back where they stood, but for the first few: the batch ended without them.
+def hand_on(ticket: Ticket) -> bool:
+    """Make the next in line the head, with the hold and the open batch, if it may be in that. False: it may not.
 
-    Takes them off the list. Can be repeated, and must be if it was interrupted.
+    It applies its function in its own thread, and saves what was applied before as well. Can be repeated.
     """
     lane = ticket.lane
+    if ticket.batch_key is None or not lane.queue:
+        return False
+    if ticket.waiter is None:
+        ticket.waiter = ThreadWaiter()
     with _mutex:
-        back = admitted[kept:]
-        for other in back:
-            other.state = WAITING
-            other.waiter.wake()  # their deadlines count again
-        queue = lane.queue
-        if back and queue and queue[0] is back[-1]:
-            back.pop()  # the admission was interrupted before it had left the line
-        together = deque([*back, *(queue or ())])
-        lane.queue = together
-        del admitted[kept:]
+        following = lane.first(lane.queue)
+        if following is None or not _may_join(following, ticket):
+            return False
+        # From here to the call nothing can come between.
+        following.batch, following.state = ticket.batch, HOLDING
+        lane.head = ticket.following = following
+        ticket.batch = None
+        ticket.state = BATCHED if ticket.is_member else LEFT
+        lane.queue.popleft()
+    return True
+
+
+def _may_join(other: Ticket, head: Ticket) -> bool:
+    if other.batch_key is not head.batch_key and other.batch_key != head.batch_key:
+        return False
+    return other.deadline is None or time.monotonic() < other.deadline
 
 
 def answer(ticket: Ticket) -> None:
-    """Tell an admitted ticket that its outcome is in its `work`. If its loop is closed, nobody is there to care."""
+    """The outcome of a member of a batch is in its request. If its loop is closed, nothing is left to wake."""
     ticket.state = ANSWERED
+    assert ticket.waiter is not None
     ticket.waiter.wake()
 
 
-def mutex() -> Any:
-    """The mutex, for the few who must look and act in one step."""
-    return _mutex
-
-
-def is_in_hand() -> bool:
+def is_in_step() -> bool:
     """Whether this thread is in the middle of a step of some lane."""
-    return bool(_mutex._is_owned())  # type: ignore[attr-defined]
+    return inside.get(get_ident()) is STEP
 
 
 def find(key: str) -> Lane | None:
@@ -545,7 +562,7 @@ def _rouse(head: Ticket | None) -> None:
             head = _send(head.lane)
             if head is None:
                 return
-        if head.waiter.wake():
+        if head.waiter is None or head.waiter.wake():
             return
         _pass_over(head)
         head = head.following
@@ -587,12 +604,17 @@ def _send(lane: Lane) -> Ticket | None:
 
 
 def _open(lane: Lane, generation: int) -> None:
-    """The waiting thread of a lane."""
-    with _mutex:
-        if lane.opening is not SENT:
-            return  # another one is there, or nobody waits any more
-        lane.opening = THERE
-    _stay(lane, generation)
+    """The waiting thread of a lane. All of it is a step: a finalizer that runs here must not ask for a turn."""
+    this = get_ident()
+    inside[this] = STEP
+    try:
+        with _mutex:
+            if lane.opening is not SENT:
+                return  # another one is there, or no ticket waits any more
+            lane.opening = THERE
+        _stay(lane, generation)
+    finally:
+        inside.pop(this, None)
 
 
 def _stay(lane: Lane, generation: int) -> None:

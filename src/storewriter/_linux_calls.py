@@ -1,6 +1,9 @@
-"""Two system calls of Linux that Python's `os` does not have: swapping two names, and a file's time of birth.
+"""Three system calls of Linux that Python's `os` does not have: swapping two names, a file's time of birth, and
+writing a file out without a flush of its device.
 
-How        Through the C library, loaded at first use: ctypes costs milliseconds that most stores never need.
+How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not the
+           first commit: that one may come in a signal handler, without free descriptors, or after privileges were
+           dropped.
 Fails by   OSError, as the calls do; where a kernel, a C library or a sandbox does not know them, the answer says so.
 """
 
@@ -18,8 +21,10 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _RENAME_EXCHANGE: Final = 2
 _STATX_BTIME: Final = 0x800
 _STATX_SIZE: Final = 256
+_WAIT_BEFORE_WRITE_AND_WAIT_AFTER: Final = 7
 
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOENT})
+_NO_WRITE_OUT: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM})
 _NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM})
 """What an old kernel, and an old sandbox around a new one (EPERM), answer."""
 
@@ -29,7 +34,10 @@ def _function(name: str) -> Any:
     """A function of the C library; None where there is no such thing (old libraries, other systems)."""
     if sys.platform != "linux":
         return None
-    import ctypes
+    try:
+        import ctypes
+    except ImportError:  # no descriptor left, or no right to read it any more: commits go on without these calls
+        return None
 
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is not None:
@@ -38,8 +46,15 @@ def _function(name: str) -> Any:
         function.argtypes = {
             "renameat2": [*file, *file, number],
             "statx": [*file, ctypes.c_int, number, ctypes.c_char_p],
+            "sync_file_range": [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, number],
         }[name]
     return function
+
+
+def load() -> None:
+    """Find the functions now, so that no commit has to import anything."""
+    _function("renameat2")
+    _function("sync_file_range")
 
 
 def _fails_with() -> int:
@@ -59,6 +74,19 @@ def exchange(source: str, target: str) -> bool:
     if code in _NO_EXCHANGE:
         return False
     raise OSError(code, os.strerror(code), source, None, target)
+
+
+def write_out(fd: int) -> bool:
+    """sync_file_range(2) over the whole file, waiting for the end. False where that does not exist."""
+    function = _function("sync_file_range")
+    if function is None:
+        return False
+    if not function(fd, 0, 0, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
+        return True
+    code = _fails_with()
+    if code in _NO_WRITE_OUT:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def born(path: str) -> int | None:

@@ -74,23 +74,23 @@ def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
 
 
 def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
-    """Whether a blocking call would wait for somebody ahead who can only go on when this call returns."""
-    is_in_loop = runs_an_event_loop()
-    if not (is_in_loop or thread in _lanes.sleeping):
+    """Whether a blocking call on a loop's thread would wait for a ticket that can only go on when this call returns."""
+    if not runs_an_event_loop():
         return None  # most calls, which are spared the look along the line
-    for other in lane.in_line():
-        if other.thread != thread:
-            continue
-        if is_in_loop:
-            return ReentrantTurn(
-                f"{lane.key} was asked for with a blocking call on the event loop's thread, while another task of that "
-                f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
-                path=lane.key,
-            )
-        if not other.is_async:
-            return ReentrantTurn(
-                f"{lane.key} was asked for by a signal handler, or by something else that interrupts, in a thread that "
-                f"waits for it itself{labelled(other)}: it could never finish. Let the handler only take a note.",
-                path=lane.key,
-            )
-    return None
+    if all(other.thread != thread for other in lane.in_line()):
+        return None
+    return ReentrantTurn(
+        f"{lane.key} was asked for with a blocking call on the event loop's thread, while another task of that "
+        f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
+        path=lane.key,
+    )
+
+
+def interrupted(path: str, *, is_step: bool) -> ReentrantTurn:
+    """The error for a turn that is asked for in a thread that was interrupted in the middle of this package."""
+    doing = "hands a turn on" if is_step else "waits for it, or saves it, itself"
+    return ReentrantTurn(
+        f"{path} was asked for by a signal handler or a finalizer, in a thread that {doing}: it could never finish, "
+        f"because that thread goes on only when the handler returns. Let the handler only take a note.",
+        path=path,
+    )

@@ -1,14 +1,21 @@
-"""Atomic durable replace: write, flush, rename, flush the folder.
+"""Atomic durable replace: write, rename, and what is left to do until it is durable.
 
-Promise    A reader sees the old document or the new one, whole, never none. After `replace` returns, the new one
-           survives the death of any process, and with `power` a power cut. If it raises an OSError, the old document
-           stands; if it raises `CommitUncertain`, the new one stands and only its durability is unknown.
-How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target.
-           Whatever can be refused is refused before the rename; after it, only the flush of the folder can fail.
+Promise    A reader sees the old document or the new one, whole, never none. If `replace` raises an OSError, the old
+           document stands. Once it has returned, the new one has the name and survives the death of any process; with
+           `power`, and once the returned `Commit` was flushed, it survives a power cut.
+How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target. The
+           content is on its way to the disk before the rename, always: the name may become durable at any moment after
+           that, in a journal commit of any other process. Two ways:
+           * the document existed, and the file system's journal orders renames (`_journals.py`): the content is written
+             out and waited for, then renamed; one flush of the new file afterwards makes content and name durable
+           * elsewhere: the file is flushed, then renamed; a flush of the folder afterwards makes the name durable
+           Whatever can be refused is refused before the rename; after it, only the flush can fail.
            Before the first document takes its name, the names of the private folders above it are flushed as well.
-Only       under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile up.
+Only       `replace` under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile
+           up. `Commit.flush` needs no lock.
 Does not   reach files that programs hold open: they keep the document that they opened.
-Fails by   OSError (the call's own kind, with the store's path), ReadOnlyStore, NotARegularFile, CommitUncertain.
+Fails by   OSError (the call's own kind, with the store's path), ReadOnlyStore, NotARegularFile, DocumentChanged; from
+           the rename and the flush CommitUncertain.
 """
 
 from __future__ import annotations
@@ -22,9 +29,11 @@ from typing import Final, Literal, NoReturn
 
 import attrs
 
+from storewriter._descriptors import Descriptor
+from storewriter._interrupts import quietly
 from storewriter._likeness import dress, first_mode
 from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, NONBLOCK, System
-from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore
+from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore, VersionConflict
 
 Durability = Literal["power", "process"]
 
@@ -36,6 +45,24 @@ _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
 }
+
+
+class DocumentChanged(VersionConflict):
+    """A program that takes no lock has replaced or changed the document since it was loaded. Nothing was written.
+
+    An update begins anew on it; a transaction cannot, and raises this.
+    """
+
+
+def document_changed(path: str) -> DocumentChanged:
+    """The error, with its text."""
+    return DocumentChanged(
+        f"{path} was changed by a program that does not take its lock, after it was loaded and before it was saved. "
+        f"Nothing was written. Read it again and decide anew; let every program that writes it take the same lock.",
+        path=path,
+        expected="as it was loaded",
+        found="changed",
+    )
 
 
 def temporary(path: str) -> str:
@@ -62,7 +89,7 @@ Fence = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @attrs.frozen
-class Place:
+class Target:
     """Where a document is, and how it gets there: the same for every save of a store."""
 
     path: str
@@ -72,71 +99,114 @@ class Place:
     mode: int
     """Of a document that does not exist yet."""
     system: System
-    spare: str = attrs.field(init=False, default=attrs.Factory(lambda place: temporary(place.path), takes_self=True))
-    folder: str = attrs.field(init=False, default=attrs.Factory(lambda place: _folder_of(place.path), takes_self=True))
+    temp_path: str = attrs.field(init=False, default=attrs.Factory(lambda self: temporary(self.path), takes_self=True))
+    folder: str = attrs.field(init=False, default=attrs.Factory(lambda self: _folder_of(self.path), takes_self=True))
+
+
+@attrs.define(eq=False)
+class Commit:
+    """What is left to do for a new document until it is durable. Made by the caller, filled in by `replace`.
+
+    So an interrupt between the rename and the caller's next step loses nothing.
+    """
+
+    descriptor: Descriptor | None = None
+    """The new document's, or its folder's; None as long as there is nothing to flush."""
+    is_file: bool = False
+    """Whether it is the document's."""
+    new: os.stat_result | None = None
+    """The new file, as it was before the rename."""
+    target: Target | None = None
+    number: int = 0
+    """Its place among the commits of this process to this store (`_flushes.py`)."""
+
+    def flush(self) -> None:
+        """Make it durable. Raises OSError, and must not be tried again then.
+
+        A kernel reports a failed write-back once and then forgets it (Rebello et al., USENIX ATC 2020), so a second
+        fsync that succeeds would prove nothing.
+        """
+        assert self.descriptor is not None and self.target is not None and self.new is not None
+        if self.is_file:
+            self.target.system.flush(self.descriptor.fd)
+        else:
+            flush_folder(self.descriptor.fd, self.target.system)
+        note_flushed(self.target.path, self.new)
+
+    def close(self) -> None:
+        """Close the descriptor. Can be repeated."""
+        if self.descriptor is not None and self.target is not None:
+            close_quietly(self.descriptor, self.target.system)
 
 
 @attrs.define
 class _Save:
     """One save, decided before anything is touched."""
 
-    place: Place
-    spare: str
+    target: Target
+    temp_path: str
     old: os.stat_result | None
-    """The document that is there now."""
-    model: str
+    """The document that is to be replaced."""
+    is_observed: bool
+    """Whether `old` is what the caller loaded, and must still be there."""
+    template: str
     """The file that the new one is to be like, usually the old document."""
-    look: os.stat_result | None
-    """What the model is; None: there is none, and the place's mode counts."""
-    keep_open: bool
+    template_stat: os.stat_result | None
+    """What the template is; None: there is none, and the target's mode counts."""
     keep: Keep | None
     fence: Fence
-    meanwhile: Callable[[], None] | None
+    is_ordered: bool
+    """Whether the journal orders renames, and the document existed."""
+    file: Descriptor = attrs.field(factory=Descriptor)
+    folder: Descriptor = attrs.field(factory=Descriptor)
+
+
+class Unknown:
+    """What the document was when it was loaded is not known."""
+
+
+UNKNOWN: Final = Unknown()
 
 
 def replace(
-    place: Place,
+    target: Target,
     data: bytes,
+    commit: Commit,
     *,
-    seen: os.stat_result | None = None,
-    keep_open: bool = False,
+    observed: os.stat_result | None | Unknown = UNKNOWN,
     like: str | None = None,
     keep: Keep | None = None,
     fence: Fence = contextlib.nullcontext,
-    rival: str | None = None,
-    meanwhile: Callable[[], None] | None = None,
-) -> int | None:
-    """Put `data` in place of the document, under the store's lock.
+    suffix: str | None = None,
+) -> None:
+    """Put `data` in place of the document, under the store's lock; `commit` says what is left to do with `power`.
 
-    The place's mode is used for a document that does not exist yet; an existing one keeps its mode, owner where
-    permitted, ACLs and extended attributes (or has those of the file `like`). `seen` is what the document was just
-    now, if the caller has looked. With `keep_open`, returns a read-only descriptor of the new document, which the
-    caller must close: while it is open, no other file can have its inode number.
+    The target's mode is used for a document that does not exist yet; an existing one keeps its mode, owner where
+    permitted, ACLs and extended attributes (or has those of the file `like`). `observed` is what the document was when
+    it was loaded (None: there was none): if it is another one right before the rename, DocumentChanged is raised.
     `keep` is called with what the old document is, and entered around the instant in which the new one, which is ready,
-    takes the name: it keeps the old one. `meanwhile` is called when a long wait for the disk is about to begin: it may
-    set off what others can do during that.
+    takes the name: it keeps the old one.
 
-    Under a lease, which somebody else may have taken over meanwhile: `fence` is entered around the instant in which
-    the new document takes the name, and may refuse it; `rival` makes the temporary name our own, so that a successor
+    Under a lease, which another process may have taken over meanwhile: `fence` is entered around the instant in which
+    the new document takes the name, and may refuse it; `suffix` makes the temporary name our own, so that a successor
     and we cannot write into each other's file.
     """
-    path, system = place.path, place.system
+    path, system = target.path, target.system
     old: os.stat_result | None = None
     try:
-        old = existing(path, system) if seen is None else _require_replaceable(seen, path, system)
-        model, look = (path, old) if like is None else (like, system.lstat(like))
-        spare = place.spare if rival is None else f"{place.spare}.{rival}"
-        save = _Save(place, spare, old, model, look, keep_open, keep, fence, meanwhile)
-        if not place.power:
-            return _commit(save, data, -1)
-        if look is None:
-            _flush_folder_names(place.folder, system)
-        # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
-        folder = system.open(place.folder, os.O_RDONLY | DIRECTORY)
-        try:
-            return _commit(save, data, folder)
-        finally:
-            close_quietly(folder, system)
+        old = existing(path, system) if isinstance(observed, Unknown) else _require_replaceable(observed, path, system)
+        save = _Save(
+            target,
+            target.temp_path if suffix is None else f"{target.temp_path}.{suffix}",
+            old,
+            not isinstance(observed, Unknown),
+            path if like is None else like,
+            old if like is None else system.lstat(like),
+            keep,
+            fence,
+            target.power and old is not None and like is None and system.orders_renames(old.st_dev),
+        )
+        _perform(save, data, commit)
     except OSError as error:
         if old is not None and error.errno in _REFUSED and not system.writable(path):
             raise _read_only(path, old) from error
@@ -153,102 +223,112 @@ def write_beside(name: str, data: bytes, *, like: str, durability: Durability, s
     Never `CommitUncertain`: the document is untouched, whatever became of this file.
     """
     try:
-        replace(Place(name, durability == "power", 0o600, system), data, like=like)
+        replace_now(Target(name, durability == "power", 0o600, system), data, like=like)
     except CommitUncertain as error:
         cause = error.__cause__
         code = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EIO
         raise OSError(code, f"{os.strerror(code)}, flushing", name) from error
 
 
-def _commit(save: _Save, data: bytes, folder: int) -> int | None:
-    system = save.place.system
-    kept: int | None = None
+def replace_now(target: Target, data: bytes, *, like: str) -> None:
+    """Replace a file and flush it. Raises as `replace` does, and CommitUncertain."""
+    commit = Commit()
+    replace(target, data, commit, like=like)
+    flush_now(target.path, commit)
+
+
+def flush_now(path: str, commit: Commit) -> None:
+    """Flush a commit that shares its flush with no other one. Raises CommitUncertain."""
     try:
-        born, kept = _write_spare(save, data)
+        if commit.descriptor is not None:
+            commit.flush()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise not_flushed(path, error) from error
+    finally:
+        commit.close()
+
+
+def _perform(save: _Save, data: bytes, commit: Commit) -> None:
+    target, system = save.target, save.target.system
+    is_done = False
+    try:
+        if target.power and not save.is_ordered:
+            if save.template_stat is None:
+                _flush_folder_names(target.folder, system)
+            # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
+            save.folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
+        new = _write_temporary(save, data)
         with save.fence():
+            if save.is_observed:
+                _require_unchanged(save)
             if save.keep is None or save.old is None:
-                _take_name(save, born)
+                _take_name(save, new)
             else:
                 with save.keep(save.old):
-                    _take_name(save, born)
-        if folder >= 0:
-            _flush_commit(folder, save.place.path, system)
-            _note_flushed(save.place.path, born)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one that matters; the name is fixed anyway
-            system.unlink(save.spare)
-        if kept is not None:
-            close_quietly(kept, system)
-        raise
-    return kept
+                    _take_name(save, new)
+        if target.power:
+            commit.target, commit.new, commit.is_file = target, new, save.is_ordered
+            commit.descriptor = save.file if save.is_ordered else save.folder
+        is_done = True
+    finally:
+        if not is_done:
+            quietly(system.unlink, save.temp_path)  # the first error is the one that matters; the name is fixed anyway
+            close_quietly(save.file, system)
+            close_quietly(save.folder, system)
 
 
-def _write_spare(save: _Save, data: bytes) -> tuple[os.stat_result, int | None]:
+def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     """Step 1: the whole new document under the temporary name. Returns which file that is."""
-    place, look = save.place, save.look
-    system = place.system
-    kept: int | None = None
-    fd = _create(save.spare, first_mode(look, place.mode), system)
-    try:
-        if save.meanwhile is not None and not place.power:
-            save.meanwhile()
-        written = system.write(fd, data)
-        if written != len(data):
-            write_all(fd, memoryview(data)[written:], system)
-        born = system.fstat(fd)
-        if look is not None:
-            dress(fd, born, look, save.model, system)
-        elif born.st_mode & 0o7777 != place.mode:
-            system.fchmod(fd, place.mode)
-        if place.power:
-            if save.meanwhile is not None:
-                # Not before the write, which is short: when it is done, the other thread has the interpreter, and the
-                # flush would have to wait for that.
-                save.meanwhile()
-            # Before the rename: otherwise the name may reach the disk before the content does, and a power cut
-            # leaves an empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
-            system.flush(fd)
-        if save.keep_open:
-            kept = system.open(save.spare, os.O_RDONLY | NOFOLLOW)
-    except BaseException:
-        close_quietly(fd, system)
-        raise
-    try:
+    target, system, file = save.target, save.target.system, save.file
+    _create(save)
+    written = system.write(file.fd, data)
+    if written != len(data):
+        write_all(file.fd, memoryview(data)[written:], system)
+    new = system.fstat(file.fd)
+    if save.template_stat is not None:
+        dress(file.fd, new, save.template_stat, save.template, system)
+    elif new.st_mode & 0o7777 != target.mode:
+        system.fchmod(file.fd, target.mode)
+    if target.power and not (save.is_ordered and system.write_out(file.fd)):
+        # Before the rename: otherwise the name may reach the disk before the content does, and a power cut leaves an
+        # empty or partial document under the right name (Pillai et al., OSDI 2014, section 4.4).
+        system.flush(file.fd)
+    if not (target.power and save.is_ordered):
         # Over a network, a write that was accepted may be refused only now.
-        system.close(fd)
-    except BaseException:
-        if kept is not None:
-            close_quietly(kept, system)
-        raise
-    return born, kept
+        file.close(system.close)
+    return new
 
 
 def _folder_of(path: str) -> str:
     return path.rsplit(os.sep, 1)[0] or os.sep
 
 
-def close_quietly(fd: int, system: System) -> None:
-    """Close what was only read: there is nothing that an error could mean."""
-    try:
-        system.close(fd)
-    except OSError:
-        pass  # `suppress` costs three times as much, and this runs twice a commit
+def close_quietly(descriptor: Descriptor, system: System) -> None:
+    """Close what has nothing more to say. Does nothing if it is not open."""
+    quietly(descriptor.close, system.close)
 
 
 def existing(path: str, system: System) -> os.stat_result | None:
     """What the document at `path` is; None if there is none. Raises NotARegularFile, ReadOnlyStore."""
+    return _require_replaceable(_look(path, system), path, system)
+
+
+def _look(path: str, system: System) -> os.stat_result | None:
     try:
-        found = system.lstat(path)
+        return system.lstat(path)
     except FileNotFoundError:
         return None
-    return _require_replaceable(found, path, system)
 
 
-def _require_replaceable(found: os.stat_result, path: str, system: System) -> os.stat_result:
+def _require_replaceable(found: os.stat_result | None, path: str, system: System) -> os.stat_result | None:
+    if found is None:
+        return None
     if not stat.S_ISREG(found.st_mode):
         require_regular(path, found)
     # The mode is looked at as well as access(2): for root everything is writable, but a file without any write bit
-    # was made read-only by somebody. To the owner the mode says it all; what refuses him nonetheless (a read-only
+    # was made read-only by somebody. To the owner the mode says it all; what refuses the owner nonetheless (a read-only
     # mount, say) refuses the replace too.
     mode = found.st_mode
     if not mode & 0o222 or not ((mode & 0o200 and found.st_uid == os.geteuid()) or system.writable(path)):
@@ -269,14 +349,16 @@ def _read_only(path: str, found: os.stat_result) -> ReadOnlyStore:
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
 
 
-def _create(spare: str, mode: int, system: System) -> int:
+def _create(save: _Save) -> None:
     """Create the temporary file exclusively, so that a planted link is never followed or written through."""
+    system = save.target.system
+    mode = first_mode(save.template_stat, save.target.mode)
     try:
-        return system.open(spare, _CREATE, mode)
+        save.file.open(system.open, save.temp_path, _CREATE, mode)
     except FileExistsError:
-        # We hold the lock, so whoever made it is dead (or was succeeded): its content was never acknowledged.
-        system.unlink(spare)
-        return system.open(spare, _CREATE, mode)
+        # We hold the lock, so the process that made it is dead (or was succeeded): its content was not acknowledged.
+        system.unlink(save.temp_path)
+        save.file.open(system.open, save.temp_path, _CREATE, mode)
 
 
 def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
@@ -289,22 +371,47 @@ def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
         rest = rest[written:]
 
 
-def _take_name(save: _Save, born: os.stat_result) -> None:
+def _require_unchanged(save: _Save) -> None:
+    """Right before the rename: a program that takes no lock may have written the document since it was loaded.
+
+    What comes between this look and the rename is lost; no call swaps a name only if it still is a certain file.
+    """
+    found, old = _look(save.target.path, save.target.system), save.old
+    if found is None and old is None:
+        return
+    if found is None or old is None or not is_same_content(found, old):
+        raise document_changed(save.target.path)
+
+
+def is_same_content(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two looks at a path have seen the same file, unchanged."""
+    return (
+        one.st_ino == other.st_ino
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_ctime_ns == other.st_ctime_ns
+        and one.st_size == other.st_size
+        and one.st_dev == other.st_dev
+    )
+
+
+def _take_name(save: _Save, new: os.stat_result) -> None:
     """Give the new document the store's name.
 
     Without a flush, ext4 makes up for careless programs by starting one inside rename-over-existing (the
     `auto_da_alloc` mount option, ext4(5)); swapping the names and removing the old document does not trigger it, and
     costs a quarter. A crash between the two leaves the old document under the temporary name: garbage like any other.
     """
-    place = save.place
-    path, system = place.path, place.system
+    target = save.target
+    path, system = target.path, target.system
     try:
-        if place.power or save.old is None or not system.exchange(save.spare, path):
-            system.rename(save.spare, path)
+        if target.power or save.old is None or not system.exchange(save.temp_path, path):
+            system.rename(save.temp_path, path)
             return
     except OSError as error:
-        # Over a network a rename can happen and its answer be lost: what counts is whose file has the name now.
-        if _has_name(path, born, system):
+        if error.errno is None:
+            raise  # a signal handler's
+        # Over a network a rename can happen and its answer be lost: what counts is which file has the name now.
+        if _has_name(path, new, system):
             msg = (
                 f"the new document of {path} is in place, although renaming it failed ({error.strerror}): whether it "
                 f"stays is unknown. Read the store before repeating the update."
@@ -313,16 +420,15 @@ def _take_name(save: _Save, born: os.stat_result) -> None:
         if error.errno == errno.EBUSY:
             raise _mount_point(path) from error
         raise
-    with contextlib.suppress(OSError):  # the new document stands; the next commit removes the leftover
-        system.unlink(save.spare)
+    quietly(system.unlink, save.temp_path)  # the new document stands; the next commit removes the leftover
 
 
-def _has_name(path: str, born: os.stat_result, system: System) -> bool:
+def _has_name(path: str, new: os.stat_result, system: System) -> bool:
     try:
         found = system.lstat(path)
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == (born.st_dev, born.st_ino)
+    return (found.st_dev, found.st_ino) == (new.st_dev, new.st_ino)
 
 
 def _mount_point(path: str) -> OSError:
@@ -334,17 +440,13 @@ def _mount_point(path: str) -> OSError:
     )
 
 
-def _flush_commit(folder: int, path: str, system: System) -> None:
-    try:
-        flush_folder(folder, system)
-    except OSError as error:
-        # Never tried again as if it had succeeded: a kernel reports a failed write-back once and then forgets it
-        # (Rebello et al., USENIX ATC 2020), so a second fsync that succeeds would prove nothing.
-        msg = (
-            f"the new document of {path} is in place, but its folder could not be flushed ({error.strerror}): "
-            f"whether it survives a power cut is unknown. Read the store before repeating the update."
-        )
-        raise CommitUncertain(msg, path=path) from error
+def not_flushed(path: str, error: OSError) -> CommitUncertain:
+    """The error for a document that has the name and could not be flushed."""
+    msg = (
+        f"the new document of {path} is in place, but could not be flushed ({error.strerror}): whether it survives a "
+        f"power cut is unknown. Read the store before repeating the update."
+    )
+    return CommitUncertain(msg, path=path)
 
 
 _flushed: dict[str, tuple[int, int, int]] = {}
@@ -356,50 +458,54 @@ def _identity(found: os.stat_result) -> tuple[int, int, int]:
     return (found.st_dev, found.st_ino, found.st_mtime_ns)
 
 
-def _note_flushed(path: str, found: os.stat_result) -> None:
+def note_flushed(path: str, found: os.stat_result) -> None:
+    """Remember that this document, and its name, were flushed."""
     if len(_flushed) >= 512:
         _flushed.clear()
     _flushed[path] = _identity(found)
 
 
-def confirm(place: Place, *, in_place: bool) -> None:
-    """Flush the document that is there, and its name, unless this process has done so. Raises OSError, CommitUncertain.
+def confirm(target: Target, *, in_place: bool) -> None:
+    """Flush the document that is there, and its name, unless this process has done so. Needs no lock.
 
     A kernel that could not write a page reports that once and then takes the page for clean (Rebello et al., USENIX ATC
     2020): after a failed flush of ours the file that counts is a later one, or the old one, which was flushed.
+    Raises OSError, CommitUncertain.
     """
-    path, system = place.path, place.system
+    path, system = target.path, target.system
+    document = Descriptor()
     try:
-        fd = system.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK)
+        document.open(system.open, path, os.O_RDONLY | NOFOLLOW | NONBLOCK, 0)
+        found = system.fstat(document.fd)
+        if not in_place and _flushed.get(path) == _identity(found):
+            return
+        _flush_as_it_is(target, document.fd)
+        note_flushed(path, found)
     except FileNotFoundError:
         return
     except OSError as error:
         refuse(error, path, "flushing", "the document is as it was")
-    try:
-        found = system.fstat(fd)
-        if not in_place and _flushed.get(path) == _identity(found):
-            return
-        _flush_as_it_is(place, fd)
-        _note_flushed(path, found)
     finally:
-        close_quietly(fd, system)
+        close_quietly(document, system)
 
 
-def _flush_as_it_is(place: Place, fd: int) -> None:
-    system = place.system
+def _flush_as_it_is(target: Target, fd: int) -> None:
+    system = target.system
+    folder = Descriptor()
     try:
         system.flush(fd)
-        folder = system.open(place.folder, os.O_RDONLY | DIRECTORY)
-        try:
-            flush_folder(folder, system)
-        finally:
-            close_quietly(folder, system)
+        folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
+        flush_folder(folder.fd, system)
     except OSError as error:
+        if error.errno is None:
+            raise
         msg = (
-            f"the document of {place.path} already says what was asked for, but could not be flushed "
+            f"the document of {target.path} already says what was asked for, but could not be flushed "
             f"({error.strerror}): whether it survives a power cut is unknown. Read the store before repeating it."
         )
-        raise CommitUncertain(msg, path=place.path) from error
+        raise CommitUncertain(msg, path=target.path) from error
+    finally:
+        close_quietly(folder, system)
 
 
 def flush_folder(folder: int, system: System) -> None:
@@ -415,7 +521,7 @@ def make_folders(path: str, system: System) -> None:
     """Create the folders above `path` that are missing, every one of them 0700, whatever the umask. Raises OSError.
 
     `os.makedirs(mode=)` gives the mode to the last level only, the others get the umask's. Their names are flushed by
-    the first commit that relies on them (`_flush_folder_names`), whoever made them.
+    the first commit that relies on them (`_flush_folder_names`), whichever process made them.
     """
     folder = _folder_of(path)
     missing: list[str] = []
@@ -423,7 +529,7 @@ def make_folders(path: str, system: System) -> None:
         missing.append(folder)
         folder = folder.rsplit(os.sep, 1)[0]
     for level in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # somebody else was faster
+        with contextlib.suppress(FileExistsError):  # another process was faster
             system.mkdir(level, 0o700)
         if system.lstat(level).st_mode & 0o700 != 0o700:
             system.chmod(level, 0o700)  # a umask that takes rights from the owner
@@ -432,8 +538,8 @@ def make_folders(path: str, system: System) -> None:
 def _flush_folder_names(folder: str, system: System) -> None:
     """Before the first document in a folder: make the names of the folders above it survive a power cut, too.
 
-    Whoever made them may have died, or be about to flush them: that they are there proves nothing. All folders that
-    `make_folders` makes are private (0700), and it makes them below one that was there. So: as long as a folder is
+    The process that made them may have died, or be about to flush them: that they are there proves nothing. All folders
+    that `make_folders` makes are private (0700), and it makes them below one that was there. So: as long as a folder is
     private, flush the one that it has its name in, and go on from there.
     """
     while True:
@@ -441,28 +547,25 @@ def _flush_folder_names(folder: str, system: System) -> None:
         above = _folder_of(folder)
         if found.st_mode & 0o777 != 0o700 or above == folder:
             return
+        parent = Descriptor()
         try:
-            fd = system.open(above, os.O_RDONLY | DIRECTORY)
+            parent.open(system.open, above, os.O_RDONLY | DIRECTORY, 0)
+            if system.fstat(parent.fd).st_dev != found.st_dev:
+                return  # a mount point: it was not made by making a folder
+            flush_folder(parent.fd, system)
         except PermissionError:
-            if system.writable(above):
+            if parent.is_open or system.writable(above):
                 raise
-            return  # nobody who is not let in there can have made a folder in it
-        try:
-            if system.fstat(fd).st_dev != found.st_dev:
-                return  # a mount point: nobody made it by making a folder
-            flush_folder(fd, system)
+            return  # a process that is not let in there cannot have made a folder in it
         finally:
-            close_quietly(fd, system)
+            close_quietly(parent, system)
         folder = above
 
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
-    """Raise the same kind of error, telling which store it was and what became of it."""
-    if isinstance(error, (ReadOnlyStore, NotARegularFile)):
-        raise error
-    if error.errno is None:
-        error.add_note(f"store: {path}; {outcome}")
-        raise error
+    """Raise the same kind of error, saying which store it was and what became of it."""
+    if isinstance(error, (ReadOnlyStore, NotARegularFile)) or error.errno is None:
+        raise error  # the second is not a system call's
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""
     raise OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome})", path) from error

@@ -2,9 +2,10 @@
 
 Promise    Everything that touches a store's files goes through here: a test that fails, counts or reorders calls
            needs no patching.
-How        Methods look `os` up at call time. `flush` is the strongest flush the platform has. Calls that a signal
-           interrupts are repeated by the interpreter where that is safe (PEP 475); an EINTR that still arrives is an
-           error like any other.
+How        The calls that every commit makes are fields that hold the functions of `os` themselves, so that they cost
+           no Python function. `flush` is the strongest flush the platform has. Calls that a signal interrupts are
+           repeated by the interpreter where that is safe (PEP 475); an EINTR that still arrives is an error like any
+           other. What Python opens is closed on exec (PEP 446).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
-from storewriter._linux_calls import born, exchange
+from storewriter import _journals
+from storewriter._linux_calls import born, exchange, write_out
 
 try:
     import fcntl
@@ -51,31 +54,20 @@ _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, er
 
 @attrs.frozen
 class System:
-    """The real calls. Subclass nothing: pass another object with the same methods (`storewriter.testing`)."""
+    """The real calls. Pass another object with the same names instead (`storewriter.testing`)."""
 
-    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        """open(2), close-on-exec always."""
-        return os.open(path, flags | CLOEXEC, mode)
-
-    def close(self, fd: int) -> None:
-        """close(2)."""
-        os.close(fd)
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        """write(2); may be short."""
-        return os.write(fd, data)
-
-    def read(self, fd: int, size: int) -> bytes:
-        """read(2); may be short."""
-        return os.read(fd, size)
-
-    def fstat(self, fd: int) -> os.stat_result:
-        """fstat(2)."""
-        return os.fstat(fd)
-
-    def lstat(self, path: str) -> os.stat_result:
-        """lstat(2)."""
-        return os.lstat(path)
+    open: Callable[..., int] = os.open
+    """open(2): path, flags, mode."""
+    close: Callable[[int], None] = os.close
+    """close(2)."""
+    write: Callable[[int, bytes | memoryview], int] = os.write
+    """write(2); may be short."""
+    read: Callable[[int, int], bytes] = os.read
+    """read(2); may be short."""
+    fstat: Callable[[int], os.stat_result] = os.fstat
+    """fstat(2)."""
+    lstat: Callable[[str], os.stat_result] = os.lstat
+    """lstat(2)."""
 
     def born(self, path: str) -> int | None:
         """When a file was made, in nanoseconds of its file system's clock; None where nobody knows.
@@ -96,6 +88,17 @@ class System:
     def flush_folder(self, fd: int) -> None:
         """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
         _flush(fd)
+
+    def write_out(self, fd: int) -> bool:
+        """Write a file's content to its device and wait for that, without a flush of the device. sync_file_range(2).
+
+        False where there is no such call.
+        """
+        return write_out(fd)
+
+    def orders_renames(self, device: int) -> bool:
+        """Whether one flush after the rename makes a document and its name durable there (`_journals.py`)."""
+        return _journals.orders_renames(device)
 
     def truncate(self, fd: int, size: int) -> None:
         """ftruncate(2)."""

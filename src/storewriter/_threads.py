@@ -88,40 +88,6 @@ def _nothing() -> None:
     pass
 
 
-class Beside:
-    """A call that a thread of its own makes while whoever set it off waits for something else. It must not raise."""
-
-    __slots__ = ("_call", "_done", "_is_off")
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-        self._done = _thread.allocate_lock()
-        self._is_off = False
-
-    def set_off(self) -> None:
-        """Begin, unless the system gives no more threads: then `join` makes the call."""
-        self._done.acquire()
-        try:
-            start(self._run)
-        except RuntimeError:
-            self._done.release()
-        else:
-            self._is_off = True
-
-    def _run(self) -> None:
-        try:
-            self._call()
-        finally:
-            self._done.release()
-
-    def join(self) -> None:
-        """Wait for its end; if it was never set off, make the call now."""
-        if self._is_off:
-            self._done.acquire()
-        else:
-            self._call()
-
-
 class Relieved(BaseException):
     """Raised in a thread whose place another one has taken: it ends, and whatever it was to bring is not its own."""
 

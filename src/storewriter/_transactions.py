@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from storewriter._callers import Caller, leave_turn
+from storewriter._batch import Batch, Request
 from storewriter._document import Document
-from storewriter._group_commit import Batch, Request
-from storewriter._lanes import Ticket
 from storewriter._leading import follow_link
 from storewriter._waiters import off_loop, raise_if_cancelled
+from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import hold_of
 
 __all__ = ["AsyncTransaction", "Transaction"]
@@ -24,24 +24,30 @@ S = TypeVar("S")
 
 
 class _Work(Generic[S]):
-    """What a transaction has in hand."""
+    """The open turn of a transaction."""
 
-    __slots__ = ("_batch", "_committed", "_ticket", "discarded")
+    __slots__ = ("_batch", "_request", "_ticket", "discarded", "state")
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
-        self._ticket: Ticket | None = None
-        self._committed = False
+        self._ticket: Caller | None = None
+        self._request = Request(_no_function)
         self.discarded = False
+        self.state: Any = None
 
-    def begin(self, ticket: Ticket, document: Document) -> None:
+    def begin(self, ticket: Caller, document: Document) -> None:
         if self._ticket is not None:
             msg = "this transaction is already in use; ask store.transaction() for another one"
             raise RuntimeError(msg)
         self._ticket = ticket
-        self._batch = Batch(document, on_loop=ticket.is_async)
-        self._committed = False
+        self._batch = Batch(document)
+        self._request = ticket.request = Request(_no_function)
         self.discarded = False
+
+    def load(self) -> None:
+        batch = self.batch()
+        follow_link(batch.load)
+        self.state = batch.state()
 
     def batch(self) -> Batch:
         if self._batch is None:
@@ -49,41 +55,40 @@ class _Work(Generic[S]):
             raise RuntimeError(msg)
         return self._batch
 
-    def held(self) -> Ticket:
+    def hold(self) -> Hold:
         if self._ticket is None:
             msg = "the transaction is not open"
             raise RuntimeError(msg)
-        return self._ticket
+        return hold_of(self._ticket)
 
     def encode(self) -> None:
-        """Step 1 of a commit, where nobody can change the state meanwhile."""
-        hold_of(self.held()).check()
-        self.batch().encode_strictly()
+        """Step 1 of a commit, where nothing can change the state meanwhile: from here on the end of the turn saves it."""
+        self.hold().check()
+        batch, ticket = self.batch(), self._ticket
+        assert ticket is not None
+        batch.replace_state(self._request, self.state)
+        batch.last, ticket.is_member, ticket.batch = ticket, True, batch
 
-    def commit(self) -> None:
-        """Step 2."""
-        batch = self.batch()
-        hold = hold_of(self.held())
-        batch.save(hold)
-        self._committed = True
-        batch.report()
-
-    def end_if_of(self, ticket: Ticket) -> None:
+    def end_if_of(self, ticket: Caller) -> None:
         """End what a failed entrance has begun; nothing, if the object is another one's at the moment."""
         if self._ticket is ticket:
             self.end()
 
     def end(self) -> None:
-        """End the turn. Can be repeated."""
-        batch, ticket = self._batch, self._ticket
-        try:
-            if batch is not None and not self._committed:
-                batch.document.forget()  # its state may have been changed
-        finally:
-            if ticket is not None:
-                leave_turn(ticket)
-            self._ticket = None
-            self._batch = None
+        """End the turn, and save what was encoded. Can be repeated."""
+        ticket = self._ticket
+        if ticket is not None:
+            leave_turn(ticket)
+        self._ticket = self._batch = self.state = None
+
+    def finish(self) -> None:
+        """The same; raises what the save or the flush has raised."""
+        self.end()
+        self._request.unwrap()
+
+
+def _no_function(_: Any) -> None:
+    raise AssertionError
 
 
 class Transaction(Generic[S]):
@@ -97,11 +102,13 @@ class Transaction(Generic[S]):
     @property
     def state(self) -> S:
         """The state, to read, mutate or assign, inside the block."""
-        return self._work.batch().state  # type: ignore[no-any-return]
+        self._work.batch()  # raises if it is not open
+        return self._work.state  # type: ignore[no-any-return]
 
     @state.setter
     def state(self, state: S) -> None:
-        self._work.batch().state = state
+        self._work.batch()
+        self._work.state = state
 
     def discard(self) -> None:
         """Leave the store as it is, whatever was done to the state."""
@@ -109,7 +116,7 @@ class Transaction(Generic[S]):
 
     def check(self) -> None:
         """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
-        hold_of(self._work.held()).check()
+        self._work.hold().check()
 
     def __enter__(self) -> Transaction[S]:
         document = self._find()
@@ -118,7 +125,7 @@ class Transaction(Generic[S]):
             caller.ends_with(self)
             caller.enter(document.path)
             self._work.begin(caller, document)
-            follow_link(self._work.batch().load)
+            self._work.load()
             return self._in_hand()
         except BaseException:
             try:
@@ -139,11 +146,11 @@ class Transaction(Generic[S]):
         try:
             if kind is None and not self._work.discarded:
                 self._work.encode()
-                self._work.commit()
+                self._work.finish()
         finally:
             try:
                 self._work.end()
-            except KeyboardInterrupt:
+            except BaseException:
                 self._work.end()
                 raise
 
@@ -161,11 +168,13 @@ class AsyncTransaction(Generic[S]):
     @property
     def state(self) -> S:
         """The state, to read, mutate or assign, inside the block."""
-        return self._work.batch().state  # type: ignore[no-any-return]
+        self._work.batch()  # raises if it is not open
+        return self._work.state  # type: ignore[no-any-return]
 
     @state.setter
     def state(self, state: S) -> None:
-        self._work.batch().state = state
+        self._work.batch()
+        self._work.state = state
 
     def discard(self) -> None:
         """Leave the store as it is, whatever was done to the state."""
@@ -173,11 +182,12 @@ class AsyncTransaction(Generic[S]):
 
     def check(self) -> None:
         """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
-        hold_of(self._work.held()).check()
+        self._work.hold().check()
 
     def expect(self, request: Request) -> None:
         """Raise VersionConflict unless the request's expectation holds."""
-        self._work.batch().check_version(request)
+        if request.expect is not None:
+            self._work.batch().require_version(request.expect)
 
     async def __aenter__(self) -> AsyncTransaction[S]:
         document = self._find()
@@ -187,7 +197,7 @@ class AsyncTransaction(Generic[S]):
             self._work.begin(caller, document)
             self._is_quick = caller.queue.lock.is_quick
             self._loop = caller.loop
-            await self._off_loop(lambda: follow_link(self._work.batch().load))
+            await self._off_loop(self._work.load)
             await raise_if_cancelled(self._loop)
         except BaseException:
             self._work.end_if_of(caller)
@@ -206,19 +216,13 @@ class AsyncTransaction(Generic[S]):
         except BaseException:
             await self._end()
             raise
-        await self._off_loop(self._commit_and_end)
+        await self._off_loop(self._work.finish)
 
     async def _end(self) -> None:
         if self._is_quick:
             self._work.end()
         else:
             await self._off_loop(self._work.end)
-
-    def _commit_and_end(self) -> None:
-        try:
-            self._work.commit()
-        finally:
-            self._work.end()
 
     async def _off_loop(self, call: Callable[[], None]) -> None:
         _, cancelled = await off_loop(call, self._loop)

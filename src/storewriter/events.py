@@ -105,6 +105,11 @@ class BatchCommitted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class DocumentChanged(Event):
+    """A program that takes no lock wrote the document while functions were applied; they are applied anew to it."""
+
+
+@attrs.frozen(kw_only=True)
 class CorruptStore(Event):
     """The document could not be understood and was left as it is."""
 

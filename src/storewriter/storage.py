@@ -1,9 +1,8 @@
-"""Where the document lives: the seam at which a database takes over when one machine is not enough.
+"""Where the document lives: one file, its backups, and what lies beside it.
 
-Promise    `load` returns the whole last document or None, and waits for nobody. `save` replaces it as a whole, as
-           durably as asked, or leaves the old one in place and raises.
-Only       `save` needs the store's turn.
-Later      PostgreSQL behind the same protocol.
+Promise    `load` returns the whole last document or None, and never waits for a writer. `replace` gives a new document
+           the name, or leaves the old one in place and raises; what it returns makes that durable.
+Only       `replace` and `save` need the store's turn.
 """
 
 from __future__ import annotations
@@ -13,18 +12,23 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
 from storewriter import _backups, _in_place
+from storewriter._descriptors import Descriptor
 from storewriter._replace import (
+    UNKNOWN,
+    Commit,
     Durability,
     Fence,
-    Place,
+    Target,
     close_quietly,
     confirm,
+    document_changed,
     existing,
+    flush_now,
     make_folders,
     refuse,
     replace,
@@ -33,48 +37,11 @@ from storewriter._replace import (
 )
 from storewriter._system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
 
-__all__ = ["FileStorage", "Storage"]
+__all__ = ["FileStorage"]
 
 
 Look = tuple[bytes | None, os.stat_result | None]
 """A file's content and what it is; None if there is none."""
-
-Stamp = tuple[int, ...]
-
-
-def stamp_of(found: os.stat_result) -> Stamp:
-    """What stays the same as long as a file that is kept open is the same file with the same content."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-class Storage(Protocol):
-    """One document."""
-
-    def load(self) -> bytes | None:
-        """The document, whole; None if there is none yet. Never waits for a writer."""
-        ...
-
-    def save(
-        self,
-        data: bytes,
-        *,
-        keep_open: bool = False,
-        fence: Fence = contextlib.nullcontext,
-        rival: str | None = None,
-    ) -> int | None:
-        """Put `data` in the place of the document. Raises OSError (the old one stands) or `CommitUncertain`.
-
-        `keep_open` asks for a descriptor of the new document, which proves it to be unchanged; None if there is no
-        such thing.
-        `fence` is entered around the instant of the commit, and may refuse it with `LockLost`. `rival` names the hold
-        if another one may exist at the same time (a lease).
-        """
-        ...
-
-    def size(self) -> int:
-        """About how many bytes a load will bring; 0 if there is no document."""
-        ...
-
 
 @attrs.frozen
 class FileStorage:
@@ -88,12 +55,12 @@ class FileStorage:
     system: System = SYSTEM
     backups: int = attrs.field(default=0, kw_only=True)
     """How many replaced documents are kept, as `.<name>.backup-1` (the newest), `-2` and so on."""
-    _place: Place = attrs.field(
+    _target: Target = attrs.field(
         init=False,
         eq=False,
         repr=False,
         default=attrs.Factory(
-            lambda self: Place(self.path, self.durability == "power", self.mode, self.system), takes_self=True
+            lambda self: Target(self.path, self.durability == "power", self.mode, self.system), takes_self=True
         ),
     )
     in_place: bool = attrs.field(default=False, kw_only=True)
@@ -101,7 +68,7 @@ class FileStorage:
     program that uses the store must say so (see `_in_place.py`)."""
 
     def load(self) -> bytes | None:
-        """See `Storage`. Raises NotARegularFile for a folder, FIFO or device without waiting for it, or OSError."""
+        """The document, whole; None if there is none. Raises NotARegularFile for a folder, FIFO or device without waiting for it, or OSError."""
         return self.look()[0]
 
     def look(self) -> Look:
@@ -123,47 +90,48 @@ class FileStorage:
         # A server forgets a file that was replaced while it was being read; its successor is whole.
         return _read_file(name, self.system)
 
-    def save(
+    def replace(
         self,
         data: bytes,
+        commit: Commit,
+        found: Look | None = None,
         *,
-        keep_open: bool = False,
         fence: Fence = contextlib.nullcontext,
-        rival: str | None = None,
-        seen: os.stat_result | None = None,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> int | None:
-        """See `Storage`. Raises ReadOnlyStore for a read-only document.
+        suffix: str | None = None,
+    ) -> None:
+        """Give a new document the name; `commit` says what is left to make it durable, if anything is.
 
-        `seen` is what `look` or `still` said in this turn; None: look again. `meanwhile` is called when a long wait for
-        the disk is about to begin, if there is one.
+        `found` is what the turn has loaded: DocumentChanged is raised if the document is another one by now. `fence` is
+        entered around the instant in which the new document takes the name, and may refuse it with LockLost. `suffix`
+        names the hold if another one may exist at the same time (a lease).
+        Raises ReadOnlyStore, NotARegularFile, OSError (the old document stands), CommitUncertain.
         """
         if self.in_place:
             with fence():  # as a whole: it has no single instant
                 old = self.load()
+                if found is not None and old != found[0]:
+                    raise document_changed(self.path)
                 if old is not None:
                     self._save_in_place(data, old)
-                    return None  # other writers keep the inode: an open file proves nothing
+                    return
+                found = (None, None)
+        observed = UNKNOWN if found is None else found[1]
         keep = self._kept if self.backups else None
-        place = self._place
         try:
-            return replace(
-                place,
-                data,
-                seen=seen,
-                meanwhile=meanwhile,
-                keep_open=keep_open,
-                keep=keep,
-                fence=fence,
-                rival=rival,
-            )
+            replace(self._target, data, commit, observed=observed, keep=keep, fence=fence, suffix=suffix)
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system)
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            return replace(place, data, keep_open=keep_open, keep=keep, fence=fence, rival=rival)
+            replace(self._target, data, commit, keep=keep, fence=fence, suffix=suffix)
+
+    def save(self, data: bytes) -> None:
+        """Replace the document and flush it, whatever it was. Only in a turn. Raises as `replace` does."""
+        commit = Commit()
+        self.replace(data, commit)
+        flush_now(self.path, commit)
 
     def restore(self, data: bytes) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
@@ -178,14 +146,14 @@ class FileStorage:
             _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
 
     def confirm(self) -> None:
-        """Make sure that the document as it is survives a power cut, if that was asked for. Only in a turn.
+        """Make sure that the document as it is survives a power cut, if that was asked for.
 
-        Whoever finds it to say already what he wants said acknowledges it with that. But it may be there without having
-        been flushed: after a flush that failed, from a writer that was killed before his, or that did not ask for it.
+        An update that changes nothing is acknowledged without a write. But the document may be there without having
+        been flushed: its writer has not come so far yet, its flush failed, it was killed, or it did not ask for one.
         Raises OSError, CommitUncertain.
         """
         if self.durability == "power":
-            confirm(self._place, in_place=self.in_place)
+            confirm(self._target, in_place=self.in_place)
 
     def _kept(self, old: os.stat_result) -> contextlib.AbstractContextManager[None]:
         return self._keeping(lambda: self.read(self.path), links=True).kept(old)
@@ -212,19 +180,8 @@ class FileStorage:
                 refuse(error, self.path, "saving in place", "the old document is untouched")
             _in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
 
-    def still(self, stamp: Stamp) -> os.stat_result | None:
-        """What the document is, if it is the file with this stamp, unchanged; otherwise None.
-
-        That file must have been open since the stamp was taken, or another one could have its inode's number.
-        """
-        try:
-            found = self.system.lstat(self.path)
-        except OSError:
-            return None
-        return found if stamp_of(found) == stamp else None
-
     def size(self) -> int:
-        """See `Storage`."""
+        """About how many bytes a load will bring; 0 if there is no document."""
         try:
             return self.system.lstat(self.path).st_size
         except OSError:
@@ -238,22 +195,22 @@ _READ_FLAGS: Final = os.O_RDONLY | NONBLOCK | NOFOLLOW | NOCTTY
 
 
 def _read_file(path: str, system: System) -> Look:
+    file = Descriptor()
     try:
-        fd = system.open(path, _READ_FLAGS)
-    except FileNotFoundError:
-        return None, None
-    except OSError as error:
-        _require_regular(path, system)
-        refuse(error, path, "reading", "the document is untouched")
-    try:
+        fd = file.open(system.open, path, _READ_FLAGS)
+        # Before the content: a program that writes into the file meanwhile is noticed at the next look.
         found = system.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             require_regular(path, found)
         return _read_all(fd, found.st_size, system), found
+    except FileNotFoundError:
+        return None, None
     except OSError as error:
+        if not file.is_open:
+            _require_regular(path, system)
         refuse(error, path, "reading", "the document is untouched")
     finally:
-        close_quietly(fd, system)
+        close_quietly(file, system)
 
 
 def _read_all(fd: int, expected: int, system: System) -> bytes:

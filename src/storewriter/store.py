@@ -2,8 +2,9 @@
 
 Promise    The update is the unit. What `update`, `transform` or a transaction has acknowledged is in every later state,
            whoever dies when; what raised, or was cancelled while it waited, is in none.
-How        An update stands in the lane of its store. At the head it leads: it loads, applies its own function and
-           those of everybody right behind it, saves once, and answers them all (`_group_commit.py`).
+How        An update stands in the lane of its store. With the turn it applies its function, and hands the turn and
+           the unsaved document on to the update behind it; the last one saves, and all are answered after one flush
+           (`_batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
            `Store` and `AsyncStore` drive the same steps; the async one runs what may wait for a disk off the loop.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt, VersionConflict, LockLost,
            CommitUncertain, ReadOnlyStore, NotARegularFile, OSError.
@@ -16,16 +17,17 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary
 
-from storewriter import _keys
+from storewriter import _keys, _linux_calls
+from storewriter._batch import Batch, Isolation, Request, ReturnedAwaitable
 from storewriter._callers import Caller, Frame, leave_turn
 from storewriter._document import Document, version_of
-from storewriter._group_commit import Request, ReturnedAwaitable
 from storewriter._lanes import ANSWERED, Ticket
-from storewriter._leading import TRIES, Leading, follow_link, lead, leave_off_loop, may_begin_anew
-from storewriter._replace import Durability
+from storewriter._leading import TRIES, alead, follow_link, lead, leave_off_loop, may_begin_anew
+from storewriter._replace import DocumentChanged, Durability
 from storewriter._system import SYSTEM, System
 from storewriter._transactions import AsyncTransaction, Transaction
 from storewriter._waiters import current_task, domain_of, off_loop
@@ -55,6 +57,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _DURABILITIES = ("power", "process")
+_ISOLATIONS = ("own", "shared")
 
 
 _EMPTY: Callable[[], Any] = dict
@@ -76,6 +79,7 @@ class _StoreBase(Generic[S]):
         queue: PerStoreWriterQueue | None = None,
         *,
         timeout: float | None | Unset = UNSET,
+        isolation: Isolation = "own",
         in_place: bool = False,
         system: System = SYSTEM,
     ) -> None:
@@ -84,6 +88,9 @@ class _StoreBase(Generic[S]):
             raise ValueError(msg)
         if durability not in _DURABILITIES:
             msg = f"durability must be one of {_DURABILITIES}, got {durability!r}"
+            raise ValueError(msg)
+        if isolation not in _ISOLATIONS:
+            msg = f"isolation must be one of {_ISOLATIONS}, got {isolation!r}"
             raise ValueError(msg)
         if not callable(default):
             msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
@@ -104,11 +111,13 @@ class _StoreBase(Generic[S]):
         self._durability: Durability = durability
         self._mode = mode
         self._backups = backups
+        self._isolation: Isolation = isolation
         self._in_place = in_place
         self._system = system
+        _linux_calls.load()
         self._document = self._document_at(_keys.canonical(self._given))
         self._looked = 0.0
-        self._known_mates: tuple[Document, tuple[object, ...]] | None = None
+        self._known_key: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
         """The document, one object for all stores of this process that read and write it in the same way.
@@ -154,18 +163,17 @@ class _StoreBase(Generic[S]):
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
         return Caller(self._queue, label, seconds)
 
-    def _mates(self, document: Document, domain: object, request: Request) -> object:
-        """Who may share a batch: updates of one document, written the same way, that may run in one place.
+    def _batch_key(self, document: Document, domain: object, request: Request) -> object:
+        """Which updates may be in one batch: those of one document, written the same way, from threads or from one loop.
 
-        Functions of tasks run on their own loop, those of plain threads on any plain thread. One that expects a
-        version is judged by what is on disk, so it goes alone.
+        One that expects a version is judged by what is on disk, so it goes alone.
         """
         if request.expect is not None:
             return None
-        known = self._known_mates
-        if known is None or known[0] is not document or known[1][-1] is not domain:
-            known = (document, (document, domain))
-            self._known_mates = known
+        known = self._known_key
+        if known is None or known[0] is not document or known[1][1] is not domain:
+            known = (document, (document, domain, self._isolation))
+            self._known_key = known
         return known[1]
 
     def _read(self) -> tuple[bytes | None, S]:
@@ -243,28 +251,25 @@ class Store(_StoreBase[S]):
         return state
 
     def _change(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
-        caller = self._caller(label, timeout)
+        ticket = self._caller(label, timeout)
         frame = Frame()
         for attempt in range(TRIES):
             document = self._current_document() if attempt else self._likely_document()
-            caller.mates = self._mates(document, "threads", request)
-            caller.work = request
+            ticket.batch_key = self._batch_key(document, "threads", request)
+            ticket.request = request
             try:
-                caller.ends_with(frame)
-                caller.enter(document.path)
-                if caller.state is not ANSWERED:
-                    lead(document, caller, request)
-                break
-            except (LockLost, OSError) as error:
-                if attempt + 1 == TRIES or not may_begin_anew(error):
-                    raise
+                ticket.ends_with(frame)
+                ticket.enter(document.path)
+                lead(document, ticket, self._isolation)
             finally:
                 try:
-                    leave_turn(caller)
-                except KeyboardInterrupt:
-                    leave_turn(caller)  # it may not have begun
+                    leave_turn(ticket)
+                except BaseException:
+                    leave_turn(ticket)  # it may not have begun
                     raise
-            caller = caller.again()
+            if not may_begin_anew(request) or attempt + 1 == TRIES:
+                break
+            ticket = ticket.again()
         return request.unwrap()
 
     def transaction(
@@ -303,7 +308,7 @@ class Store(_StoreBase[S]):
         finally:
             try:
                 leave_turn(caller)
-            except KeyboardInterrupt:
+            except BaseException:
                 leave_turn(caller)  # it may not have begun
                 raise
 
@@ -406,46 +411,37 @@ class AsyncStore(_StoreBase[S]):
         timeout: float | None | Unset,
         expect: str | None,
     ) -> Any:
-        request = Request(fn, replaces=replaces, expect=expect)
+        request = Request(fn, replaces=replaces, expect=expect, context=copy_context())
         if _is_async(fn):
-            return await self._change_alone(request, label, timeout, replaces)
-        caller = self._caller(label, timeout)
+            return await self._change_alone(request, label, timeout)
+        ticket = self._caller(label, timeout)
         for attempt in range(TRIES):
             document = self._current_document() if attempt else self._likely_document()
-            caller.mates = self._mates(document, domain_of(caller.loop), request)
-            caller.work = request
-            await caller.aenter(document.path)
-            if caller.state is ANSWERED:
+            ticket.batch_key = self._batch_key(document, domain_of(ticket.loop), request)
+            ticket.request = request
+            await ticket.aenter(document.path)
+            if ticket.state is not ANSWERED:
+                await alead(document, ticket, self._isolation)
+            if request.error is None:
+                return request.result  # as `unwrap`, without the call
+            if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
-            leading = Leading(caller, document, request)
-            try:
-                await leading.run()
-                break
-            except (LockLost, OSError) as error:
-                if attempt + 1 == TRIES or not may_begin_anew(error):
-                    raise
-            finally:
-                await leading.leave()
-            caller = caller.again()
-        if request.error is None:
-            return request.result  # as `unwrap`, without the call
+            ticket = ticket.again()
         if isinstance(request.error, ReturnedAwaitable):
             # A plain function that hands on what an async one returns: it wants to be awaited.
-            return await self._change_alone(request, label, timeout, replaces)
+            return await self._change_alone(request, label, timeout)
         return request.unwrap()
 
-    async def _change_alone(
-        self, request: Request, label: str | None, timeout: float | None | Unset, replaces: bool
-    ) -> Any:
-        """An async function: no neighbours, so that its awaits hold up nobody's answer but those who wait anyway."""
+    async def _change_alone(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
+        """An async function: in a turn of its own, so that its awaits hold up no answers of others."""
         for attempt in range(TRIES):
             try:
                 async with self.transaction(label=label, timeout=timeout) as tx:
                     tx.expect(request)
                     result = await request.fn(tx.state)
-                    if replaces:
+                    if request.replaces:
                         tx.state = result
-            except LockLost:
+            except (LockLost, DocumentChanged):
                 if attempt + 1 == TRIES:
                     raise
             else:
@@ -490,7 +486,6 @@ def _is_async(fn: Callable[..., Any]) -> bool:
 
 def _recover(document: Document, ticket: Ticket) -> Recovery:
     """Bring a corrupt store back, in a turn."""
-    document.forget()
     with hold_of(ticket).fence():
         try:
             return recover(document.storage, document.codec, document.default)

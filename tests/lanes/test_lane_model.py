@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helpers.waiting import PATIENCE, until
 from storewriter import _lanes
-from storewriter._lanes import ADMITTED, ANSWERED, HOLDING, LEFT, Ticket
+from storewriter._lanes import BATCHED, ANSWERED, HOLDING, LEFT, Ticket
 
 
 class Door:
@@ -74,10 +74,11 @@ class Sleeper:
 class Caller(Ticket):
     """A ticket with a name."""
 
-    def __init__(self, name: int, mates: str | None) -> None:
+    def __init__(self, name: int, batch_key: str | None, is_late: bool) -> None:
         super().__init__(("caller", name), -1, None)
         self.name = name
-        self.mates = mates
+        self.deadline = 0.0 if is_late else None
+        self.batch_key = batch_key
 
     def new_waiter(self) -> Any:
         return Sleeper()
@@ -89,6 +90,12 @@ class Caller(Ticket):
 KEY = "/a/store/that/never/exists"
 
 
+class OpenBatch:
+    """What the lanes know of a batch."""
+
+    last: Caller | None = None
+
+
 class LineOfWriters(RuleBasedStateMachine):
     """`line` is what should be in line; its first has the turn, or waits for the door."""
 
@@ -96,14 +103,15 @@ class LineOfWriters(RuleBasedStateMachine):
         super().__init__()
         self.door = Door()
         self.line: deque[Caller] = deque()
+        self.batch = OpenBatch()
         self.admitted: list[Caller] = []
         self.served: list[int] = []
         self.expected: list[int] = []
         self.names = 0
 
-    @rule(mates=st.sampled_from(["a", "a", "a", "b", None]))
-    def somebody_comes(self, mates: str | None) -> None:
-        caller = Caller(self.names, mates)
+    @rule(batch_key=st.sampled_from(["a", "a", "a", "b", None]), is_late=st.sampled_from([False, False, False, True]))
+    def somebody_comes(self, batch_key: str | None, is_late: bool) -> None:
+        caller = Caller(self.names, batch_key, is_late)
         self.names += 1
         was_empty = not self.line
         self.line.append(caller)
@@ -129,7 +137,9 @@ class LineOfWriters(RuleBasedStateMachine):
         assert head.state is LEFT
 
     def note(self, caller: Caller) -> None:
-        self.served.append(caller.name)
+        """Its function is applied."""
+        if caller.name not in self.served:
+            self.served.append(caller.name)
 
     @precondition(lambda self: len(self.line) > 1)
     @rule(data=st.data())
@@ -149,29 +159,45 @@ class LineOfWriters(RuleBasedStateMachine):
         head = self.line.popleft()
         assert _lanes.leave(head)
 
-    @precondition(lambda self: self.has_turn() and not self.admitted)
-    @rule(limit=st.sampled_from([0, 1, 2, 1024]))
-    def the_head_takes_its_mates(self, limit: int) -> None:
+    @precondition(lambda self: self.has_turn())
+    @rule()
+    def the_head_admits_the_next(self) -> None:
         head = self.line[0]
-        expected = []
-        for other in list(self.line)[1:]:
-            if len(expected) == limit or head.mates is None or other.mates != head.mates:
-                break
-            expected.append(other)
-        self.admitted = list(_lanes.admit(head, limit))  # type: ignore[arg-type]
-        assert self.admitted == expected
-        assert all(mate.state is ADMITTED for mate in self.admitted)
-        for mate in self.admitted:
-            self.line.remove(mate)
+        self.note(head)
+        head.batch = self.batch
+        expected = self.next_mate()
+        before = self.batch.last
+        other = _lanes.admit(head)
+        assert other is expected
+        if other is not None:
+            assert other.state is BATCHED
+            assert self.batch.last is other
+            assert other.before is before
+            self.note(other)  # type: ignore[arg-type]
+            self.admitted.append(other)  # type: ignore[arg-type]
+            self.line.remove(other)  # type: ignore[arg-type]
 
-    @precondition(lambda self: self.admitted)
-    @rule(keep=st.integers(0, 2))
-    def the_head_gives_some_back(self, keep: int) -> None:
-        back = self.admitted[keep:]
-        del self.admitted[keep:]
-        _lanes.give_back(self.line[0], list(back))  # type: ignore[arg-type]
-        for mate in reversed(back):
-            self.line.insert(1, mate)
+    @precondition(lambda self: self.has_turn())
+    @rule(is_member=st.booleans())
+    def the_head_hands_its_batch_on(self, is_member: bool) -> None:
+        head = self.line[0]
+        head.batch, head.is_member = self.batch, is_member
+        expected = self.next_mate()
+        assert _lanes.hand_on(head) == (expected is not None)
+        if expected is None:
+            return
+        _lanes.pass_on(head)  # wakes it
+        assert head.state is (BATCHED if is_member else LEFT)
+        assert (head.batch, expected.batch) == (None, self.batch)
+        self.line.popleft()
+        self.note(head)
+        assert expected.state is HOLDING
+
+    def next_mate(self) -> Caller | None:
+        head = self.line[0]
+        if len(self.line) == 1 or head.batch_key is None or self.line[1].batch_key != head.batch_key:
+            return None
+        return None if self.line[1].deadline is not None else self.line[1]
 
     @rule()
     def the_door_shuts(self) -> None:

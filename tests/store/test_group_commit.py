@@ -20,7 +20,7 @@ from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
-from storewriter._remembered import LARGE
+LARGE = 1 << 14
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
 
@@ -764,8 +764,7 @@ def test_many_callers_of_every_kind_lose_nothing(queue: PerStoreWriterQueue, pat
     assert len(acknowledged) == 3 * 36 + 2 * 90
 
 
-def test_waiting_counts(queue: PerStoreWriterQueue, path: Path) -> None:
-    """A follower that is being committed does not wait any more."""
+def test_a_waiter_counts_until_its_own_function_is_applied(queue: PerStoreWriterQueue, path: Path) -> None:
     store = Store(path, queue=queue)
     in_fn, leave = threading.Event(), threading.Event()
 
@@ -773,11 +772,13 @@ def test_waiting_counts(queue: PerStoreWriterQueue, path: Path) -> None:
         in_fn.set()
         assert leave.wait(20)
 
+    def last(state: dict[str, int]) -> int:
+        return queue.pending(path)
+
     with held(queue, path) as holding:
-        workers = lined_up(queue, path, lambda: store.update(slow), lambda: store.update(lambda state: None))
+        workers = lined_up(queue, path, lambda: store.update(slow), lambda: store.update(last))
         holding.release()
         assert in_fn.wait(20)
-        until(lambda: queue.pending(path) == 0)
+        assert queue.pending(path) == 1
         leave.set()
-        for worker in workers:
-            worker.result()
+        assert [worker.result() for worker in workers] == [None, 0]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import types
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from test_group_commit import batches, tasks_together, together
 
 from helpers.lines import Worker
-from storewriter import AsyncStore, PerStoreWriterQueue, Store, _group_commit
-from storewriter._reach import may_share
+from storewriter import AsyncStore, PerStoreWriterQueue, Store, _batch
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 
 plain = JsonCodec(shape=dict)
@@ -53,34 +49,29 @@ def test_a_document_that_could_not_be_read_back_fails_the_function_that_made_it(
     assert store.read() == {"must": 1, "n": 2}
 
 
-def _fails_when_repeated(kind: type[BaseException]) -> Any:
-    runs = 0
-
-    def fn(state: dict[str, Any]) -> None:
-        nonlocal runs
-        runs += 1
-        if runs > 1:
-            raise kind
-        state["twice"] = True
-
-    return fn
-
-
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, ZeroDivisionError])
-def test_whatever_a_function_raises_when_it_is_repeated_is_its_own_callers(
-    queue: PerStoreWriterQueue, path: Path, kind: type[BaseException]
-) -> None:
+def test_no_function_is_repeated_because_of_a_neighbour(queue: PerStoreWriterQueue, path: Path) -> None:
     store = Store(path, queue=queue)
+    runs: list[str] = []
 
-    def fail(state: dict[str, Any]) -> None:
+    def fails(state: dict[str, Any]) -> None:
+        runs.append("fails")
         raise ArithmeticError
 
-    calls = [count, _fails_when_repeated(kind), fail, count]
-    first, culprit, failed, last = together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
-    assert (outcome(first), outcome(last)) == (1, 2)
-    assert type(outcome(culprit)) is kind
-    assert isinstance(outcome(failed), ArithmeticError)
-    assert store.read() == {"n": 2}
+    def leaves_nonsense(state: dict[str, Any]) -> None:
+        runs.append("leaves nonsense")
+        state["bad"] = {1, 2}
+
+    def counts(state: dict[str, Any]) -> int:
+        runs.append("counts")
+        return count(state)
+
+    calls = [counts, fails, counts, leaves_nonsense, counts]
+    workers = together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
+    assert [outcome(workers[place]) for place in (0, 2, 4)] == [1, 2, 3]
+    assert isinstance(outcome(workers[1]), ArithmeticError)
+    assert isinstance(outcome(workers[3]), ValueError)
+    assert runs == ["counts", "fails", "counts", "leaves nonsense", "counts"]
+    assert store.read() == {"n": 3}
 
 
 def test_an_interrupt_that_a_function_of_another_thread_raises_hits_its_own_caller(
@@ -96,48 +87,24 @@ def test_an_interrupt_that_a_function_of_another_thread_raises_hits_its_own_call
     assert isinstance(outcome(culprit), KeyboardInterrupt)
 
 
-def test_one_unencodable_state_among_many_costs_few_decodings(
-    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_group_commit, "APPLY_SECONDS", 60.0)
-    store = Store(path, queue=queue)
-    calls = [count] * 40
-    calls[25] = lambda state: state.update(bad={1, 2})  # type: ignore[assignment,return-value,list-item]
-    decoded: list[bytes] = []
-    real_decode = JsonCodec.decode
-    monkeypatch.setattr(JsonCodec, "decode", lambda codec, data: decoded.append(data) or real_decode(codec, data))
-    workers = together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
-    assert [outcome(worker) for worker in workers[:25] + workers[26:]] == list(range(1, 40))
-    assert isinstance(outcome(workers[25]), ValueError)
-    assert len(decoded) < 20
-
-
-def test_those_for_whom_the_time_is_too_short_are_in_the_next_batch_in_order(
+def test_when_the_time_of_a_batch_is_over_the_next_in_line_is_in_the_next_one(
     queue: PerStoreWriterQueue, path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search for a culprit ends with the time of the batch, too."""
-    monkeypatch.setattr(_group_commit, "APPLY_SECONDS", -1.0)
-    real_apply = _group_commit.Batch.apply
-
-    def apply(batch: Any, requests: Any) -> None:
-        monkeypatch.setattr(_group_commit, "APPLY_SECONDS", 60.0)
-        real_apply(batch, requests)
-        batch._until = -1.0
-
-    monkeypatch.setattr(_group_commit.Batch, "apply", apply)
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", -1.0)
 
     async def main() -> None:
         store = AsyncStore[Any](path, queue=queue)
-        bad = lambda state: state.update(bad={1, 2})  # noqa: E731
-        calls = [count, count, count, bad, count, count, count, count]
         with batches() as seen:
-            outcomes = await tasks_together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
-        assert outcomes[:3] + outcomes[4:] == list(range(1, 8))
-        assert isinstance(outcomes[3], ValueError)
-        assert len(seen) > 1
-        assert sum(batch.size for batch in seen) == len(calls)
+            outcomes = await tasks_together(queue, path, *(lambda: store.update(count) for _ in range(5)))
+        assert outcomes == [1, 2, 3, 4, 5]
+        assert [batch.size for batch in seen] == [1] * 5
 
     run(main)
+    store = Store(path, queue=queue)
+    with batches() as seen:
+        workers = together(queue, path, *(lambda: store.update(count) for _ in range(5)))
+    assert [outcome(worker) for worker in workers] == [6, 7, 8, 9, 10]
+    assert [batch.size for batch in seen] == [1] * 5
 
 
 def _yields(state: dict[str, Any]) -> Any:
@@ -161,118 +128,3 @@ def test_a_generator_function_is_refused_because_nothing_of_it_would_be_done(pat
 
     run(main)
     assert not path.exists()
-
-
-# What a function may reach (`_reach.py`)
-
-DEFAULTS: list[str] = []
-LIMIT = 3
-
-
-def _with_module_default(state: Any, tags: list[str] = DEFAULTS) -> None:
-    state["tags"] = tags
-
-
-def _helped(state: Any) -> None:
-    _with_module_default(state)
-
-
-def _imports(state: Any) -> None:
-    import test_own_outcomes
-
-    state["tags"] = test_own_outcomes.DEFAULTS
-
-
-def _decorated(fn: Any) -> Any:
-    @functools.wraps(fn)
-    def wrapper(state: Any) -> Any:
-        return fn(state)
-
-    return wrapper
-
-
-def _hidden_in_an_attribute(state: Any) -> None:
-    state["tags"] = _hidden_in_an_attribute.tags  # type: ignore[attr-defined]
-
-
-def _with_keyword_default(state: dict[str, Any], *, tags: list[str] = []) -> None:  # noqa: B006 - the point of the test
-    state["tags"] = tags
-
-
-class _Text(str):
-    """A text with something mutable about it."""
-
-    def __init__(self, text: str) -> None:
-        self.tags: list[str] = []
-
-
-TEXT = _Text("text")
-
-_hidden_in_an_attribute.tags = []  # type: ignore[attr-defined]
-module = types.ModuleType("settings")
-module.TAGS = []  # type: ignore[attr-defined]
-module.LIMIT = 3  # type: ignore[attr-defined]
-
-
-def _put(state: Any, mine: Any) -> None:
-    state["mine"] = mine
-
-
-def _closing_over(value: Any) -> Any:
-    return lambda state: _put(state, value)
-
-
-def _closing_over_a_function(fn: Any) -> Any:
-    return lambda state: fn(state)
-
-
-@attrs.define
-class _Service:
-    items: list[int] = attrs.Factory(list)
-
-    def put(self, state: Any) -> None:
-        state["items"] = self.items
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        _with_module_default,
-        _with_keyword_default,
-        _helped,
-        _imports,
-        _decorated(count),  # `functools.wraps` leaves the function in an attribute
-        _hidden_in_an_attribute,
-        _closing_over([]),
-        _closing_over(({"a": 1},)),
-        _closing_over_a_function(_helped),
-        _closing_over_a_function([].append),
-        _closing_over_a_function(functools.partial(_put, mine=[])),
-        _Service().put,
-        lambda state: module.TAGS.append(1),
-        lambda state: _Service().put(state),
-        lambda state: state.update(tags=TEXT.tags),
-        lambda state: globals()["DEFAULTS"],
-    ],
-)
-def test_what_may_reach_something_mutable_may_share_it(fn: Any) -> None:
-    assert may_share(fn, None)
-    assert may_share(fn, None), "now that its code is known, too"
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        count,
-        lambda state: state.update(n=min(LIMIT, len(state))),
-        lambda state: count(state),
-        lambda state: state.update(n=module.LIMIT),
-        _closing_over((1, "a", (None, 2.0))),
-        _closing_over_a_function(count),
-        _closing_over_a_function(len),
-    ],
-)
-def test_what_reaches_only_what_cannot_change_shares_nothing(fn: Any) -> None:
-    assert not may_share(fn, None)
-    assert not may_share(fn, None), "now that its code is known, too"
-    assert may_share(fn, [])

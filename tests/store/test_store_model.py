@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, StoreCorrupt, VersionConflict
-from storewriter._remembered import LARGE
+LARGE = 1 << 14
 from storewriter.codecs import JsonCodec
 
 values = st.recursive(

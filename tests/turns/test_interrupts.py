@@ -150,7 +150,7 @@ def check():
 """
 
 
-def test_the_leader_of_a_batch_in_its_own_function(path: Path) -> None:
+def test_the_first_of_a_batch_in_its_own_function(path: Path) -> None:
     """Its own update fails, its neighbours' are committed."""
     interrupted(
         _LEADER
@@ -171,17 +171,19 @@ say(probe(queue))
     )
 
 
-def test_the_leader_of_a_batch_in_a_neighbours_function(path: Path) -> None:
-    """Ctrl-C means the thread that runs the batch: the neighbour's function is run again by somebody else."""
-    interrupted(
+def test_a_neighbours_function_runs_in_its_own_thread_and_an_interrupt_of_the_first_one_waits_for_the_answer(
+    path: Path,
+) -> None:
+    """Once its function has been applied, the update of the main thread is committed; then the interrupt comes out."""
+    code = (
         _LEADER
         + """
 def follow(place):
     def fn(state):
-        if threading.current_thread() is threading.main_thread():
+        assert threading.current_thread() is not threading.main_thread()
+        if place == 0:
             say("ready")
-            while True:
-                time.sleep(10)
+            hear()
         state[str(place)] = state.get(str(place), 0) + 1
     try:
         store.update(fn)
@@ -192,32 +194,97 @@ try:
     lead(lambda state: state.update(mine=True))
 except KeyboardInterrupt:
     say("interrupted")
-check()
+assert check()["mine"]
+say(probe(queue))
+"""
+    )
+    with child(_PROBE + code, path) as process:
+        process.expect("ready")
+        process.signal(signal.SIGINT)
+        process.tell()
+        process.expect("interrupted")
+        process.expect("usable")
+        process.finish()
+
+
+_LAST_IN_LINE = """
+queue = PerStoreWriterQueue(timeout=30)
+store = Store(path, queue=queue)
+outcomes = []
+def follow(place):
+    try:
+        store.update(lambda state: state.update({str(place): state.get(str(place), 0) + 1}))
+        outcomes.append((place, "done"))
+    except BaseException as error:
+        outcomes.append((place, repr(error)))
+followers = [threading.Thread(target=follow, args=(place,)) for place in range(2)]
+def save(fn):
+    # Two threads stand in line before this one: it saves what the three have applied.
+    let_go = threading.Event(); holds = threading.Event()
+    def hold():
+        with queue.turn(path):
+            holds.set()
+            let_go.wait()
+    def open_the_line():
+        while queue.pending(path) < 3:
+            time.sleep(0.001)
+        let_go.set()
+    holder = threading.Thread(target=hold); holder.start(); holds.wait()
+    for place, thread in enumerate(followers):
+        thread.start()
+        while queue.pending(path) < 1 + place:
+            time.sleep(0.001)
+    threading.Thread(target=open_the_line).start()
+    return store.update(fn)
+def check():
+    for thread in followers:
+        thread.join()
+    assert sorted(outcomes) == [(0, "done"), (1, "done")], outcomes
+    assert not [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")]
+    return store.read()
+"""
+
+
+def test_the_thread_that_saves_before_the_rename(path: Path) -> None:
+    """Its own update is taken back, what the others applied is saved all the same, and once."""
+    interrupted(
+        _LAST_IN_LINE
+        + """
+real_replace = os.replace
+def slow(source, target):
+    os.replace = real_replace
+    say("ready")
+    while True:
+        time.sleep(10)
+os.replace = slow
+try:
+    save(lambda state: state.update(mine=True))
+except KeyboardInterrupt:
+    say("interrupted")
+assert check() == {"0": 1, "1": 1}
 say(probe(queue))
 """,
         path,
     )
 
 
-def test_the_leader_of_a_batch_during_the_save(path: Path) -> None:
-    """Before the rename: nothing was committed, and the followers' updates are repeated."""
+def test_the_thread_that_saves_after_the_rename(path: Path) -> None:
+    """The document is in place: all are told so, and the interrupt comes out."""
     interrupted(
-        _LEADER
+        _LAST_IN_LINE
         + """
 real_replace = os.replace
 def slow(source, target):
-    if threading.current_thread() is threading.main_thread():
-        say("ready")
-        while True:
-            time.sleep(10)
     real_replace(source, target)
+    say("ready")
+    while True:
+        time.sleep(10)
 os.replace = slow
 try:
-    lead(lambda state: state.update(mine=True))
+    save(lambda state: state.update(mine=True))
 except KeyboardInterrupt:
     say("interrupted")
-assert "mine" not in check()
-assert not [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".tmp")]
+assert check() == {"0": 1, "1": 1, "mine": True}
 say(probe(queue))
 """,
         path,

@@ -169,7 +169,6 @@ def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_firs
     queue: PerStoreWriterQueue, tmp_path: Path
 ) -> None:
     path, other = tmp_path / "a", tmp_path / "b"
-    _lanes.sleeping.clear()  # what an interrupt in another test may have left
 
     def ask() -> None:
         with held(queue, other) as holding:
@@ -181,7 +180,7 @@ def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_firs
             pass
 
     _signalled(queue, path, ask)
-    assert not _lanes.sleeping
+    assert not _lanes.inside
 
 
 def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -> None:
@@ -252,7 +251,6 @@ def test_an_update_function_that_asks_for_its_own_store_is_told_so(path: Path) -
 def test_an_update_function_in_a_shared_batch_that_asks_for_its_own_store_is_told_so(
     queue: PerStoreWriterQueue, path: Path
 ) -> None:
-    """It runs on its neighbour's thread, and still must not hang."""
     store = Store(path, queue=queue)
     with held(queue, path) as holding:
         workers = lined_up(

@@ -1,0 +1,389 @@
+"""One batch: load once, apply each function to a state of its own, save once, flush, answer each.
+
+Promise    A function gets a state that was decoded from the bytes that the function before it left, and what it leaves is
+           encoded at once. So nothing that a caller keeps, puts in or gets out is shared with another caller. One that
+           raises, or leaves a state that cannot be encoded, fails its own caller and changes nothing. No update is
+           answered before a flush that holds it has ended.
+How        `bytes -> state -> function -> bytes`, once a function. With `isolation="shared"` the functions of a batch go
+           on with one state, which is encoded at the end.
+Does not   lock, wait or know threads and loops: `_callers.py` ends turns, and `store.py` chooses where functions run.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, Literal
+
+from storewriter import events
+from storewriter._document import Document, version_of
+from storewriter._interrupts import is_of_a_step
+from storewriter._lanes import BATCHED, Ticket, answer
+from storewriter._replace import Commit, DocumentChanged
+from storewriter.errors import CommitUncertain, StoreCorrupt, VersionConflict
+from storewriter.locks import Hold
+from storewriter.storage import Look
+
+Isolation = Literal["own", "shared"]
+
+APPLY_SECONDS: Final = 0.01
+"""Seconds for which functions are applied before the batch is saved; the next waiter is in the next batch. Other
+processes, and the other tasks of an event loop, wait for this long, and for one function more, at most."""
+
+
+_MOST_INTERRUPTS: Final = 100
+"""So often a save and a flush that are interrupted are repeated."""
+
+
+class ReturnedAwaitable(TypeError):
+    """A function that looked plain returned an awaitable: nothing of it has run."""
+
+    def __init__(self) -> None:
+        super().__init__("the function returned an awaitable; async functions need AsyncStore")
+
+
+class AskAgain(Exception):
+    """The function was not applied, because the thread that led the batch was interrupted: its caller asks anew."""
+
+
+_PLAIN: Final = frozenset({int, str, bool, float, dict, list, tuple, bytes})
+
+
+class Request:
+    """One caller's update: its function, and what came of it."""
+
+    __slots__ = ("_context", "error", "expect", "failed", "fn", "is_applied", "replaces", "result")
+
+    def __init__(
+        self, fn: Callable[[Any], Any], *, replaces: bool = False, expect: str | None = None, context: Context | None = None
+    ) -> None:
+        self.fn = fn
+        self.replaces = replaces
+        self.expect = expect
+        self._context = context
+        """A task's: its function runs there, whichever task leads the batch."""
+        self.is_applied = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.failed = False
+        """Whether the error is the function's own."""
+
+    def run(self, state: Any) -> Any:
+        """Apply the function; returns the new state."""
+        context = self._context
+        result = self.result = self.fn(state) if context is None else context.run(self.fn, state)
+        if result is not None and type(result) not in _PLAIN:
+            _require_done(result)
+        return result if self.replaces else state
+
+    def unwrap(self) -> Any:
+        """The result, or the error raised."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # the traceback refers to this frame: break the cycle
+        return self.result
+
+
+def _require_done(result: Any) -> None:
+    if isinstance(result, Awaitable):
+        if isinstance(result, CoroutineType):
+            result.close()
+        raise ReturnedAwaitable
+    if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+        msg = "the function returned a generator: what it would do with the state has not been done. Return a list"
+        raise TypeError(msg)
+
+
+class Batch:
+    """Steps, in order: apply (as often as there are functions), save, settle, answer. The last three can be repeated."""
+
+    # Defaults stand in the class: most batches never need most of these.
+    last: Ticket | None = None
+    """The newest member; each refers to the one before it (`before`), so that joining is a plain store."""
+    error: BaseException | None = None
+    """What the save or the flush ended with."""
+    _found: Look | None = None
+    _good: bytes | None = None
+    """What the document will be: the state after the last function that did not fail."""
+    _before: bytes | None = None
+    """What it was before the function of `_author`."""
+    _author: Request | None = None
+    _is_saved = False
+    _is_settled = False
+    _is_reported = False
+    _is_written = False
+    _must_confirm = False
+    _interrupts = 0
+    """How often the save or the flush was interrupted."""
+    _absent: bytes | None = None
+    """Where there is no document: the bytes that would say no more than its absence does."""
+
+    def __init__(self, document: Document, isolation: Isolation = "own") -> None:
+        self.document = document
+        self._started = time.monotonic()
+        self._until = self._started + APPLY_SECONDS
+        self._commit = Commit()
+        self._shared: SharedState | None = SharedState() if isolation == "shared" else None
+
+    def load(self) -> None:
+        """Once, before the first function. Raises NotARegularFile, OSError."""
+        if self._found is None:
+            found = self.document.load()
+            self._good = found[0]
+            if self._good is None:
+                self._absent = self.document.encoded_default()
+            self._until = time.monotonic() + APPLY_SECONDS
+            self._found = found
+
+    def has_time(self) -> bool:
+        """Whether another function may be applied before the save."""
+        return not self._interrupts and time.monotonic() < self._until
+
+    def apply(self, ticket: Ticket) -> None:
+        """Apply the function of a ticket to a state of its own. What it raises is the request's error.
+
+        The function runs in the thread of its own caller (or on its loop), so whatever comes out belongs there.
+        """
+        if not ticket.is_member:
+            ticket.before, self.last, ticket.is_member = self.last, ticket, True
+        request: Request = ticket.request
+        request.error, request.failed, request.is_applied = None, False, False
+        try:
+            self.load()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+            request.error = error
+            return
+        try:
+            if self._shared is None or request.replaces or request.expect is not None:
+                self.seal()
+                self._apply(request)
+            else:
+                self._apply_to_shared(request, self._shared)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+            request.error, request.failed = error, True
+
+    def require_version(self, expected: str) -> None:
+        """Raise VersionConflict unless the loaded document has this version."""
+        assert self._found is not None
+        found = version_of(self._found[0])
+        if found != expected:
+            path = self.document.path
+            raise VersionConflict(
+                f"{path} has changed since it was read (version {found}, expected {expected}): read it again and decide "
+                f"anew.",
+                path=path,
+                expected=expected,
+                found=found,
+            )
+
+    def _apply(self, request: Request) -> None:
+        state = self.state()
+        if request.expect is not None:
+            self.require_version(request.expect)
+        self._keep(request, self.document.codec.encode(request.run(state)))
+
+    def _keep(self, request: Request, data: bytes) -> None:
+        # Plain stores, so that no interrupt can come in between.
+        self._before, self._author, self._good, request.is_applied = self._good, request, data, True
+
+    def state(self) -> Any:
+        """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
+        if self._author is None:
+            return self.document.decode(self._good)
+        try:
+            return self.document.decode_own(self._good)
+        except StoreCorrupt as error:
+            # The codec wrote what it cannot read: the function that made such a state fails, and no other one.
+            self._author.error, self._author.failed = error.__cause__ or error, True
+            self._good, self._author = self._before, None
+            return self.state()
+
+    def replace_state(self, request: Request, state: Any) -> None:
+        """What a transaction leaves. Raises what the codec raises."""
+        self._keep(request, self.document.codec.encode(state))
+
+    # -- isolation="shared" --------------------------------------------------------------------------------------------
+
+    def _apply_to_shared(self, request: Request, shared: SharedState) -> None:
+        if not shared.requests:
+            shared.state = self.state()
+        try:
+            request.run(shared.state)
+        except BaseException:
+            self._apply_each(shared.take())
+            raise
+        request.is_applied = True
+        shared.requests.append(request)
+
+    def seal(self) -> None:
+        """Make bytes of the shared state, where its functions run. Can be repeated."""
+        shared = self._shared
+        if shared is None or not shared.requests:
+            return
+        try:
+            data = self.document.codec.encode(shared.state)
+        except Exception:
+            # One of them left what cannot be encoded: each is applied alone, and that one fails.
+            requests = shared.take()
+            self._apply_each(requests)
+            if all(request.error is None for request in requests):
+                raise  # it was none of them
+            return
+        self._keep(shared.requests[-1], data)
+        shared.take()
+
+    def _apply_each(self, requests: list[Request]) -> None:
+        """Apply functions again, each to a state of its own, because their shared one is lost."""
+        for request in requests:
+            request.is_applied = False
+            try:
+                self._apply(request)
+            except Exception as error:  # noqa: BLE001 - its own caller's
+                request.error, request.failed = error, True
+
+    # -- after the last function ---------------------------------------------------------------------------------------
+
+    def save(self, ticket: Ticket) -> None:
+        """In the turn of this ticket: give the new document the name, unless nothing changed. Errors are kept."""
+        if self._is_saved:
+            return
+        try:
+            self.seal()
+            self._save(ticket)
+        except BaseException as error:  # noqa: BLE001 - see `_outcome`
+            self.error = self._outcome(error)
+        self._is_saved = True
+
+    def _save(self, ticket: Ticket) -> None:
+        document, found, hold = self.document, self._found, ticket.lane.hold
+        if found is None:
+            return
+        if self._interrupts:
+            if self._good is not None and self._good != found[0] and document.has(self._good):
+                # It had the name already when the interrupt came; its descriptor may have been closed again.
+                self._must_confirm = self._commit.descriptor is None
+                self._has_name()
+                return
+            self._give_back(ticket.request)
+        if not any(member.request.is_applied for member in self.members()):
+            return
+        data = self._good
+        if data is None or data == found[0] or data == self._absent:
+            hold.check()
+            self._must_confirm = True
+            return
+        document.save(data, self._commit, found, hold)
+        self._has_name()
+
+    def _has_name(self) -> None:
+        self.document.note(self._commit)
+        self._is_written = True
+
+    def _give_back(self, request: Request) -> None:
+        """The thread of this request was interrupted before the rename: its update is taken back, if it is the last one.
+
+        What others applied before it is saved all the same.
+        """
+        if self._author is request:
+            self._good, self._author, request.is_applied = self._before, None, False
+
+    def _outcome(self, error: BaseException) -> BaseException:
+        """What a step of the commit has ended with, for all members. Raises what is not an error of a step.
+
+        That belongs to this thread, and the step is repeated; but not for ever, or the members would never be answered.
+        """
+        if is_of_a_step(error):
+            return error
+        self._interrupts += 1
+        if self._interrupts <= _MOST_INTERRUPTS:
+            raise error
+        path = self.document.path
+        msg = (
+            f"saving {path} did not come to an end, because {error!r} was raised in the middle of it again and again: "
+            f"whether the update is in the document is unknown. Read the store before repeating it."
+        )
+        uncertain = CommitUncertain(msg, path=path)
+        uncertain.__cause__ = error
+        return uncertain
+
+    def settle(self) -> None:
+        """After the turn: return when the document is durable. An error is kept, for all members."""
+        if self._is_settled or self.error is not None:
+            return
+        try:
+            if self._must_confirm:
+                self.document.storage.confirm()
+            self.document.settle(self._commit)
+        except BaseException as error:  # noqa: BLE001 - see `_outcome`
+            self.error = self._outcome(error)
+        self._is_settled = True
+
+    def answer(self) -> None:
+        """Give every member its outcome, in the order of the line. Only when all else is done."""
+        self._report()
+        for member in self.members():
+            request: Request = member.request
+            if request.error is None and not (request.is_applied and self.error is None):
+                request.error = AskAgain() if self.error is None else _copy_of(self.error)
+            if member.state is BATCHED:
+                answer(member)
+
+    def members(self) -> list[Ticket]:
+        """In the order of the line."""
+        found: list[Ticket] = []
+        member = self.last
+        while member is not None:
+            found.append(member)
+            member = member.before
+        found.reverse()
+        return found
+
+    def _report(self) -> None:
+        if self._is_reported or not events.subscribers:
+            return
+        self._is_reported = True
+        path, members = self.document.path, self.members()
+        if isinstance(self.error, DocumentChanged):
+            events.emit(events.DocumentChanged(path=path))
+        if self.error is None and members:
+            events.emit(
+                events.BatchCommitted(
+                    path=path,
+                    size=len(members),
+                    failed=sum(member.request.failed for member in members),
+                    written=self._is_written,
+                    duration=time.monotonic() - self._started,
+                )
+            )
+
+
+class SharedState:
+    """The state that the functions of a batch go on with, and those whose changes are in no bytes yet."""
+
+    __slots__ = ("requests", "state")
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.requests: list[Request] = []
+
+    def take(self) -> list[Request]:
+        """Drop the state; returns whose it was."""
+        requests, self.requests, self.state = self.requests, [], None
+        return requests
+
+
+def _copy_of(error: BaseException) -> BaseException:
+    """The same error as an object of its own: two callers must not add to one traceback."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # an exception class whose arguments do not make it again
+        return error
+    if not isinstance(twin, type(error)):
+        return error
+    twin.__cause__ = error.__cause__ or error
+    return twin

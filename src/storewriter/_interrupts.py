@@ -1,0 +1,58 @@
+"""What may come in the middle of a step: Ctrl-C, an exception from a signal handler, a thread's async exception.
+
+Promise    Only errors of the steps themselves (`is_of_a_step`) are an answer to an update. Whatever else is raised
+           belongs to the thread in which it was raised: what that thread still owes to others is done first, and then
+           the exception goes on (`until_done`).
+How        Steps can be repeated: each keeps in its object how far it has come. CPython looks for signals where a
+           function begins, where a loop jumps back, and after a call of something written in C; between plain stores
+           nothing can come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from storewriter.errors import StoreWriterError
+
+_MOST: Final = 1000
+"""So often a step is repeated. A step that can never succeed must not hang its thread."""
+
+
+def is_of_a_step(error: BaseException) -> bool:
+    """Whether a step of ours may have raised this: an error of this package, or one of a system call.
+
+    The kernel's errors have a number; `TimeoutError`, which signal handlers like to raise, is an OSError without one.
+    """
+    return isinstance(error, StoreWriterError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def quietly(call: Callable[..., object], *args: object) -> None:
+    """Make a system call whose failure means nothing. What is not the call's own error is raised."""
+    try:
+        call(*args)
+    except OSError as error:
+        if error.errno is None:
+            raise
+
+
+def until_done(step: Callable[[], object]) -> None:
+    """Repeat a step until it has come to its end, and raise then what came in the middle.
+
+    A step that raises an error of its own has come to its end with that.
+    """
+    problem: BaseException | None = None
+    for _ in range(_MOST):
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - it is raised when the step is done
+            if problem is None or (is_of_a_step(problem) and not is_of_a_step(error)):
+                problem = error
+        else:
+            break
+    if problem is None:
+        return
+    try:
+        raise problem
+    finally:
+        del problem  # it refers to this frame: the cycle would keep the caller's frames alive
