@@ -1,4 +1,4 @@
-"""Ctrl-C at every point at which CPython can deliver it, one point a run.
+"""Ctrl-C, or any error of a signal handler, at every point at which CPython can deliver it, one point a run.
 
 CPython does not deliver a signal "between two lines". It looks for one (and for what `PyThreadState_SetAsyncExc` left, in
 the very same code) where a function begins, where a loop jumps back, and when a call of something written in C has
@@ -26,7 +26,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -50,15 +50,31 @@ _WAITS = re.compile(r"(os\.open|fcntl\.flock|fcntl\.fcntl|_lock\.acquire|time\.s
 """Calls in C that may wait, and so look for signals themselves."""
 
 
-class Interrupt(KeyboardInterrupt):
-    """Ours, so that a real Ctrl-C still ends the run."""
+class _Ours(BaseException):
+    """Calls a function when one of them is made: as it is raised, or in older CPythons as it is caught."""
 
-    raised: Callable[[], None] | None = None
+    made: ClassVar[Callable[[], None] | None] = None
 
     def __init__(self) -> None:
         super().__init__()
-        if Interrupt.raised is not None:
-            Interrupt.raised()
+        if _Ours.made is not None:
+            _Ours.made()
+
+
+class Interrupt(_Ours, KeyboardInterrupt):
+    """Ours, so that a real Ctrl-C still ends the run."""
+
+
+class Alarm(_Ours, Exception):
+    """An ordinary error out of a signal handler, such as the time limit of a job."""
+
+
+class Expired(_Ours, TimeoutError):
+    """A time limit that is a TimeoutError, hence an OSError: easily mistaken for a failed system call."""
+
+
+Kind = type[Interrupt] | type[Alarm] | type[Expired]
+KINDS: tuple[Kind, ...] = (Interrupt, Alarm, Expired)
 
 
 @attrs.frozen
@@ -134,13 +150,19 @@ def points(operation: Callable[[], object], inside: Inside) -> list[Point]:
     return list(found)
 
 
-def interrupted(operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None = None) -> Landing:
+def interrupted(
+    operation: Callable[[], object],
+    point: Point,
+    look: Callable[[Landing], None] | None = None,
+    *,
+    kind: Kind = Interrupt,
+) -> Landing:
     """Run the operation with an interrupt at this point. What it raised has been dropped when this returns.
 
-    `look` is called before that, while the error is still alive.
+    `look` is called before that, while the error is still alive. `kind` is what arrives.
     """
     before = sys.gettrace()
-    sys.settrace(_armed_at(point))
+    sys.settrace(_armed_at(point, kind))
     try:
         try:
             operation()
@@ -156,7 +178,9 @@ def interrupted(operation: Callable[[], object], point: Point, look: Callable[[L
     return Landing(None, "nowhere")
 
 
-def interrupted_twice(operation: Callable[[], object], point: Point, inside: Inside, later: int) -> Landing:
+def interrupted_twice(
+    operation: Callable[[], object], point: Point, inside: Inside, later: int, *, kind: Kind = Interrupt
+) -> Landing:
     """The same, and once more `later` instructions after the first interrupt was caught by somebody."""
     left = later
 
@@ -165,7 +189,7 @@ def interrupted_twice(operation: Callable[[], object], point: Point, inside: Ins
         if event == "opcode":
             left -= 1
             if left <= 0:
-                return _arm(frame)
+                return _arm(frame, kind)
         return local
 
     def entered(frame: FrameType, event: str, arg: Any) -> Any:
@@ -175,10 +199,10 @@ def interrupted_twice(operation: Callable[[], object], point: Point, inside: Ins
         frame.f_trace_lines = False
         return local
 
-    def raised() -> None:
-        Interrupt.raised = None
+    def made() -> None:
+        _Ours.made = None
         sys.settrace(entered)
-        frame = sys._getframe(2)  # whoever caught it; above it is `Interrupt.__init__`
+        frame = sys._getframe(2)  # whoever caught it; above it is `_Ours.__init__`
         while frame is not None and frame.f_code is not interrupted.__code__:
             if inside(frame.f_code):
                 frame.f_trace_opcodes = True
@@ -186,14 +210,14 @@ def interrupted_twice(operation: Callable[[], object], point: Point, inside: Ins
                 frame.f_trace = local
             frame = frame.f_back  # type: ignore[assignment]
 
-    Interrupt.raised = raised
+    _Ours.made = made
     try:
-        return interrupted(operation, point)
+        return interrupted(operation, point, kind=kind)
     finally:
-        Interrupt.raised = None
+        _Ours.made = None
 
 
-def _armed_at(point: Point) -> Any:
+def _armed_at(point: Point, kind: Kind) -> Any:
     """A trace function that requests the interrupt when the point is reached."""
     seen = 0
 
@@ -203,8 +227,8 @@ def _armed_at(point: Point) -> Any:
             seen += 1
             if seen == point.turn:
                 if point.instead:
-                    raise Interrupt
-                return _arm(frame)
+                    raise kind
+                return _arm(frame, kind)
         return local
 
     def entered(frame: FrameType, event: str, arg: Any) -> Any:
@@ -215,20 +239,20 @@ def _armed_at(point: Point) -> Any:
         frame.f_trace_lines = False
         if point.before == -1:
             seen += 1
-            return _arm(frame) if seen == point.turn else None
+            return _arm(frame, kind) if seen == point.turn else None
         return local
 
     return entered
 
 
-def _arm(frame: FrameType) -> Any:
+def _arm(frame: FrameType, kind: Kind) -> Any:
     """Nothing is traced any more, but for the one request before this frame's next instruction."""
     sys.settrace(_idle)
     back = frame.f_back
     while back is not None:
         back.f_trace = None
         back = back.f_back
-    return functools.partial(_request, threading.get_ident(), Interrupt)
+    return functools.partial(_request, threading.get_ident(), kind)
 
 
 def _landing(error: BaseException) -> Landing:
