@@ -43,6 +43,9 @@ _idle = ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.py_object, ctypes.py_ob
 # What a trace function returns is the frame's trace function from then on: one request, and no more.
 _request.restype = {1: _idle}.get  # type: ignore[assignment]
 
+# CPython 3.12 tells a tracer of instructions only if a frame had asked for them when the tracer was set.
+sys._getframe().f_trace_opcodes = True
+
 _MOST_ROUNDS = 3
 """How often the same instruction is tried, if the operation comes by it again and again."""
 
@@ -135,11 +138,9 @@ def points(operation: Callable[[], object], inside: Inside) -> list[Point]:
             note(back.f_code, standing[back][0])  # a function begins here, whatever instruction it was that led to it
         if not inside(code):
             return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
         counts[code, -1] += 1
         standing[frame] = ((-1, 0), (-1, counts[code, -1]))
-        return local
+        return _each_instruction(frame, local)
 
     before = sys.gettrace()
     sys.settrace(entered)
@@ -195,9 +196,7 @@ def interrupted_twice(
     def entered(frame: FrameType, event: str, arg: Any) -> Any:
         if not inside(frame.f_code):
             return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        return local
+        return _each_instruction(frame, local)
 
     def made() -> None:
         _Ours.made = None
@@ -205,9 +204,7 @@ def interrupted_twice(
         frame = sys._getframe(2)  # whoever caught it; above it is `_Ours.__init__`
         while frame is not None and frame.f_code is not interrupted.__code__:
             if inside(frame.f_code):
-                frame.f_trace_opcodes = True
-                frame.f_trace_lines = False
-                frame.f_trace = local
+                _each_instruction(frame, local)
             frame = frame.f_back  # type: ignore[assignment]
 
     _Ours.made = made
@@ -235,14 +232,20 @@ def _armed_at(point: Point, kind: Kind) -> Any:
         nonlocal seen
         if frame.f_code is not point.code:
             return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
         if point.before == -1:
             seen += 1
-            return _arm(frame, kind) if seen == point.turn else None
-        return local
+            return _each_instruction(frame, _arm(frame, kind)) if seen == point.turn else None
+        return _each_instruction(frame, local)
 
     return entered
+
+
+def _each_instruction(frame: FrameType, trace: Any) -> Any:
+    """Have this frame's trace function called for each instruction, and not for lines; returns that function."""
+    frame.f_trace = trace  # first: CPython 3.13 does not take the next wish from a frame that is not traced
+    frame.f_trace_lines = False
+    frame.f_trace_opcodes = True
+    return trace
 
 
 def _arm(frame: FrameType, kind: Kind) -> Any:
