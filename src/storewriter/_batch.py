@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 from storewriter import events
 from storewriter._document import Document, version_of
 from storewriter._interrupts import is_of_a_step
-from storewriter._lanes import BATCHED, Ticket, answer
+from storewriter._lanes import LEFT, Ticket, answer
 from storewriter._replace import Commit, DocumentChanged
 from storewriter.errors import CommitUncertain, StoreCorrupt, VersionConflict
 from storewriter.locks import Hold
@@ -255,8 +255,10 @@ class Batch:
         try:
             self.seal()
             self._save(ticket)
-        except BaseException as error:  # noqa: BLE001 - see `_outcome`
-            self.error = self._outcome(error)
+        except BaseException as error:
+            if not self._is_the_end(error):
+                raise
+            self.error = self._as_outcome(error)
         self._is_saved = True
 
     def _save(self, ticket: Ticket) -> None:
@@ -292,24 +294,26 @@ class Batch:
         if self._author is request:
             self._good, self._author, request.is_applied = self._before, None, False
 
-    def _outcome(self, error: BaseException) -> BaseException:
-        """What a step of the commit has ended with, for all members. Raises what is not an error of a step.
+    def _is_the_end(self, error: BaseException) -> bool:
+        """Whether a step of the commit has ended with this, for all members.
 
-        That belongs to this thread, and the step is repeated; but not for ever, or the members would never be answered.
+        What is not an error of a step belongs to this thread, and the step is repeated; but not for ever, or the members
+        would never be answered.
         """
         if is_of_a_step(error):
-            return error
+            return True
         self._interrupts += 1
-        if self._interrupts <= _MOST_INTERRUPTS:
-            raise error
+        return self._interrupts > _MOST_INTERRUPTS
+
+    def _as_outcome(self, error: BaseException) -> BaseException:
+        if is_of_a_step(error):
+            return error
         path = self.document.path
         msg = (
             f"saving {path} did not come to an end, because {error!r} was raised in the middle of it again and again: "
             f"whether the update is in the document is unknown. Read the store before repeating it."
         )
-        uncertain = CommitUncertain(msg, path=path)
-        uncertain.__cause__ = error
-        return uncertain
+        return CommitUncertain(msg, path=path)
 
     def settle(self) -> None:
         """After the turn: return when the document is durable. An error is kept, for all members."""
@@ -319,8 +323,10 @@ class Batch:
             if self._must_confirm:
                 self.document.storage.confirm()
             self.document.settle(self._commit)
-        except BaseException as error:  # noqa: BLE001 - see `_outcome`
-            self.error = self._outcome(error)
+        except BaseException as error:
+            if not self._is_the_end(error):
+                raise
+            self.error = self._as_outcome(error)
         self._is_settled = True
 
     def answer(self) -> None:
@@ -328,10 +334,12 @@ class Batch:
         self._report()
         for member in self.members():
             request: Request = member.request
-            if request.error is None and not (request.is_applied and self.error is None):
-                request.error = AskAgain() if self.error is None else _copy_of(self.error)
-            if member.state is BATCHED:
-                answer(member)
+            if request.error is None and self.error is not None:
+                request.error = _copy_of(self.error)
+            elif request.error is None and not (request.is_applied and self._is_settled):
+                request.error = AskAgain()
+            if member.state is not LEFT:
+                answer(member)  # again, if this was interrupted before it was awake: that does no harm
 
     def members(self) -> list[Ticket]:
         """In the order of the line."""

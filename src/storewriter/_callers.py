@@ -316,7 +316,7 @@ class Caller(Ticket):
                 return self._first_pause()
             return self._proceed_slowly()
         except BaseException:
-            _lanes.leave(self)
+            _lanes.give_up(self)  # a turn that has come meanwhile may bring others' unsaved updates: `leave_turn` ends it
             raise
 
     def _first_pause(self) -> Any:
