@@ -2,11 +2,15 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from storewriter.cli.bench.results import load, save
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
+
+if TYPE_CHECKING:
+    from benchmarks.run import Choice
 
 REPOSITORY = Path(__file__).parent.parent
 LOCAL = REPOSITORY / "benchmarks" / "results" / "local"
@@ -23,27 +27,71 @@ def main() -> None:
     """Measure storewriter beside what its users would pick instead."""
 
 
+rounds = click.option(
+    "--rounds", type=click.IntRange(min=1), help="How often  [3, and 5 what promises compare; quick: 2]"
+)
+families = click.option("-s", "--scenario", "families", multiple=True, help="Such as S5 or 'S5 8 processes'.")
+contenders = click.option("-c", "--contender", "contenders", multiple=True, help="Such as filelock; repeatable.")
+seed = click.option("--seed", default=0, show_default=True, help="Of the order in which contenders come.")
+window = click.option("--window", type=click.FloatRange(min=0.01), help="Seconds of each measurement, for a look.")
+against = click.option("--against", help="A former version beside this: a git revision, or a folder like src.")
+
+
 @main.command()
 @click.option("--quick", is_flag=True, help="Three to four minutes: fewer scenarios, shorter measurements.")
-@click.option("--rounds", type=click.IntRange(min=1), help="How often everything is measured  [3; quick: 2]")
-@click.option("-s", "--scenario", "families", multiple=True, help="Such as S5 or 'S5 8 processes'; repeatable.")
-@click.option("-c", "--contender", "contenders", multiple=True, help="Such as filelock; repeatable.")
-@click.option("--seed", default=0, show_default=True, help="Of the order in which contenders come.")
+@rounds
+@families
+@contenders
+@seed
+@window
+@against
 @click.option("--folder", type=anywhere, help="On the file system to measure  [below benchmarks/results/local]")
 @click.option("-o", "--output", type=anywhere, default=LATEST, help="[benchmarks/results/local/latest.json]")
-def run(
-    *, quick: bool, rounds: int | None, families: tuple[str, ...], contenders: tuple[str, ...], seed: int,
-    folder: Path | None, output: Path,
-) -> None:  # fmt: skip
+def run(*, folder: Path | None, output: Path, **chosen: Any) -> None:
     """Measure, and keep what was found out as JSON."""
-    from benchmarks.run import Choice, run
+    _measure(_choice(**chosen), folder or LOCAL, output)
+
+
+@main.command()
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(["ext4", "xfs", "btrfs"]), default=("xfs", "btrfs"))
+@rounds
+@families
+@contenders
+@seed
+@window
+@against
+@click.option("--folder", type=anywhere, default=LOCAL, help="Of the images  [benchmarks/results/local]")
+def images(*, kinds: tuple[str, ...], folder: Path, **chosen: Any) -> None:
+    """Measure what is durable on other file systems, each in an image mounted through a loop device; as root.
+
+    Kept as benchmarks/results/local/KIND.json. If no scenario is named: those whose ratios are promised.
+    """
+    from benchmarks.images import DURABLE, mounted, refusal
+
+    chosen["families"] = chosen["families"] or DURABLE
+    reasons = [reason for kind in kinds if (reason := refusal(kind)) is not None]
+    if reasons:
+        raise click.ClickException(reasons[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(prefix="images-", dir=folder) as place, mounted(kind, Path(place)) as mount:
+            _measure(_choice(**chosen), mount, LOCAL / f"{kind}.json")
+
+
+def _choice(*, rounds: int | None, quick: bool = False, **chosen: Any) -> "Choice":
+    from benchmarks.run import PAIRED, Choice
 
     choice = Choice(
-        quick=quick, rounds=rounds or (2 if quick else 3), families=families, contenders=contenders, seed=seed
+        quick=quick, rounds=rounds or (2 if quick else 3), paired=0 if quick else rounds or PAIRED, **chosen
     )
     if not choice.scenarios():
         raise click.UsageError("no such scenario; see `python -m benchmarks list`")
-    parent = folder or LOCAL
+    return choice
+
+
+def _measure(choice: "Choice", parent: Path, output: Path) -> None:
+    from benchmarks.run import run
+
     for needed in (parent, output.parent):
         needed.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stores-", dir=parent) as stores:

@@ -64,10 +64,10 @@ asyncio.run(main())
         """
 import sys
 from storewriter import Store
-from storewriter.cli.bench.document import bump
+from storewriter.cli.bench.document import adding
 store = Store(sys.argv[1], durability="process")
 for _ in range(int(sys.argv[2])):
-    store.update(bump)
+    store.update(adding(1))
 """,
         repetitions=600,
     ),
@@ -75,13 +75,13 @@ for _ in range(int(sys.argv[2])):
         f"""
 import asyncio, sys
 from storewriter import AsyncStore, _group_commit
-from storewriter.cli.bench.document import bump
+from storewriter.cli.bench.document import adding
 assert hasattr(_group_commit, "APPLY_SECONDS")
 _group_commit.APPLY_SECONDS = 3600  # under callgrind everything is slow, and a batch must not be cut for that
 async def main():
     store = AsyncStore(sys.argv[1], durability="process")
     for _ in range(int(sys.argv[2])):
-        await asyncio.gather(*(store.update(bump) for _ in range({BATCH})))
+        await asyncio.gather(*(store.update(adding(1)) for _ in range({BATCH})))
 asyncio.run(main())
 """,
         repetitions=40,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import sqlitedict
 import tinydb
 from tinydb.table import Document
 
+from benchmarks.peers import batches
 from benchmarks.peers.locks import PATIENCE
 from storewriter.cli.bench.contender import AsyncUpdate, Contender, Layout, TakeTurn, Target, Update
 from storewriter.cli.bench.document import RECORD_ID, State, document_of
@@ -50,11 +51,15 @@ def _sqlite_layout(journal: str) -> Layout:
     return Layout(create, attempts)
 
 
-def bump_row(connection: sqlite3.Connection) -> None:
-    """One update within a transaction that the caller has begun."""
-    record = json.loads(connection.execute(SELECT, (RECORD_ID,)).fetchone()[0])
-    record["attempts"] += 1
-    connection.execute(REPLACE, (json.dumps(record), RECORD_ID))
+def adding_to_row(number: int) -> Callable[[sqlite3.Connection], None]:
+    """Make one update within a transaction that the caller has begun."""
+
+    def add(connection: sqlite3.Connection) -> None:
+        record = json.loads(connection.execute(SELECT, (RECORD_ID,)).fetchone()[0])
+        record["attempts"] += number
+        connection.execute(REPLACE, (json.dumps(record), RECORD_ID))
+
+    return add
 
 
 @contextmanager
@@ -75,7 +80,7 @@ def sqlite(journal: str, synchronous: str, *, durable: bool, about: str) -> Cont
 
             def update() -> None:
                 with _transaction(connection):
-                    bump_row(connection)
+                    adding_to_row(1)(connection)
 
             return update
 
@@ -108,26 +113,13 @@ def sqlite(journal: str, synchronous: str, *, durable: bool, about: str) -> Cont
 def _sqlite_batched(target: Target) -> Callable[[], AsyncUpdate]:
     """All updates that wait are committed in one transaction, by hand."""
     connection = _connect(target.path, "FULL")
-    waiting: list[asyncio.Future[None]] = []
-    committing = asyncio.Lock()
 
-    def commit(updates: int) -> None:
+    def commit(functions: Sequence[Callable[[sqlite3.Connection], None]]) -> None:
         with _transaction(connection):
-            for _ in range(updates):
-                bump_row(connection)
+            for function in functions:
+                function(connection)
 
-    async def update() -> None:
-        mine = asyncio.get_running_loop().create_future()
-        waiting.append(mine)
-        async with committing:
-            if not mine.done():
-                batch = waiting.copy()
-                waiting.clear()
-                await asyncio.to_thread(commit, len(batch))
-                for each in batch:
-                    each.set_result(None)
-
-    return lambda: update
+    return batches.of_tasks(lambda: adding_to_row(1), commit)
 
 
 # diskcache, sqlitedict, TinyDB

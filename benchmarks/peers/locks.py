@@ -158,7 +158,7 @@ def _retry(descriptor: int) -> None:
             return
 
 
-class _KeptFlock:
+class KeptFlock:
     """No generator, no lookup: the cheapest context manager that can be written around two system calls."""
 
     def __init__(self, path: Path) -> None:
@@ -172,7 +172,7 @@ class _KeptFlock:
 
 
 def _flock_kept(path: Path) -> TakeTurn:
-    return _reused(_KeptFlock(path))
+    return _reused(KeptFlock(path))
 
 
 def _async_filelock_turns(path: Path) -> Callable[[], AsyncFileLock]:

@@ -1,21 +1,24 @@
 """What the design can reach: written by hand, without the guarantees, to know the limit."""
 
-import asyncio
 import json
-import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import orjson
 
-from benchmarks.peers.locks import flock
+from benchmarks.peers import batches
+from benchmarks.peers.locks import KeptFlock
+from benchmarks.peers.saves import Place, Save, folder_after, one_flush, two_flushes
 from storewriter.cli.bench.contender import AsyncUpdate, Contender, Target, Update
-from storewriter.cli.bench.document import State, bump, replace
+from storewriter.cli.bench.document import State, adding
 
 ONE_CALLER = frozenset({"S2", "S9"})
 """Where there is nobody to exclude."""
+LOOPS = frozenset({"S2", "S5"})
+BATCHES = frozenset({"S3", "S4", "S6"})
+
+TWO_FLUSHES = "bare-two-flushes"
+"""The loop that promises among processes refer to."""
 
 
 def _save_only(encode: Callable[[State], bytes]) -> Callable[[Target], Callable[[], Update]]:
@@ -23,76 +26,52 @@ def _save_only(encode: Callable[[State], bytes]) -> Callable[[Target], Callable[
 
     def updates(target: Target) -> Callable[[], Update]:
         state = json.loads(target.path.read_bytes())
-        temporary = target.path.with_name("temporary")
-        folder = os.open(target.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        place = Place.of(target.path, durable=target.durable)
 
         def update() -> None:
-            bump(state)
-            _write(temporary, encode(state), durable=target.durable)
-            os.rename(temporary, target.path)
-            if target.durable:
-                os.fsync(folder)
+            adding(1)(state)
+            two_flushes(place, encode(state))
 
         return lambda: update
 
     return updates
 
 
-def _write(path: Path, data: bytes, *, durable: bool) -> None:
-    """The fewest system calls that do it."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    written = os.write(file, data)
-    if written != len(data):
-        raise OSError(f"wrote {written} of {len(data)} bytes")
-    if durable:
-        os.fsync(file)
-    os.close(file)
+def _commit(
+    lock: AbstractContextManager[object], place: Place, save: Save, functions: Sequence[Callable[[State], None]]
+) -> None:
+    with lock:
+        state = orjson.loads(place.path.read_bytes())
+        for function in functions:
+            function(state)
+        after_release = save(place, orjson.dumps(state))
+    after_release()
 
 
-def _commit(target: Target, turn: Callable[[], AbstractContextManager[object]], updates: int) -> None:
-    with turn():
-        state = orjson.loads(target.path.read_bytes())
-        for _ in range(updates):
-            bump(state)
-        replace(target.path, orjson.dumps(state), durable=target.durable)
+def _loop(save: Save) -> Callable[[Target], Callable[[], Update]]:
+    """A blocking flock around load, modify, save, on descriptors that are kept open."""
+
+    def updates(target: Target) -> Callable[[], Update]:
+        def opened() -> Update:
+            lock, place = KeptFlock(target.path), Place.of(target.path, durable=target.durable)
+            return lambda: _commit(lock, place, save, [adding(1)])
+
+        return opened
+
+    return updates
+
+
+def _committing(target: Target) -> Callable[[Sequence[Callable[[State], None]]], None]:
+    lock, place = KeptFlock(target.path), Place.of(target.path, durable=target.durable)
+    return lambda functions: _commit(lock, place, two_flushes, functions)
 
 
 def _batched_tasks(target: Target) -> Callable[[], AsyncUpdate]:
-    turn = flock(target.path)
-    waiting: list[asyncio.Future[None]] = []
-    committing = asyncio.Lock()
-
-    async def update() -> None:
-        mine = asyncio.get_running_loop().create_future()
-        waiting.append(mine)
-        async with committing:
-            if not mine.done():
-                batch = waiting.copy()
-                waiting.clear()
-                await asyncio.to_thread(_commit, target, turn, len(batch))
-                for each in batch:
-                    each.set_result(None)
-
-    return lambda: update
+    return batches.of_tasks(lambda: adding(1), _committing(target))
 
 
 def _batched_threads(target: Target) -> Callable[[], Update]:
-    turn = flock(target.path)
-    waiting: list[threading.Event] = []
-    committing = threading.Lock()
-
-    def update() -> None:
-        mine = threading.Event()
-        waiting.append(mine)
-        with committing:
-            if not mine.is_set():
-                batch = waiting[:]
-                del waiting[: len(batch)]  # what was appended meanwhile stays
-                _commit(target, turn, len(batch))
-                for each in batch:
-                    each.set()
-
-    return lambda: update
+    return batches.of_threads(lambda: adding(1), _committing(target))
 
 
 SKETCHES = (
@@ -104,14 +83,35 @@ SKETCHES = (
     ),
     Contender(
         name="bare-orjson",
-        about="the physical limit with a compiled encoder",
+        about="the same with a compiled encoder: the bare save, of file and folder flushed",
         only=ONE_CALLER,
         updates=_save_only(orjson.dumps),
     ),
     Contender(
+        name=TWO_FLUSHES,
+        about="the bare loop: a blocking flock, orjson, a temporary file; file and folder flushed inside the lock",
+        only=LOOPS,
+        updates=_loop(two_flushes),
+    ),
+    Contender(
+        name="bare-folder-after",
+        about="the bare loop with the folder flushed after the release",
+        only=LOOPS,
+        durabilities=frozenset({True}),
+        updates=_loop(folder_after),
+    ),
+    Contender(
+        name="bare-one-flush",
+        about="the bare loop with the data written and waited for before the rename, one flush after the release",
+        only=LOOPS,
+        durabilities=frozenset({True}),
+        updates=_loop(one_flush),
+    ),
+    Contender(
         name="flock-batched",
-        about="group commit by hand over one JSON file: no failures, no cancellation, no fairness, no checks",
-        only=frozenset({"S3", "S4", "S6"}),
+        about="group commit by hand over one JSON file, both flushes inside the lock: no failures, no cancellation, "
+        "no fairness, no checks",
+        only=BATCHES,
         updates=_batched_threads,
         async_updates=_batched_tasks,
     ),

@@ -6,7 +6,7 @@ import attrs
 
 from benchmarks.report.tables import table
 from benchmarks.report.targets import lost_updates, verdicts
-from benchmarks.report.wording import OURS, count, duration, kind, ratio, three_digits
+from benchmarks.report.wording import OURS, count, duration, kind, ratio, rounds, three_digits
 from storewriter.cli.bench.results import Run
 from storewriter.cli.bench.scenarios import FAMILIES, LEADING, SCENARIOS
 
@@ -45,7 +45,7 @@ COLUMNS = (
     Beside("SQLite", ("sqlite-wal-full", "sqlite-wal-normal")),
     Beside("SQLite, batched by hand", ("sqlite-batched",)),
     Beside("Node: proper-lockfile", ("node-proper-lockfile",)),
-    Beside("bare limit", ("bare-orjson", "flock-batched", "bare-flock")),
+    Beside("bare limit", ("bare-orjson", "flock-batched", "bare-two-flushes", "bare-flock")),
 )
 MORE_COLUMNS = (
     *COLUMNS[:3],
@@ -159,10 +159,9 @@ def _caption(run: Run) -> str:
     machine, settings = run.machine, run.settings
     node = f", Node {machine['node']}" if machine.get("node") else ""
     versions = (f"{name} {version}" for name, version in machine["packages"].items() if name != "storewriter")
-    rounds, quick = settings["rounds"], " of a quick run" if settings["quick"] else ""
     cut = "" if settings.get("finished", True) else f", the last one cut short ({len(run.measurements)} measurements)"
     return (
-        f"Medians of {rounds} interleaved round{'s' if rounds > 1 else ''}{quick}{cut}; in brackets, how many times "
+        f"Medians of {rounds(settings)}{cut}; in brackets, how many times "
         "better than filelock in the same run. 'Bare limit' is what is left without any guarantee. Absolute figures "
         "move with the machine: compare ratios. "
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['file_system']}, "

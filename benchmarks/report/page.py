@@ -13,11 +13,11 @@ from benchmarks.report.colours import BY_KIND
 from benchmarks.report.plots import drawn
 from benchmarks.report.tables import Table, ahead, table
 from benchmarks.report.targets import lost_updates, verdicts
-from benchmarks.report.wording import count, kind, ratio
+from benchmarks.report.wording import count, kind, ratio, rounds
 from storewriter.cli.bench.results import Run
 from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
-QUICK = "; a quick run, too short to judge fairness among many processes"
+QUICK = "; too short to judge fairness among many processes"
 NO_NETWORK = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """What the browser is told to load: nothing from anywhere. The plot library could fetch maps, which nobody draws."""
 STYLE = (Path(__file__).parent / "page.css").read_text()
@@ -61,7 +61,7 @@ def _introduction(run: Run) -> str:
         "system": machine["system"],
         "file system": machine["file_system"],
         "versions": ", ".join(_versions(machine)),
-        "rounds": f"{settings['rounds']}, contenders interleaved{QUICK if settings['quick'] else ''}",
+        "rounds": f"{rounds(settings)}{QUICK if settings['quick'] else ''}",
     }
     rows = "".join(f"<tr><th>{name}</th><td>{escape(str(fact))}</td></tr>" for name, fact in facts.items())
     unfinished = "" if settings["finished"] else "<p class='bad'>This run was interrupted.</p>"

@@ -1,9 +1,15 @@
 """Numbers as people read them, and who is who."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from storewriter.cli.bench.strategies import PREFIX
 
 OURS = f"{PREFIX}flock"
 """The strategy that everybody gets who does not choose."""
+
+FORMER = "former"
+"""A former version of storewriter, where one was measured in the same rounds."""
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -40,6 +46,15 @@ def size(number: float) -> str:
         if abs(number) >= unit:
             return f"{three_digits(number / unit)} {name}"
     return f"{number:.0f} B"
+
+
+def rounds(settings: Mapping[str, Any]) -> str:
+    """Such as `3 interleaved rounds (5 for the ratios of promises)`."""
+    number, paired = settings["rounds"], settings.get("paired", 0)
+    more = f" ({paired} for the ratios of promises)" if paired > number else ""
+    return (
+        f"{number} interleaved round{'s' if number > 1 else ''}{more}{' of a quick run' if settings['quick'] else ''}"
+    )
 
 
 def kind(contender: str) -> str:

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from storewriter.cli.bench.contender import Contender, Layout, Mode, Target, Update, table
-from storewriter.cli.bench.document import bump, json_attempts, replace
+from storewriter.cli.bench.document import adding, json_attempts, replace
 
 
 def _meeting(target: Target) -> Callable[[], Update]:
@@ -22,7 +22,7 @@ def _meeting(target: Target) -> Callable[[], Update]:
     def update() -> None:
         state = json.loads(target.path.read_bytes())
         both_have_loaded.wait()
-        bump(state)
+        adding(1)(state)
         replace(target.path, json.dumps(state).encode(), durable=False)
 
     return lambda: update
@@ -81,7 +81,7 @@ def _program(target: Target, mode: Mode, tasks: int) -> list[str]:
 def _exact(target: Target) -> Callable[[], Update]:
     def update() -> None:
         state = json.loads(target.path.read_bytes())
-        bump(state)
+        adding(1)(state)
         replace(target.path, json.dumps(state).encode(), durable=target.durable)
 
     return lambda: update

@@ -14,13 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from storewriter import _mounts
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.answer import Answer, show, to_json
-from storewriter.cli.bench.choices import (
-    Figures,
-    figures_of,
-    in_order,
-    steps_for,
-    strategy_names,
-)
+from storewriter.cli.bench.choices import Figures, figures_of, in_order, steps_for, strategy_names
 from storewriter.cli.bench.conduct import Setting, Step, conduct
 from storewriter.cli.bench.machine import describe
 from storewriter.cli.bench.results import Measurement

@@ -45,6 +45,8 @@ class Setting:
     folder: Path
     """A folder on the file system that is measured; each measurement gets a new one below it."""
     seed: int = 0
+    source: Path | None = None
+    """The folder that storewriter is imported from by what measures; None: as this process does."""
 
 
 def plan(
@@ -75,7 +77,7 @@ def plan(
 
 def conduct(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
     """Measure step by step; what fails is reported as failed, and the next step runs."""
-    with closing(_Worker(setting.table)) as worker:
+    with closing(_Worker(setting)) as worker:
         for step in steps:
             folder = Path(tempfile.mkdtemp(prefix="bench-", dir=setting.folder))
             try:
@@ -119,8 +121,8 @@ def _without_path(answer: str, folder: Path) -> dict[str, Any]:
 class _Worker:
     """The process that forks the measurements (see `worker`); one that hangs is ended together with it."""
 
-    def __init__(self, table: str) -> None:
-        self.table = table
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
         self.process = self._started()
 
     def answer(self, request: str, timeout: float) -> str:
@@ -148,8 +150,10 @@ class _Worker:
         self.process.communicate()
 
     def _started(self) -> "subprocess.Popen[str]":
+        folders = [self.setting.source, os.environ.get("PYTHONPATH")]
         return subprocess.Popen(
-            [sys.executable, "-m", "storewriter.cli.bench.worker", self.table],
+            [sys.executable, "-m", "storewriter.cli.bench.worker", self.setting.table],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders if folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

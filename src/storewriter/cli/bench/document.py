@@ -7,6 +7,7 @@ the contender keeps one JSON document or a row per record.
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ def document_of(size: int) -> State:
     return {"version": 1, "records": {each["id"]: each for each in records}}
 
 
-def bump(state: State) -> None:
-    """Make the update that is measured."""
-    state["records"][RECORD_ID]["attempts"] += 1
+def adding(number: int) -> Callable[[State], None]:
+    """Return the update that is measured as people write it: a function made for this call, with a value in it."""
+
+    def add(state: State) -> None:
+        state["records"][RECORD_ID]["attempts"] += number
+
+    return add
 
 
 def create_json(path: Path, size: int) -> None:
@@ -74,5 +79,5 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
 def plain_update(path: Path, *, durable: bool) -> None:
     """Load, modify, save: no lock, so two of these at once may lose an update."""
     state = json.loads(path.read_bytes())
-    bump(state)
+    adding(1)(state)
     replace(path, json.dumps(state).encode(), durable=durable)

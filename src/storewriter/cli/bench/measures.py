@@ -87,6 +87,7 @@ def _summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
     }
     if waits:
         metrics["cpu_per_update"] = sum(sighting.cpu for sighting in sightings) / len(waits) / 1e9
+        metrics["user_per_update"] = sum(sighting.user for sighting in sightings) / len(waits) / 1e9
     remarks = [caller.first_error for caller in callers if caller.first_error]
     return Outcome(
         metrics=metrics,

@@ -5,16 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter.cli.bench.contender import (
-    AsyncUpdate,
-    Contender,
-    TakeAsyncTurn,
-    TakeTurn,
-    Target,
-    Update,
-    table,
-)
-from storewriter.cli.bench.document import State, bump
+from storewriter.cli.bench.contender import AsyncUpdate, Contender, TakeAsyncTurn, TakeTurn, Target, Update, table
+from storewriter.cli.bench.document import State, adding
 
 PREFIX = "storewriter-"
 
@@ -33,7 +25,7 @@ def strategy(lock: str, about: str, *, across_processes: bool = True) -> Contend
         store: Store[State] = Store(target.path, durability=_durability(target), queue=PerStoreWriterQueue(lock=lock))
 
         def update() -> None:
-            store.update(bump)
+            store.update(adding(1))
 
         return lambda: update
 
@@ -43,7 +35,7 @@ def strategy(lock: str, about: str, *, across_processes: bool = True) -> Contend
         )
 
         async def update() -> None:
-            await store.update(bump)
+            await store.update(adding(1))
 
         return lambda: update
 
@@ -81,9 +73,5 @@ STRATEGIES = table(
     strategy("flock", "one line of writers, a kernel lock with a turnstile, group commit"),
     strategy("marker", "the same with an existence marker, for file systems without kernel locks"),
     strategy("lease", "the same with a marker that expires when its holder is stuck"),
-    strategy(
-        "none",
-        "the same within one process: others are not excluded, and are not measured",
-        across_processes=False,
-    ),
+    strategy("none", "the same within one process: others are not excluded nor measured", across_processes=False),
 )

@@ -10,6 +10,7 @@ A member is a forked copy of this process, or a program in another language that
 import asyncio
 import json
 import multiprocessing
+import resource
 import select
 import subprocess
 import time
@@ -39,6 +40,8 @@ class Sighting:
     callers: list[CallerRecord] = attrs.Factory(list[CallerRecord])
     cpu: int = 0
     """Processor time of the window, of all threads, in the program and in the kernel."""
+    user: int = 0
+    """What of it was spent in the program; 0 if it does not tell."""
     first_stall: int | None = None
     loop_stall: int | None = None
     holds: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
@@ -236,17 +239,21 @@ class _Gate:
     """Where a forked member waits for its window; the processor time is counted from there."""
 
     connection: Connection
-    cpu_before: int = 0
+    before: tuple[int, int] = (0, 0)
 
     def __call__(self) -> Window:
         self.connection.send(None)
         window: Window = self.connection.recv()
-        self.cpu_before = time.process_time_ns()
+        self.before = _processor_times()
         return window
 
-    @property
-    def cpu(self) -> int:
-        return time.process_time_ns() - self.cpu_before
+    def counted(self, sighting: Sighting) -> Sighting:
+        cpu, user = (now - before for now, before in zip(_processor_times(), self.before, strict=True))
+        return attrs.evolve(sighting, cpu=cpu, user=user)
+
+
+def _processor_times() -> tuple[int, int]:
+    return time.process_time_ns(), round(resource.getrusage(resource.RUSAGE_SELF).ru_utime * 1e9)
 
 
 def _updates(job: Job, connection: Connection) -> Sighting:
@@ -254,9 +261,8 @@ def _updates(job: Job, connection: Connection) -> Sighting:
     if not job.tasks:
         assert job.contender.updates is not None
         records = run_threads(job.contender.updates(job.target), job.threads, gate)
-        return Sighting(callers=records, cpu=gate.cpu)
-    found = asyncio.run(_async_updates(job, gate))
-    return attrs.evolve(found, cpu=gate.cpu)
+        return gate.counted(Sighting(callers=records))
+    return gate.counted(asyncio.run(_async_updates(job, gate)))
 
 
 async def _async_updates(job: Job, gate: _Gate) -> Sighting:
@@ -286,7 +292,7 @@ def _timeline(job: Job, connection: Connection) -> Sighting:
         return gate()
 
     records = run_threads(opened, 1, without_warm_up)
-    return Sighting(callers=records, cpu=gate.cpu, holds=holds)
+    return gate.counted(Sighting(callers=records, holds=holds))
 
 
 def _hold(job: Job, connection: Connection) -> Sighting:
