@@ -45,6 +45,6 @@ def _extract(revision: str, folder: Path) -> None:
     command = ["git", "-C", str(Path(__file__).parent.parent), "archive", "--format=tar", f"{revision}:src"]
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
-        raise ValueError(f"neither a folder with storewriter in it nor a git revision: {revision}")
+        raise ValueError(f"no such folder with storewriter in it, and no such git revision: {revision}")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")

@@ -36,7 +36,7 @@ def mounted(kind: str, folder: Path) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(SIZE)
     try:
-        subprocess.run([*MAKERS[kind], str(image)], check=True)
+        subprocess.run([*MAKERS[kind], str(image)], check=True, capture_output=True)
         subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
         try:
             yield place

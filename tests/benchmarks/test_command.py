@@ -43,7 +43,9 @@ def test_a_run_is_measured_and_reported(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-@pytest.mark.parametrize(("option", "value"), [("-s", "S99"), ("-c", "no-such-lock")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("-s", "S99"), ("-c", "no-such-lock"), ("--against", "no-such-revision")]
+)
 def test_what_does_not_exist_is_a_usage_error(tmp_path: Path, option: str, value: str) -> None:
     refused = benchmarks("run", option, value, "--folder", str(tmp_path), "-o", str(tmp_path / "run.json"))
     assert refused.returncode == 2
