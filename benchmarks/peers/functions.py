@@ -5,7 +5,7 @@ The strategies' own functions are closures over a number, made for each update.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from storewriter import AsyncStore
 from storewriter.cli.bench.contender import AsyncUpdate, Contender, Target
@@ -45,7 +45,7 @@ def _tasks(
     name: str, about: str, function: Callable[[], Callable[[State], object]], *, families: str = "S3", **options: Any
 ) -> Contender:
     def async_updates(target: Target) -> Callable[[], AsyncUpdate]:
-        durability = "power" if target.durable else "process"
+        durability: Literal["power", "process"] = "power" if target.durable else "process"
         store: AsyncStore[State] = AsyncStore(target.path, durability=durability, **options)
 
         async def update() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def plan(
     return steps
 
 
-def conduct(steps: Sequence[Step], setting: Setting) -> Iterator[Measurement]:
+def conduct(steps: Sequence[Step], setting: Setting) -> Generator[Measurement]:
     """Measure step by step; what fails is reported as failed, and the next step runs."""
     with closing(_Worker(setting)) as worker:
         for step in steps:
