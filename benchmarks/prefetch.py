@@ -4,8 +4,8 @@
 One caller, one update after the other, in the steps of a durable update and nothing around them: decode, change,
 encode, write, wait for the data, rename, flush. The bytes saved are at hand, so that only the moment of decoding them
 differs: at the next load, or in a thread beside the flush (or beside the waiting for the data too). The repetitions
-are paired: in each, every way is measured for the same time, in a new order; what is printed are medians, and the
-median, least and most of the ratios.
+are paired: in each, every way is measured for the same time, in a new order. Printed are medians of the updates per
+second and of their ratios (least to most); and the same of the quickest tenth, which a busy machine disturbs least.
 """
 
 import argparse
@@ -19,10 +19,12 @@ from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
+import attrs
 import orjson
 
 from benchmarks.peers.saves import Place, wait_for_data
 from storewriter.cli.bench.document import State, adding, document_of, flush_folder
+from storewriter.cli.bench.statistics import percentile
 from storewriter.codecs import JsonCodec
 
 SIZES = {"50 KB": 50_000, "500 KB": 500_000, "5 MB": 5_000_000}
@@ -30,26 +32,38 @@ CODEC = JsonCodec()
 DECODERS: Mapping[str, Callable[[bytes], Any]] = {"JsonCodec.decode": CODEC.decode, "orjson.loads": orjson.loads}
 
 Decode = Callable[[bytes], State]
-Way = Callable[[Place, Decode, float], float]
+Way = Callable[[Place, Decode, float], list[float]]
 
 
-def at_the_next_load(place: Place, decode: Decode, seconds: float) -> float:
-    """Updates per second."""
-    data, updates, began = place.path.read_bytes(), 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
+def at_the_next_load(place: Place, decode: Decode, seconds: float) -> list[float]:
+    """Seconds of each update."""
+    data = place.path.read_bytes()
+
+    def update() -> None:
+        nonlocal data
         state = decode(data)
         adding(1)(state)
         data = CODEC.encode(state)
         _commit(place, data)
-        updates += 1
-    return updates / (time.perf_counter() - began)
+
+    return _timed(update, seconds)
 
 
-def beside_the_flush(place: Place, decode: Decode, seconds: float) -> float:
+def _timed(update: Callable[[], None], seconds: float) -> list[float]:
+    took: list[float] = []
+    began = now = time.perf_counter()
+    while now - began < seconds:
+        update()
+        before, now = now, time.perf_counter()
+        took.append(now - before)
+    return took
+
+
+def beside_the_flush(place: Place, decode: Decode, seconds: float) -> list[float]:
     return _in_a_thread(place, decode, seconds, before_the_data=False)
 
 
-def beside_data_and_flush(place: Place, decode: Decode, seconds: float) -> float:
+def beside_data_and_flush(place: Place, decode: Decode, seconds: float) -> list[float]:
     return _in_a_thread(place, decode, seconds, before_the_data=True)
 
 
@@ -60,7 +74,7 @@ WAYS: Mapping[str, Way] = {
 }
 
 
-def _in_a_thread(place: Place, decode: Decode, seconds: float, *, before_the_data: bool) -> float:
+def _in_a_thread(place: Place, decode: Decode, seconds: float, *, before_the_data: bool) -> list[float]:
     saved, decoded = SimpleQueue[bytes | None](), SimpleQueue[State]()
 
     def serve() -> None:
@@ -70,17 +84,17 @@ def _in_a_thread(place: Place, decode: Decode, seconds: float, *, before_the_dat
     thread = threading.Thread(target=serve)  # kept, for starting one costs as much as decoding 20 KB
     thread.start()
     saved.put(place.path.read_bytes())
-    updates, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
+
+    def update() -> None:
         state = decoded.get()
         adding(1)(state)
         data = CODEC.encode(state)
-        _commit(place, data, lambda: saved.put(data), before_the_data=before_the_data)  # noqa: B023 - called at once
-        updates += 1
-    rate = updates / (time.perf_counter() - began)
+        _commit(place, data, lambda: saved.put(data), before_the_data=before_the_data)
+
+    took = _timed(update, seconds)
     saved.put(None)
     thread.join()
-    return rate
+    return took
 
 
 def _commit(
@@ -96,29 +110,46 @@ def _commit(
     place.flush_and_close(file)
 
 
-def measure(folder: Path, size: int, decode: Decode, *, repetitions: int, seconds: float) -> dict[str, list[float]]:
-    """Updates per second by way, one for each repetition."""
+@attrs.frozen
+class Speed:
+    """Updates per second of one repetition."""
+
+    mean: float
+    quickest: float
+    """Of the quickest tenth."""
+
+    @classmethod
+    def of(cls, took: list[float]) -> "Speed":
+        return cls(len(took) / sum(took), 1 / percentile(sorted(took), 10))
+
+
+def measure(folder: Path, size: int, decode: Decode, *, repetitions: int, seconds: float) -> dict[str, list[Speed]]:
+    """How fast each way is, in each repetition."""
     place = Place.of(folder / "state", durable=True)
-    rates: dict[str, list[float]] = {name: [] for name in WAYS}
+    speeds: dict[str, list[Speed]] = {name: [] for name in WAYS}
     dice = random.Random(size)
     for _ in range(repetitions):
         for name in dice.sample(list(WAYS), len(WAYS)):
             place.path.write_bytes(CODEC.encode(document_of(size)))
             flush_folder(folder)
-            rates[name].append(WAYS[name](place, decode, seconds))
+            speeds[name].append(Speed.of(WAYS[name](place, decode, seconds)))
     place.close()
-    return rates
+    return speeds
 
 
-def report(rates: Mapping[str, list[float]]) -> list[str]:
-    """A line for each way: its rate, and its ratio to the first."""
-    base, *_ = rates.values()
-    lines: list[str] = []
-    for name, values in rates.items():
-        ratios = [value / other for value, other in zip(values, base, strict=True)]
-        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        lines.append(f"  {name:24} {median(values):8.1f} updates/s   x {spread}")
-    return lines
+def report(speeds: Mapping[str, list[Speed]]) -> list[str]:
+    """A line for each way: its speed, and its ratios to the first."""
+    base, *_ = speeds.values()
+    return [
+        f"  {name:22} {_cell([each.mean for each in speed], [each.mean for each in base])}"
+        f"   quickest tenth {_cell([each.quickest for each in speed], [each.quickest for each in base])}"
+        for name, speed in speeds.items()
+    ]
+
+
+def _cell(values: list[float], base: list[float]) -> str:
+    ratios = [value / other for value, other in zip(values, base, strict=True)]
+    return f"{median(values):7.1f}/s x {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def main() -> None:
@@ -129,9 +160,9 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         for (decoder, decode), (size, count) in ((d, s) for d in DECODERS.items() for s in SIZES.items()):
-            rates = measure(Path(folder), count, decode, repetitions=chosen.repetitions, seconds=chosen.seconds)
+            speeds = measure(Path(folder), count, decode, repetitions=chosen.repetitions, seconds=chosen.seconds)
             print(f"{decoder}, {size}, {chosen.repetitions} paired repetitions of {chosen.seconds:g} s", flush=True)
-            print(*report(rates), sep="\n", flush=True)
+            print(*report(speeds), sep="\n", flush=True)
 
 
 if __name__ == "__main__":
