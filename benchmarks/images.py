@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def refusal(kind: str) -> str | None:
 
 
 @contextmanager
-def mounted(kind: str, folder: Path) -> Iterator[Path]:
+def mounted(kind: str, folder: Path) -> Generator[Path]:
     """A new file system of that kind, in an image in `folder`; it is gone afterwards."""
     image, place = folder / f"{kind}.image", folder / kind
     place.mkdir()
