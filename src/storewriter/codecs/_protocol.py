@@ -21,11 +21,6 @@ class Codec(Protocol[S]):
 
     `decode(encode(state))` must equal `state`, and equal states must give equal bytes: bytes are compared to know
     whether anything changed. A codec is shared by threads and compared with `==` to know whether two stores agree.
-
-    A codec may have an attribute `sealed = True`, and answers with it for its states: that no function, whatever it
-    does to a state through what the state offers, leaves one mutable object in two places of it or within a caller's
-    reach. Then a large state is kept between two updates. So are those of `JsonCodec`, which can be proven to be out of
-    reach; the states of all other codecs are decoded anew.
     """
 
     def encode(self, state: S) -> bytes:

@@ -4,9 +4,10 @@ Promise    A document that decodes is encoded again without losing anything JSON
            that Python converts (`sys.get_int_max_str_digits()`, 4300 digits), the order of keys, every character, lone
            surrogates too. What cannot be kept is refused, never changed.
 How        A compiled engine (orjson) does the work, and is trusted only where its work can be proven: a decoded
-           document is encoded again at once, and if the bytes are not the same, the careful decoder of the standard
-           library reads it instead. So our own documents are fast (and those of any program that writes them compact or
-           with two spaces, as `JSON.stringify` does, final newline or not), and other layouts are exact.
+           document is encoded again at once, and both texts must say the same (`_same_text.py`), in whatever layout.
+           Otherwise the careful decoder of the standard library reads it: a number that is spelled otherwise (1.50) or
+           beyond 64 bits, a lone surrogate, and every document that is refused. What the engine has written needs no
+           proof: `encode` marks it by its type.
 Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number that no double says (1e999,
            1e-400, 0.10000000000000000001) is refused on reading, because it could not be written back (`_numbers.py`).
            Duplicate keys are refused on reading: keeping one would lose the other at the next save. Keys must be text.
@@ -19,6 +20,7 @@ Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both way
 
 from __future__ import annotations
 
+import codecs
 import enum
 import json
 import re
@@ -30,7 +32,7 @@ from typing import Any, Final, NoReturn, cast
 import attrs
 import orjson
 
-from storewriter.codecs import _depth, _finite, _numbers, _search
+from storewriter.codecs import _depth, _finite, _numbers, _same_text
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError, TooDeep
 
@@ -71,24 +73,17 @@ class JsonCodec:
             # Integers beyond 64 bits, lone surrogates, and everything that is no JSON: the standard encoder tells
             # the first two from the rest.
             return self._encode_carefully(state)
-        if _search.mentions_null(data) and (found := _finite.find(state)) is not None:
+        # Backwards is the quickest search there is.
+        if data.rfind(b"null") >= 0 and (found := _finite.find(state)) is not None:
             # The engine writes NaN as null, which would be a silent change.
             msg = f"the state holds {found!r}, which JSON cannot say (RFC 8259, section 6)"
             raise EncodeError(msg)
-        return data
+        return _Written(data)
 
     def decode(self, data: bytes) -> Any:
         """See `Codec`. Raises DecodeError with line and column."""
-        state: Any = None
-        exact = is_flat = False
-        try:
-            state = orjson.loads(data)
-            exact = _is_written(state, data)
-            is_flat = True  # or the engine would not have written it
-        except (ValueError, TypeError):
-            pass
-        if not exact:
-            state = _decode_carefully(data, is_flat)
+        # The engine takes no subclass of bytes, but a view of one.
+        state = orjson.loads(memoryview(data)) if type(data) is _Written else _read(data)
         if self.shape is not None and not isinstance(state, self.shape):
             msg = f"expected {_shape_name(self.shape)} at the top level, found {_name_of(state)}"
             raise DecodeError(msg, position=0, line=1, column=1, path=())
@@ -116,10 +111,27 @@ class JsonCodec:
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _is_written(state: Any, data: bytes) -> bool:
-    """Whether the engine writes the state as these very bytes, in either layout, final newline or not."""
-    again = orjson.dumps(state, None, _INDENTED if data[1:2] == b"\n" else _COMPACT)
-    return 0 <= len(again) - len(data) <= 1 and again.startswith(data)
+class _Written(bytes):
+    """A document that the engine wrote, of a state without a NaN: the engine reads it back without a loss.
+
+    It refuses what it could not read back exactly: whole numbers beyond 64 bits and lone surrogates.
+    """
+
+    __slots__ = ()
+
+
+def _read(data: bytes) -> Any:
+    data = data.removeprefix(codecs.BOM_UTF8)
+    is_flat = False
+    try:
+        state = orjson.loads(data)
+        again = orjson.dumps(state, None, _INDENTED if _same_text.has_two_spaces(data) else _COMPACT)
+        is_flat = True  # or the engine would not have written it
+        if _same_text.says_the_same(data, again):
+            return state
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    return _decode_carefully(data, is_flat)
 
 
 _JSON_NAMES: dict[type, str] = {
@@ -193,8 +205,9 @@ def _stands_for(value: Any) -> Any:
 
 def text_of(data: bytes) -> str:
     """The text of a document, without a byte order mark. Raises DecodeError if it is not UTF-8."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")  # not "utf-8-sig", which Python imports when it is asked for
     except UnicodeDecodeError as error:
         before = data[: error.start]
         reason = f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
@@ -228,12 +241,24 @@ def _decode_text(text: str) -> Any:
     try:
         return _depth.with_room(_DECODER.decode, text)
     except json.JSONDecodeError as error:
-        raise error_at(error.msg, text, error.pos) from error
+        raise _syntax_error(error, text) from error
     except RecursionError as error:
         reason = f"nested too deeply for a recursion limit of {sys.getrecursionlimit()}"
         raise TooDeep(reason, position=0, line=1, column=1) from error
     except ValueError as error:  # from the functions below, or a whole number with more digits than Python converts
         raise first_fault(text) or DecodeError(str(error)) from error
+
+
+def _syntax_error(error: json.JSONDecodeError, text: str) -> DecodeError:
+    """In the same words on every Python: from 3.13 on it has some of its own for a comma after the last value."""
+    at = _BLANK.match(text, error.pos + error.msg.startswith("Illegal trailing comma")).end()  # type: ignore[union-attr]
+    closing = text[at : at + 1]
+    if closing and closing in "]}" and text[:at].rstrip().endswith(","):
+        return error_at(f"a comma before `{closing}`; JSON allows none there", text, at)
+    return error_at(error.msg, text, error.pos)
+
+
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
