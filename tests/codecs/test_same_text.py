@@ -58,7 +58,7 @@ _BLANKS = st.text(st.sampled_from(" \t\r\n"), max_size=2)
 
 @st.composite
 def containers(draw: st.DrawFn, inner: st.SearchStrategy[str]) -> str:
-    opening, closing = draw(st.sampled_from(["[]", "{}"]))
+    opening, closing = draw(st.sampled_from([("[", "]"), ("{", "}")]))
     parts = draw(st.lists(inner, max_size=4))
     if opening == "{":
         parts = [f"{draw(_MEMBER_KEYS)}{draw(_BLANKS)}:{draw(_BLANKS)}{part}" for part in parts]
@@ -123,7 +123,8 @@ def _scrambled_dump(state: Any, seed: int) -> bytes:
     dice = random.Random(seed)
 
     def spelled(match: re.Match[str]) -> str:
-        return match[0] if dice.random() < 0.5 else json.dumps(match[0])[1:-1] if match[0] > "\x7e" else f"\\u{ord(match[0]):04x}"
+        escape = json.dumps(match[0])[1:-1] if match[0] > "\x7f" else f"\\u{ord(match[0]):04x}"
+        return dice.choice([match[0], escape])
 
     return re.sub("[/<>&'\x7f-\U0010ffff]", spelled, json.dumps(state, ensure_ascii=False)).encode()
 
@@ -139,7 +140,7 @@ LAYOUTS: dict[str, Any] = {
     "CRLF": lambda state: orjson.dumps(state, option=orjson.OPT_INDENT_2).replace(b"\n", b"\r\n") + b"\r\n",
     "byte order mark": lambda state: b"\xef\xbb\xbf" + orjson.dumps(state, option=orjson.OPT_INDENT_2),
     "PHP": lambda state: json.dumps(state).replace("/", "\\/").encode(),
-    "Go": lambda state: orjson.dumps(state).replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026"),
+    "Go": lambda state: re.sub(rb"[<>&]", lambda match: b"\\u%04x" % ord(match[0]), orjson.dumps(state)),
     "mixed": lambda state: _scrambled_dump(state, 7),
 }
 _ORDINARY = st.recursive(

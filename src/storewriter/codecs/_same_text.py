@@ -1,10 +1,11 @@
-"""Do two JSON texts say the same: one that the engine has read, and one that it has written of what it read?
+"""Two JSON texts compared: one that the engine has read, and one that it has written of what it read.
 
-Promise    True only if the engine has lost nothing: no member of an object that has its key twice, no digit of a number.
-How        Both texts are stripped of what the engine does not lose, and compared: white space, and in strings (whose
-           characters the engine reads as they are, or refuses) everything that may be spelled in several ways.
-           What is left keeps every bracket, comma, colon and number, and the quotation marks around every string, so
-           that equal texts have equal numbers of values in equal places, and every number is written as it was.
+Promise    They are called the same only if the engine has lost nothing: no member of an object that has its key twice,
+           no digit of a number. Strings it reads as they are, or refuses.
+How        Both texts are stripped of white space and, if they still differ, of every character that has several
+           spellings and stands in strings only; then they are compared. What is left holds all brackets, commas, colons
+           and numbers, and the quotation marks around each string (those inside are escapes, and gone or alike in
+           both). So equal texts have the same values in the same places, and every number as it was spelled.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final
 __all__ = ["has_two_spaces", "says_the_same"]
 
 _BLANK: Final = b" \t\r\n"
-_ONLY_IN_STRINGS: Final = b"&'/<>" + bytes(range(0x7F, 0x100))
-"""Written as they are by some programs, and as escapes by others: by Python, by Go, by PHP."""
+_SPELLED_IN_SEVERAL_WAYS: Final = _BLANK + b"&'/<>" + bytes(range(0x7F, 0x100))
+"""White space, and what some programs write as it is and others as escapes: Python, Go, PHP."""
 _ESCAPE: Final = re.compile(rb"\\(?:u....(?:\\u....)*|.)", re.DOTALL)
 
 
@@ -26,7 +27,7 @@ def has_two_spaces(data: bytes) -> bool:
 
 
 def says_the_same(data: bytes, again: bytes) -> bool:
-    """Whether the document `data`, which is JSON, says no more than `again`, which the engine made of it."""
+    """Whether a document says no more than `again`, which the engine has written of what it has read in it."""
     if 0 <= len(again) - len(data) <= 1 and again.startswith(data):
         return True  # in the engine's own layout, final newline or not
     if data.isascii() == again.isascii():  # or one has escapes for what the other has as it is
@@ -38,4 +39,4 @@ def says_the_same(data: bytes, again: bytes) -> bool:
 
 
 def _stripped(text: bytes) -> bytes:
-    return _ESCAPE.sub(b"", text).translate(None, _BLANK + _ONLY_IN_STRINGS)
+    return _ESCAPE.sub(b"", text).translate(None, _SPELLED_IN_SEVERAL_WAYS)
