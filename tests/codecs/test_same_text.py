@@ -185,6 +185,19 @@ def test_what_was_just_written_is_read_as_if_it_came_from_the_file(codec: JsonCo
     assert same(own, state)
 
 
+@given(
+    numbers=st.lists(
+        st.sampled_from(["1.50", "1e5", "1E+5", "1e-05", "0.10", "100e-2", "-0.00", "0.10000000000000001"])
+    )
+)
+@example(numbers=[])
+def test_numbers_in_another_spelling_need_no_careful_decoder(numbers: list[str]) -> None:
+    text = '{"a,b:[1.50]": ["x,1.50", ' + ", ".join([*numbers, "1.5"]) + ', 7], "c": 2.500}'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_codec, "_decode_carefully", lambda data, is_flat: pytest.fail("read carefully"))
+        assert same(CODEC.decode(text.encode()), json.loads(text))
+
+
 def test_what_the_engine_has_written_is_read_by_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     written = CODEC.encode({"a": [1, None, "ü", 0.1]})
     monkeypatch.setattr(json_codec, "_read", lambda data: pytest.fail("proven once more"))
