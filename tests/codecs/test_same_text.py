@@ -118,6 +118,25 @@ def test_the_comparison_is_never_content_where_the_engine_lost_something(data: b
     assert lossless or not _same_text.says_the_same(data, orjson.dumps(found))
 
 
+@pytest.mark.parametrize(
+    ("data", "again"),
+    [
+        (b"[1.50]", b"[[1.5]]"),
+        (b"[1.50]", b"[1.5}"),
+        (b'{"a":1.50}', b'{"b":1.5}'),
+        (b"[1.50,1.50]", b"[1.5]"),
+        (b"[1.5,[1.5,1.50]]", b"[1.5,1.5]]"),
+        (b'[1.50,"a"]', b'[1.5,"b"]'),
+        (b'["1.50"]', b'["1.5"]'),
+        (b"[-0.00]", b"[0.0]"),
+        (b"[-0]", b"[0]"),
+        (b"[1.00]", b"[1]"),
+    ],
+)
+def test_texts_that_differ_in_more_than_the_spelling_of_a_double_are_not_the_same(data: bytes, again: bytes) -> None:
+    assert not _same_text.says_the_same(data, again)
+
+
 def _scrambled_dump(state: Any, seed: int) -> bytes:
     """Each character above ASCII, and each of `/<>&`, as itself or as an escape."""
     dice = random.Random(seed)

@@ -24,7 +24,10 @@ class Codec(Protocol[S]):
     """
 
     def encode(self, state: S) -> bytes:
-        """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it."""
+        """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it.
+
+        It may be of a subclass of `bytes`, from which `decode` knows its own work: stores pass the object on as it is.
+        """
         ...
 
     def decode(self, data: bytes) -> S:
