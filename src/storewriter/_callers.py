@@ -42,7 +42,7 @@ from storewriter._waiters import (
 )
 from storewriter.backoff import Backoff
 from storewriter.errors import LockLost, LockTimeout
-from storewriter.locks import Hold, Strategy, WaitingStrategy
+from storewriter.locks import Flock, Hold, Strategy, WaitingStrategy
 
 if TYPE_CHECKING:
     from storewriter.per_store_writer_queue import PerStoreWriterQueue
@@ -53,22 +53,28 @@ log = logging.getLogger("storewriter")
 class Door:
     """A queue's strategy, as the lanes see it."""
 
-    __slots__ = ("_backoff", "attempt", "strategy")
+    __slots__ = ("_backoff", "_is_replaceable", "_wait", "attempt", "strategy")
 
     def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
         self.strategy = strategy
         self.attempt: Callable[..., Hold | None] = strategy.attempt
+        # Decided here, once: `isinstance` with a protocol costs more than everything else on the way to a wait.
+        self._wait: Callable[..., Hold | None] | None = None
+        if isinstance(strategy, WaitingStrategy) and strategy.waits:
+            self._wait = strategy.wait
+        self._is_replaceable = getattr(type(strategy), "wait", None) is Flock.wait  # and not a subclass's own
         self._backoff = backoff
 
-    def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
-        strategy = self.strategy
-        if isinstance(strategy, WaitingStrategy) and strategy.waits:
-            hold = strategy.wait(key, label)
-            if cast("Hold | None", hold) is None:  # a user's own, which would be asked again and again
-                msg = f"the lock {strategy.name!r} came back from wait() without a hold on {key}"
-                raise TypeError(msg)
-            return hold
-        return self._poll(key, label, wanted)
+    def wait(
+        self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
+    ) -> Hold | None:
+        if self._wait is None:
+            return self._poll(key, label, wanted)
+        hold = self._wait(key, label, replace) if self._is_replaceable else self._wait(key, label)
+        if hold is None:  # a user's own, which would be asked again and again
+            msg = f"the lock {self.strategy.name!r} came back from wait() without a hold on {key}"
+            raise TypeError(msg)
+        return hold
 
     def _poll(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
         """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""

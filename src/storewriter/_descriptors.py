@@ -36,7 +36,7 @@ class Descriptor:
 
     def __init__(self) -> None:
         self.fd = -1
-        """Its number while it is open."""
+        """Its number while it is open; -1, which every call refuses, while it is not."""
         self._key: Key | None = None
 
     @property
@@ -65,4 +65,6 @@ class Descriptor:
             (_,) = map(close_function, map(opened.pop, (key,)))
         except KeyError:
             pass
-        self._key = None  # after that: closed, its end needs no callback, which would swallow an interrupt
+        # After that: a closed one needs no callback when it ends, which would swallow an interrupt.
+        self._key = None
+        self.fd = -1

@@ -30,6 +30,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from threading import get_ident
 from typing import Any, Final, Protocol
 
@@ -59,8 +60,14 @@ class Door(Protocol):
         """One try, in the caller's thread. Never waits."""
         ...
 
-    def wait(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
-        """Wait for the hold, in the lane's waiting thread. None once `wanted()` is false."""
+    def wait(
+        self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
+    ) -> Hold | None:
+        """Wait for the hold, in the lane's waiting thread. None once `wanted()` is false.
+
+        A wait that is stuck may call `replace`, from another thread, which starts a second wait; the first one then
+        raises `WaiterReplaced`.
+        """
         ...
 
 
@@ -604,34 +611,48 @@ def _send(lane: Lane) -> Ticket | None:
 
 
 def _open(lane: Lane, generation: int) -> None:
-    """The waiting thread of a lane. All of it is a step: a finalizer that runs here must not ask for a turn."""
-    this = get_ident()
-    inside[this] = STEP
-    try:
-        with _mutex:
-            if lane.opening is not SENT:
-                return  # another one is there, or no ticket waits any more
+    """The waiting thread of a lane."""
+    inside[get_ident()] = STEP
+    with _mutex:
+        is_first = lane.opening is SENT  # otherwise another one is there, or no ticket waits any more
+        if is_first:
             lane.opening = THERE
+    if is_first:
         _stay(lane, generation)
-    finally:
-        inside.pop(this, None)
+    else:
+        inside.pop(get_ident(), None)
 
 
 def _stay(lane: Lane, generation: int) -> None:
-    """Wait at the door, as the one who was sent, or in place of a thread that does not come back."""
-    while True:
-        hold: Hold | None = None
-        error: BaseException | None = None
-        head = lane.head
-        try:
-            with _threads.relieved_by(_stay, lane, generation):
-                hold = lane.door.wait(lane.key, head.label if head is not None else None, lambda: lane.head is not None)
-        except _threads.Relieved:
-            return
-        except BaseException as problem:
-            error = problem
-        if generation != _forks.generation or _deliver(lane, hold, error):
-            return
+    """Wait at the door, as the one that was sent, or in place of a thread that is stuck.
+
+    All of it is a step: a finalizer that the collector runs here must not ask for a turn.
+    """
+    inside[get_ident()] = STEP
+    try:
+        while not _wait_once(lane, generation):
+            pass
+    finally:
+        inside.pop(get_ident(), None)
+
+
+def _wait_once(lane: Lane, generation: int) -> bool:
+    """Wait at the door and deliver what came of it. False: nothing was brought, and a ticket has come meanwhile."""
+    hold: Hold | None = None
+    error: BaseException | None = None
+    head = lane.head
+    try:
+        hold = lane.door.wait(
+            lane.key,
+            head.label if head is not None else None,
+            lambda: lane.head is not None,
+            partial(_threads.start, _stay, lane, generation),
+        )
+    except _threads.WaiterReplaced:
+        return True
+    except BaseException as problem:
+        error = problem
+    return generation != _forks.generation or _deliver(lane, hold, error)
 
 
 def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool:

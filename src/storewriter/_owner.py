@@ -81,6 +81,8 @@ class Owner:
 
 def _printable(text: str) -> str:
     """Another process wrote it: it must not command the terminal of whoever reads an error about it."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

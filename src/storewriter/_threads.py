@@ -9,9 +9,7 @@ Does not   keep the interpreter alive: whatever has not been acknowledged at exi
 from __future__ import annotations
 
 import _thread
-import contextlib
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, Final
 
 from storewriter import _forks
@@ -21,19 +19,18 @@ _LINGER: Final = 0.02
 
 
 class _Worker:
-    __slots__ = ("call", "wake")
+    __slots__ = ("args", "call", "wake")
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
+    def __init__(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.call = call
+        self.args = args
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
 
     def run(self) -> None:
         while True:
-            call, self.call = self.call, None
-            assert call is not None
-            call()
-            del call  # or it would keep its objects alive while we linger
+            self.call(*self.args)
+            self.call, self.args = _nothing, ()  # so that an idle thread keeps no objects alive
             _idle.append(self)
             if self.wake.acquire(timeout=_LINGER):
                 continue
@@ -46,7 +43,7 @@ class _Worker:
 
 
 _idle: list[_Worker] = []
-"""Taken and given back with single list operations, which are atomic."""
+"""Taken and given back with single list operations, which are atomic (also in a free-threaded build)."""
 
 _forks.in_child(_idle.clear)
 
@@ -56,12 +53,11 @@ def start(call: Callable[..., None], *args: Any) -> None:
 
     Raises RuntimeError if the system gives no more threads.
     """
-    job = (lambda: call(*args)) if args else call
     worker = _choose()
     if worker is None:
-        _thread.start_new_thread(_Worker(job).run, ())
+        _thread.start_new_thread(_Worker(call, args).run, ())
         return
-    worker.call = job
+    worker.call, worker.args = call, args
     worker.wake.release()
 
 
@@ -78,7 +74,6 @@ def _choose() -> _Worker | None:
             continue  # somebody else has chosen it, or it has gone
         except BaseException:
             # A KeyboardInterrupt, right after it was chosen: it must not wait for its call for ever.
-            worker.call = _nothing
             worker.wake.release()
             raise
         return worker
@@ -88,30 +83,5 @@ def _nothing() -> None:
     pass
 
 
-class Relieved(BaseException):
-    """Raised in a thread whose place another one has taken: it ends, and whatever it was to bring is not its own."""
-
-
-class _Relief(threading.local):
-    send: Callable[[], None] | None = None
-
-
-_relief = _Relief()
-
-
-@contextlib.contextmanager
-def relieved_by(call: Callable[..., None], *args: Any) -> Generator[None]:
-    """What to start in a thread of its own, should this one wait in vain in a call that nothing can interrupt."""
-    _relief.send = lambda: start(call, *args)
-    try:
-        yield
-    finally:
-        _relief.send = None
-
-
-def relief() -> Callable[[], None] | None:
-    """How another thread is sent in place of this one, which must then raise `Relieved`; None if it cannot be.
-
-    Raises RuntimeError if the system gives no more threads.
-    """
-    return _relief.send
+class WaiterReplaced(BaseException):
+    """Raised in a waiting thread when another thread has taken over its wait: this one ends without a result."""

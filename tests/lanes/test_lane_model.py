@@ -34,7 +34,7 @@ class Door:
         with self.changed:
             return self._hand_out() if self.is_open else None
 
-    def wait(self, key: str, label: str | None, wanted: Any) -> Hold | None:
+    def wait(self, key: str, label: str | None, *_: Any) -> Hold | None:
         with self.changed:
             assert self.changed.wait_for(lambda: self.is_open, PATIENCE)
             return self._hand_out()

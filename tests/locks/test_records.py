@@ -35,14 +35,19 @@ def test_a_label_of_any_length_leaves_the_record_readable(
     assert owner.label.endswith("…")
 
 
-def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     far = "\N{PARTY POPPER}"
     longest = Owner(
         pid=2**31, host="h" * 64, start=1.5e9, command=far * 120, start_ticks=2**63, boot_id="b" * 36, pid_namespace=2**32
     )
     monkeypatch.setattr(_sidecar, "myself", lambda: longest)
     monkeypatch.setattr(_sidecar, "_prefixes", {})
-    record = _sidecar._record("in-process", far * 1000)
+    fd = os.open(sidecar(path), os.O_RDWR | os.O_CREAT)
+    try:
+        _sidecar.write_record(fd, "in-process", far * 1000)
+        record = os.pread(fd, 1 << 20, 0)
+    finally:
+        os.close(fd)
     assert len(record) <= _RECORD_LIMIT
     read = Owner.from_record(record)
     assert read is not None

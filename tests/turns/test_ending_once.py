@@ -79,7 +79,7 @@ class Door:
     def attempt(self, key: str, label: str | None) -> Hold:
         return self.hold
 
-    def wait(self, key: str, label: str | None, wanted: Any) -> Hold:
+    def wait(self, key: str, label: str | None, *_: Any) -> Hold:
         raise AssertionError
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from filelock import LeaseSettingsMismatch, Timeout
 
 from storewriter import _forks, _mounts, events
 from storewriter._fcntl import HAS_FLOCK, fcntl
@@ -333,8 +334,6 @@ def _give_an_end(path: str) -> None:
 
 def _put_down(lock: SoftFileLock) -> bool:
     """Create the marker with its record; where there is no guard, filelock takes a stale one over."""
-    from filelock import LeaseSettingsMismatch, Timeout
-
     try:
         lock.acquire(timeout=0, blocking=False)
     except (Timeout, LeaseSettingsMismatch):  # the next attempt's look says what it is
@@ -439,14 +438,16 @@ class ExistenceHold:
         return time.monotonic() - self._taken < _KEEP and self._loss.reason is None
 
     def check(self) -> None:
-        _sidecar.require_parent(self._generation, self.path)
+        if self._generation != _forks.generation:
+            raise _sidecar.is_parents(self.path)
         if self._loss.reason is None and not self._is_at_its_path():
             self._loss.report("another marker is in its place, or none")
         if self._loss.reason is not None:
             raise self._lost()
         if self.trust is not Trust.NONE:
             locked = os.fstat(self.presence.fd)
-            _sidecar.require_named(locked.st_ino, locked.st_dev, self.path)
+            if not _sidecar.is_named(locked.st_ino, locked.st_dev, self.path):
+                raise _sidecar.taken_away(self.path)
 
     @property
     def token(self) -> str | None:
@@ -455,7 +456,8 @@ class ExistenceHold:
 
     @contextlib.contextmanager
     def fence(self) -> Generator[None]:
-        _sidecar.require_parent(self._generation, self.path)
+        if self._generation != _forks.generation:
+            raise _sidecar.is_parents(self.path)
         guard = self._guard_of_commits()
         try:
             if guard is not None:

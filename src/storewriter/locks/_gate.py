@@ -5,7 +5,7 @@ Promise    Whoever holds the gate is the next to wait for the lock, so a holder 
 How        An open-file-description byte lock (fcntl(2)) on the sidecar, far behind its end. To wait for it is to sleep
            in the kernel, and nothing ends that sleep but the gate. So while anybody of this process sleeps there, one
            thread looks every `_LOOK` seconds whether he does in vain: the lock is free, or goes from hand to hand, and
-           he does not get on. Then another thread is sent in his place (`_threads.relief`), past this gate to the next.
+           he does not get on. Then another thread is sent in his place, past this gate to a second one.
 Does not   exclude anybody. A process that is stopped while it stands at the gate (SIGSTOP, a paused container, a
            debugger) keeps nobody out for longer than two looks.
 Costs      while somebody is stopped at the gate: a thread and a descriptor for each store of each process that has
@@ -31,21 +31,20 @@ from storewriter.locks._sidecar import open_to_read
 
 _GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
-_GATES: Final = 8
-"""Whoever was relieved, and knows that somebody is stuck at a gate, uses the next one instead, in front of it: so the
-line is kept among those who know. At the last one nobody waits."""
-_TAKE: Final = tuple(byte_lock(_GATE_BYTE - gate) for gate in range(_GATES))
-_LEAVE: Final = tuple(byte_lock(_GATE_BYTE - gate, leave=True) for gate in range(_GATES))
+_TAKE: Final = (byte_lock(_GATE_BYTE), byte_lock(_GATE_BYTE - 1))
+_LEAVE: Final = (byte_lock(_GATE_BYTE, leave=True), byte_lock(_GATE_BYTE - 1, leave=True))
+"""The gate, and the one that is used in its place by those who know that somebody is stuck at it: so these keep their
+order among themselves. Nobody sleeps in front of the second one: whoever finds it taken goes on without it."""
 
 _LOOK: Final = 0.25
-"""Seconds between two looks at those who sleep in front of the gate; nobody is relieved sooner."""
+"""Seconds between two looks at those who sleep in front of the gate; nobody is replaced sooner."""
 
 _CHANGES: Final = 4
 """So many looks that found another record than the one before: the lock goes on without those at the gate."""
 
 
 def keeps_out(fd: int, path: str) -> bool:
-    """Whether somebody stands at the gate, and should come before whoever has not waited yet.
+    """Whether a waiter stands at the gate, and should come before a caller that has not waited yet.
 
     Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
     other one place, once.
@@ -53,59 +52,49 @@ def keeps_out(fd: int, path: str) -> bool:
     if not HAS_BYTE_LOCKS:
         return False
     try:
-        return fcntl.fcntl(fd, OFD_GETLK, _TAKE[_gate_of(path)] if _stuck else _TAKE[0])[:2] != FREE
+        return fcntl.fcntl(fd, OFD_GETLK, _TAKE[path in _stuck])[:2] != FREE
     except OSError:
         return False  # no byte locks here: no gate, no queue, and still a lock
 
 
-def _gate_of(path: str) -> int:
-    return min(_stuck.get(path, 0), _GATES - 1)
+def lock_behind(fd: int, path: str, replace: Callable[[], None] | None) -> None:
+    """Wait for the gate, then for the lock, then leave the gate. Raises what flock(2) raises.
 
-
-def lock_behind(fd: int, path: str) -> None:
-    """Wait for the gate, then for the lock, then leave the gate. Raises what flock(2) raises."""
-    gate = _gate_of(path)
-    at_gate = _come_to(gate, fd, path)
+    Without a gate that is not less safe, only less fair. `replace` starts another thread in place of this one; without
+    it this one cannot sleep in front of the gate.
+    """
+    gate = path in _stuck
+    at_gate = False
+    if HAS_BYTE_LOCKS:
+        try:
+            fcntl.fcntl(fd, OFD_SETLK, _TAKE[gate])
+            at_gate = True
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))
+            if replace is not None and not gate:
+                at_gate = _sleep(_Sleeper(fd, path, replace))
+        except OSError:
+            pass  # no byte locks here
     fcntl.flock(fd, fcntl.LOCK_EX)
     if at_gate:
         # After the lock: the next one moves up from the gate to wait for the lock, so there is always exactly one.
         fcntl.fcntl(fd, OFD_SETLK, _LEAVE[gate])
 
 
-def _come_to(gate: int, fd: int, path: str) -> bool:
-    """Wait for the gate. False: there is none, or nobody to be sent in our place.
-
-    Then we are not less safe, only less fair.
-    """
-    if not HAS_BYTE_LOCKS:
-        return False
-    try:
-        fcntl.fcntl(fd, OFD_SETLK, _TAKE[gate])
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))
-        send_another = _threads.relief()
-        if send_another is None or gate == _GATES - 1:
-            return False
-        return _sleep(_Sleeper(fd, path, send_another), gate)
-    except OSError:
-        return False
-    return True
-
-
 class _Sleeper:
-    """Somebody who sleeps in front of the gate."""
+    """A thread that sleeps in front of the gate."""
 
-    __slots__ = ("_changes", "_modified", "_since", "fd", "path", "send_another")
+    __slots__ = ("_changes", "_modified", "_since", "fd", "path", "replace")
 
-    def __init__(self, fd: int, path: str, send_another: Callable[[], None]) -> None:
+    def __init__(self, fd: int, path: str, replace: Callable[[], None]) -> None:
         self.fd = fd
         self.path = path
-        self.send_another = send_another
+        self.replace = replace
         self._since = time.monotonic()
         self._changes = 0
         self._modified = 0
 
     def is_passed_over(self) -> bool:
-        """One look: whether he stands there in vain."""
+        """One look: whether it sleeps in vain."""
         if time.monotonic() - self._since < _LOOK:
             return False
         modified = os.fstat(self.fd).st_mtime_ns
@@ -127,7 +116,7 @@ _mutex = _thread.allocate_lock()
 """Guards what follows, and keeps a sleeper's descriptor open while it is looked at."""
 _sleepers: set[_Sleeper] = set()
 _stuck: dict[str, int] = {}
-"""By store: how many of this process sleep at the gate although they were relieved."""
+"""By store: how many threads of this process sleep at the gate although they were replaced."""
 _is_watched = False
 
 
@@ -143,44 +132,37 @@ def _forget_in_child() -> None:
 _forks.in_child(_forget_in_child)
 
 
-def _sleep(sleeper: _Sleeper, gate: int) -> bool:
-    """Sleep until the gate is ours; False if there is none. Raises Relieved if another thread has gone on instead."""
-    _begin(sleeper)
+def _sleep(sleeper: _Sleeper) -> bool:
+    """Sleep until the gate is ours; False if there is none. Raises WaiterReplaced if another thread goes on instead."""
+    global _is_watched
+    with _mutex:
+        _sleepers.add(sleeper)
+        must_watch, _is_watched = not _is_watched, True
+    if must_watch:
+        _start_watch()
     is_there = False
     try:
-        fcntl.fcntl(sleeper.fd, OFD_SETLKW, _TAKE[gate])
+        fcntl.fcntl(sleeper.fd, OFD_SETLKW, _TAKE[0])
         is_there = True
     except OSError:
         pass  # no waiting for byte locks here
     finally:
-        is_relieved = _end(sleeper)
-    if is_relieved:
-        raise _threads.Relieved  # closing the file leaves the gate
+        with _mutex:
+            is_replaced = sleeper not in _sleepers
+            _sleepers.discard(sleeper)
+            if is_replaced:
+                _wakes(sleeper)
+    if is_replaced:
+        raise _threads.WaiterReplaced  # closing the file leaves the gate
     return is_there
 
 
-def _begin(sleeper: _Sleeper) -> None:
+def _start_watch() -> None:
     global _is_watched
-    with _mutex:
-        _sleepers.add(sleeper)
-        if _is_watched:
-            return
-        _is_watched = True
     try:
         _threads.start(_watch)
     except RuntimeError:  # no thread to be had: the next sleeper tries again
-        with _mutex:
-            _is_watched = False
-
-
-def _end(sleeper: _Sleeper) -> bool:
-    """Whether he has been relieved meanwhile."""
-    with _mutex:
-        if sleeper in _sleepers:
-            _sleepers.remove(sleeper)
-            return False
-        _wakes(sleeper)
-        return True
+        _is_watched = False
 
 
 def _wakes(sleeper: _Sleeper) -> None:
@@ -200,15 +182,15 @@ def _watch() -> None:
                 _is_watched = False
                 return
             for sleeper in [sleeper for sleeper in _sleepers if sleeper.is_passed_over()]:
-                _relieve(sleeper)
+                _replace(sleeper)
 
 
-def _relieve(sleeper: _Sleeper) -> None:
-    """Under the mutex: so he cannot wake up before it is certain that somebody goes on in his place."""
+def _replace(sleeper: _Sleeper) -> None:
+    """Under the mutex: so the thread cannot wake up before it is certain that another one goes on in its place."""
     _stuck[sleeper.path] = _stuck.get(sleeper.path, 0) + 1
     try:
-        sleeper.send_another()
-    except RuntimeError:  # no thread to be had now: he is looked at again
+        sleeper.replace()
+    except RuntimeError:  # no thread to be had now: it is looked at again
         _wakes(sleeper)
     else:
         _sleepers.remove(sleeper)

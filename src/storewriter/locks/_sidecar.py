@@ -176,22 +176,20 @@ def is_named(inode: int, device: int, path: str) -> bool:
     return named.st_ino == inode and named.st_dev == device
 
 
-def require_named(inode: int, device: int, path: str) -> None:
-    """Raise `LockLost` if the sidecar was taken away from under its holder: the next one locks another file."""
-    if not is_named(inode, device, path):
-        raise LockLost(
-            f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so somebody "
-            f"else may be in. Nothing was written; leave lock files alone while programs use the store.",
-            path=path,
-            owner=None,
-        )
+def taken_away(path: str) -> LockLost:
+    """The error for a sidecar that was taken away from under its holder: the next one locks another file."""
+    return LockLost(
+        f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so somebody "
+        f"else may be in. Nothing was written; leave lock files alone while programs use the store.",
+        path=path,
+        owner=None,
+    )
 
 
-def require_parent(generation: int, path: str) -> None:
-    """Raise `LockLost` in a forked child: the turn is its parent's."""
-    if generation != _forks.generation:
-        msg = f"the turn on {path} belongs to the parent process; this forked child holds nothing"
-        raise LockLost(msg, path=path, owner=None)
+def is_parents(path: str) -> LockLost:
+    """The error in a forked child: the turn is its parent's."""
+    msg = f"the turn on {path} belongs to the parent process; this forked child holds nothing"
+    return LockLost(msg, path=path, owner=None)
 
 
 # -- the record -------------------------------------------------------------------------------------------------------
@@ -199,21 +197,9 @@ def require_parent(generation: int, path: str) -> None:
 _LABEL_LIMIT: Final = 160
 """Characters of a label that are written: with it and the command, a record is shorter than what is read of one."""
 
-_prefixes: dict[str, bytes] = {}
-"""By strategy: this process as an owner's record. All but the time and the label is the same every time."""
-_prefixes_pid = 0
-
-
-def _record(strategy: str, label: str | None) -> bytes:
-    global _prefixes_pid
-    if _prefixes_pid != os.getpid():
-        _prefixes.clear()
-        _prefixes_pid = os.getpid()
-    prefix = _prefixes.get(strategy)
-    if prefix is None:
-        prefix = _prefixes[strategy] = attrs.evolve(myself(), strategy=strategy).to_record()[:-2]
-    what_for = b"" if label is None else b',"label":' + _quoted(label)
-    return b'%b,"since":%.3f%b}\n' % (prefix, time.time(), what_for)
+_prefixes: dict[tuple[str, int], bytes] = {}
+"""By strategy and pid (a forked child has another one): this process as an owner's record. All but the time and the
+label is the same every time."""
 
 
 def _quoted(label: str) -> bytes:
@@ -224,8 +210,13 @@ def _quoted(label: str) -> bytes:
 
 def write_record(fd: int, strategy: str, label: str | None) -> None:
     """Name this process as the holder. Never fails: the record is for people."""
+    key = (strategy, os.getpid())
+    prefix = _prefixes.get(key)
+    if prefix is None:
+        prefix = _prefixes[key] = attrs.evolve(myself(), strategy=strategy).to_record()[:-2]
+    what_for = b"" if label is None else b',"label":' + _quoted(label)
     try:
-        os.pwrite(fd, _record(strategy, label), 0)
+        os.pwrite(fd, b'%b,"since":%.3f%b}\n' % (prefix, time.time(), what_for), 0)
     except OSError:
         # On a full disk the lock is as good as ever; only the waiters' errors will know less.
         pass
@@ -233,10 +224,14 @@ def write_record(fd: int, strategy: str, label: str | None) -> None:
 
 def read_record(fd: int) -> Owner | None:
     """What the record says; whoever wrote it may be long gone."""
+    return Owner.from_record(_record_line(fd))
+
+
+def _record_line(fd: int) -> bytes:
     try:
-        return Owner.from_record(os.pread(fd, 4096, 0))
+        return os.pread(fd, 4096, 0).partition(b"\n")[0]
     except OSError:
-        return None
+        return b""
 
 
 def holder(path: str) -> Owner | None:
@@ -303,8 +298,12 @@ def require_same_strategy(fd: int, path: str, ours: str) -> None:
 
     An old record does not count: only if the kernel confirms that the process it names holds the file now.
     """
-    record = read_record(fd)
-    if record is None or record.strategy in (None, ours):
+    # What is nearly always found is not parsed. (In a label the quotation marks would stand behind backslashes.)
+    line = _record_line(fd)
+    if f'"strategy":"{ours}"'.encode() in line:
+        return
+    record = Owner.from_record(line)
+    if record is None or record.strategy is None:
         return
     holder = owner_of(fd)
     if holder is not None and holder.strategy == record.strategy:

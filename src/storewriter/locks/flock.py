@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 import attrs
+from filelock import lock_descriptor, unlock_descriptor
 
 from storewriter import _forks, _mounts, events
 from storewriter._fcntl import HAS_FLOCK
@@ -76,7 +77,10 @@ class Flock:
             hold = _FlockHold(path, label)
             try:
                 fd = hold.open_at(path, sidecar(path))
-                is_ours = not keeps_out(fd, path) and _try_lock(fd, path)
+                try:
+                    is_ours = not keeps_out(fd, path) and lock_descriptor(fd, blocking=False)
+                except OSError as error:
+                    raise _unsupported(error, path) from error
                 if is_ours:
                     found = os.fstat(fd)
                     if found.st_dev not in self._fine:
@@ -93,30 +97,37 @@ class Flock:
             if not is_ours:
                 return None
 
-    def wait(self, path: str, label: str | None) -> _FlockHold:
-        """See `WaitingStrategy`."""
+    def wait(self, path: str, label: str | None, replace: Callable[[], None] | None = None) -> _FlockHold:
+        """See `WaitingStrategy`.
+
+        `replace` starts a thread that makes the same wait in place of this one, should this one be stuck behind a
+        process that has been stopped; then this one raises `WaiterReplaced` when it wakes up.
+        """
         while True:
             hold = _FlockHold(path, label)
-            is_ours = False
             try:
                 fd = hold.open_at(path, sidecar(path))
                 _sidecar.require_same_strategy(fd, path, NAME)
-                _lock_behind_the_gate(fd, path)
+                try:
+                    lock_behind(fd, path, replace)
+                except OSError as error:
+                    raise _unsupported(error, path) from error
                 # Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
                 # looks whether the file has a name at all: a rename in that instant is no different from one an
                 # instant later, which no look can see.
                 found = os.fstat(fd)
-                _sidecar.require_regular(found, path)
-                if _sidecar.is_named(found.st_ino, found.st_dev, path):
+                is_ours = _sidecar.is_named(found.st_ino, found.st_dev, path)
+                if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
                     write_record(fd, NAME, label)
                     hold.found = found
                     hold.taken = time.monotonic()
                     hold.had_to_wait = True
-                    is_ours = True
                     return hold
-            finally:
-                if not is_ours:
-                    hold.close()
+                _sidecar.require_regular(found, path)
+            except BaseException:
+                hold.close()
+                raise
+            hold.close()
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. The kernel's word counts; the record adds since when and what for.
@@ -173,8 +184,10 @@ class _FlockHold(LockFile):
         return time.monotonic() - self.taken < _KEEP and not keeps_out(self.fd, self._path)
 
     def check(self) -> None:
-        _sidecar.require_parent(self._generation, self._path)
-        _sidecar.require_named(self.found.st_ino, self.found.st_dev, self._path)
+        if self._generation != _forks.generation:
+            raise _sidecar.is_parents(self._path)
+        if not _sidecar.is_named(self.found.st_ino, self.found.st_dev, self._path):
+            raise _sidecar.taken_away(self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
         # Nothing to hold on to: nobody can take this lock away, only somebody's hand the file that carries it.
@@ -189,13 +202,13 @@ class _FlockHold(LockFile):
     def release(self) -> None:
         if self._generation != _forks.generation:
             return
-        if not self.is_open:
+        if self._key is None:
             msg = f"the hold on {self._path} was already released"
             raise RuntimeError(msg)
         try:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor, and
             # flock(2) ends with the last copy. Interrupted before it is closed, it can be released again.
-            _unlock_descriptor(self.fd)
+            unlock_descriptor(self.fd)
         finally:
             self.close()
         if self.had_to_wait:
@@ -204,37 +217,8 @@ class _FlockHold(LockFile):
             os.sched_yield()
 
 
-_lock_descriptor: Callable[..., bool] | None = None
-_unlock_descriptor: Callable[[int], None]
-
-
-def _load_filelock() -> Callable[..., bool]:
-    """Import filelock at the first lock: it costs more than the rest of this package together."""
-    global _lock_descriptor, _unlock_descriptor
-    from filelock import lock_descriptor, unlock_descriptor
-
-    _unlock_descriptor = unlock_descriptor
-    _lock_descriptor = lock_descriptor
-    return lock_descriptor
-
-
-def _try_lock(fd: int, path: str) -> bool:
-    try:
-        return (_lock_descriptor or _load_filelock())(fd, blocking=False)
-    except OSError as error:
-        raise _unsupported(error, path) from error
-
-
 def _unsupported(error: OSError, path: str) -> OSError:
     return _sidecar.unsupported(path, NAME, error) if error.errno in _sidecar.NO_LOCKS else error
-
-
-def _lock_behind_the_gate(fd: int, path: str) -> None:
-    _load_filelock()  # for the release
-    try:
-        lock_behind(fd, path)
-    except OSError as error:
-        raise _unsupported(error, path) from error
 
 
 _REWRITE: Final = 0.1

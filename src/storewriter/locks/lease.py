@@ -12,13 +12,14 @@ Fails by   OSError from the marker or the sidecar; StrategyMismatch, also for an
 
 from __future__ import annotations
 
-import functools
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from storewriter._owner import Owner
+from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
 from storewriter.locks._sidecar import holder
 
@@ -35,8 +36,22 @@ def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> No
 
 
 def _terms_of(strategy: Lease) -> Terms:
+    # Imported when the strategy is made: at the first turn, a handler or a lack of descriptors might be in the way.
+    from filelock import SoftFileLease
+
     stale = float(strategy.stale)
-    return Terms("lease", stale, functools.partial(_make, stale))
+
+    def make(name: str, loss: Loss) -> SoftFileLock:
+        return SoftFileLease(
+            name,
+            mode=0o600,
+            thread_local=False,
+            lease_duration=stale,
+            heartbeat_interval=stale / 3,
+            on_compromise=lambda compromise: loss.report(compromise.reason),
+        )
+
+    return Terms("lease", stale, make)
 
 
 @attrs.frozen
@@ -52,21 +67,14 @@ class Lease:
 
     def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
         """See `Strategy`."""
+        if sys.is_finalizing():
+            msg = (
+                f"no turn on {path} any more: the interpreter is shutting down, and a lease needs a thread for its "
+                f"heartbeat. Write before the program ends, for instance in a function given to `atexit`."
+            )
+            raise StoreWriterError(msg, path=path)
         return attempt(path, label, self._terms)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a marker, whoever has the sidecar locked: it is in the way as well."""
         return owner_at(path) or holder(path)
-
-
-def _make(stale: float, name: str, loss: Loss) -> SoftFileLock:
-    from filelock import SoftFileLease
-
-    return SoftFileLease(
-        name,
-        mode=0o600,
-        thread_local=False,
-        lease_duration=stale,
-        heartbeat_interval=stale / 3,
-        on_compromise=lambda compromise: loss.report(compromise.reason),
-    )

@@ -29,24 +29,27 @@ __all__ = ["Marker"]
 class Marker:
     """Existence of `.<name>.marker` (see the module)."""
 
+    _terms: Terms = attrs.field(init=False, eq=False, repr=False, factory=lambda: _terms())
+
     name = "marker"
     is_quick = False
 
     def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
         """See `Strategy`."""
-        return attempt(path, label, _TERMS)
+        return attempt(path, label, self._terms)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a marker, whoever has the sidecar locked: it is in the way as well."""
         return owner_at(path) or holder(path)
 
 
-def _make(name: str, loss: Loss) -> SoftFileLock:
+def _terms() -> Terms:
+    # Imported when the strategy is made: at the first turn, a handler or a lack of descriptors might be in the way.
     from filelock import MarkerSoftFileLock
 
-    # Protocol 2 of filelock's records, not SoftFileLock's own: under that one a lease's marker would pass for a
-    # damaged one and be taken over after two seconds.
-    return MarkerSoftFileLock(name, mode=0o600, thread_local=False)
+    def make(name: str, loss: Loss) -> SoftFileLock:
+        # Protocol 2 of filelock's records, not SoftFileLock's own: under that one a lease's marker would pass for a
+        # damaged one and be taken over after two seconds.
+        return MarkerSoftFileLock(name, mode=0o600, thread_local=False)
 
-
-_TERMS = Terms("marker", None, _make)
+    return Terms("marker", None, make)
