@@ -25,7 +25,7 @@ class KernelLock:
 def kernel_locks(found: os.stat_result) -> list[KernelLock]:
     """The locks on a file, holders first; empty where the kernel does not tell."""
     try:
-        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+        with open("/proc/locks", encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError:
         return []
@@ -85,7 +85,7 @@ def _has_locked(pid: int, path: str, byte: int) -> bool:
 
 def _locks_byte(name: str, byte: int) -> bool:
     # lock:	1: OFDLCK ADVISORY  WRITE -1 fd:01:35 4611686018427387904 4611686018427387904
-    with open(name, encoding="ascii", errors="replace") as file:
+    with open(name, encoding="utf-8", errors="replace") as file:
         fields = [line.split() for line in file if line.startswith("lock:")]
     return any("OFDLCK" in line and "->" not in line and line[-2] == str(byte) for line in fields)
 
