@@ -3,12 +3,12 @@
 Promise    Whoever holds the gate is the next to wait for the lock, so a holder that wants it again finds somebody in
            front of it. The kernel hands the gate on in about the order in which it was asked for.
 How        An open-file-description byte lock (fcntl(2)) on the sidecar, far behind its end. To wait for it is to sleep
-           in the kernel, and nothing ends that sleep but the gate. So while anybody of this process sleeps there, one
-           thread looks every `_LOOK` seconds whether he does in vain: the lock is free, or goes from hand to hand, and
-           he does not get on. Then another thread is sent in his place, past this gate to a second one.
+           in the kernel, and only getting the gate ends that sleep. So while a thread of this process sleeps there,
+           another one looks every `_LOOK` seconds whether it does so in vain: the lock is free, or goes from process to
+           process, and this one does not get on. Then a new thread takes over the wait, past this gate to a second one.
 Does not   exclude anybody. A process that is stopped while it stands at the gate (SIGSTOP, a paused container, a
-           debugger) keeps nobody out for longer than two looks.
-Costs      while somebody is stopped at the gate: a thread and a descriptor for each store of each process that has
+           debugger) keeps the others out for two looks at most.
+Costs      while a process is stopped at the gate: a thread and a descriptor for each store of each process that has
            found out, which go when the gate moves on.
 """
 
