@@ -65,8 +65,12 @@ def _waking(event: anyio.Event) -> Callable[[object], None]:
 
 def _scheduler() -> Callable[[Callable[[], None]], object]:
     """The door through which other threads reach the event loop of the running task."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
-        run_sync_soon: Callable[[Callable[[], None]], object] = trio.lowlevel.current_trio_token().run_sync_soon
-        return run_sync_soon
-    return asyncio.get_running_loop().call_soon_threadsafe
+    # asyncio is asked first: unless the task is one of trio, the module trio may be half imported, by another thread. In
+    # guest mode a trio task runs in a callback of an asyncio loop, which is no task of it.
+    loop = asyncio._get_running_loop()
+    if loop is not None and asyncio.current_task(loop) is not None:
+        return loop.call_soon_threadsafe
+    run_sync_soon: Callable[[Callable[[], None]], object] = (
+        sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+    )
+    return run_sync_soon

@@ -13,6 +13,7 @@ import _thread
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from threading import get_ident
 from types import ModuleType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -193,17 +194,28 @@ class AsyncioWaiter:
             cancelled = error
         else:
             return None
-        from anyio import CancelScope
-
         # An anyio scope delivers its cancellation again and again until the task leaves; the shield spares the loop
         # that. The shield does not stop a bare `task.cancel()`, hence the loop.
         while True:
             try:
-                with CancelScope(shield=True):
+                with _anyio_shield():
                     await self.sleep(None)
             except CancelledError:
                 continue
             return cancelled
+
+
+def _anyio_shield() -> AbstractContextManager[object]:
+    """A block in which no anyio scope around it cancels this task of asyncio.
+
+    Nothing is imported for that, because an import can fail, for want of a descriptor for example, and this must not:
+    where the backend of anyio is not loaded, or is being loaded by another thread, there is no scope around this task.
+    """
+    backend = sys.modules.get("anyio._backends._asyncio")
+    if backend is None or getattr(backend.__spec__, "_initializing", False):
+        return nullcontext()
+    shield: AbstractContextManager[object] = sys.modules["anyio"].CancelScope(shield=True)
+    return shield
 
 
 def _expire(future: Any) -> None:
@@ -255,8 +267,7 @@ class TrioWaiter:
     async def sleep_through(self) -> BaseException | None:
         """See `AsyncWaiter`; trio delivers the cancellation by itself at the next checkpoint."""
         with self._trio.CancelScope(shield=True):
-            while not await self.sleep(None):
-                pass
+            await self.sleep(None)
         return None
 
 
@@ -265,11 +276,16 @@ def current_task() -> tuple[object | None, Any]:
 
     trio is asked after asyncio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
     has no current task.
+
+    What is in `sys.modules` may be half imported, by another thread. It has no task here then.
     """
     modules = sys.modules
     asyncio = modules.get("asyncio")
     if asyncio is not None:
-        loop = asyncio._get_running_loop()
+        try:
+            loop = asyncio._get_running_loop()
+        except AttributeError:
+            loop = None
         if loop is not None:
             task = asyncio.current_task(loop)
             if task is not None:
@@ -283,18 +299,26 @@ def current_task() -> tuple[object | None, Any]:
 def _is_in_trio(trio: Any) -> bool:
     """Whether this is a trio task. trio says so in sniffio's thread-local, which is five times quicker to ask."""
     sniffio = sys.modules.get("sniffio")
-    if sniffio is not None and sniffio.thread_local.name != "trio":
+    try:
+        if sniffio is not None and sniffio.thread_local.name != "trio":
+            return False
+        return bool(trio.lowlevel.in_trio_task())
+    except AttributeError:  # half imported
         return False
-    return bool(trio.lowlevel.in_trio_task())
 
 
 def runs_an_event_loop() -> bool:
     """Whether this thread is inside an event loop (also in a callback that belongs to no task)."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_run())
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    try:
+        if asyncio is not None and asyncio._get_running_loop() is not None:
+            return True
+    except AttributeError:  # half imported, as in `current_task`
+        pass
+    try:
+        return trio is not None and bool(trio.lowlevel.in_trio_run())
+    except AttributeError:
+        return False
 
 
 # Below, `loop` is what `current_task` returned: an asyncio loop, or the module `trio`. (Asking a loop for a name that
