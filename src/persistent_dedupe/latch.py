@@ -65,8 +65,8 @@ def _waking(event: anyio.Event) -> Callable[[object], None]:
 
 def _scheduler() -> Callable[[Callable[[], None]], object]:
     """The door through which other threads reach the event loop of the running task."""
-    # asyncio is asked first: unless the task is one of trio, the module trio may be half imported, by another thread. In
-    # guest mode a trio task runs in a callback of an asyncio loop, which is no task of it.
+    # asyncio first: unless this is a task of trio, that module may be half imported, by another thread. In guest mode a
+    # task of trio runs in a callback of an asyncio loop, and is no task of it.
     loop = asyncio._get_running_loop()
     if loop is not None and asyncio.current_task(loop) is not None:
         return loop.call_soon_threadsafe

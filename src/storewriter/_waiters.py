@@ -150,8 +150,12 @@ class AsyncioWaiter:
         """See `Waiter`."""
         try:
             if get_ident() == self._thread:
+                # Asked before the future is touched: one that cannot tell its closed loop may drop the task that waits
+                # for it at once, whose end wakes the next in line, whose end ...
+                if self._loop.is_closed():
+                    return False
                 self._wake_here()
-                return not self._loop.is_closed()
+                return True
             self._loop.call_soon_threadsafe(self._wake_here)
         except RuntimeError:
             return False

@@ -278,8 +278,7 @@ class AsyncWatch(Generic[S]):
             if news is not None:
                 return news[0]
             with anyio.move_on_after(eye.delay()):
-                while not eye.heard():
-                    await self._wait()
+                await self._hear()
 
     async def _look(self) -> tuple[S] | None:
         news, self._news = self._news, None
@@ -294,12 +293,14 @@ class AsyncWatch(Generic[S]):
             raise cancelled
         return news
 
-    async def _wait(self) -> None:
-        listening = self._eye.events
-        if listening is None:
-            await anyio.sleep_forever()
-        else:
-            await anyio.wait_readable(listening.fileno())
+    async def _hear(self) -> None:
+        """Wait until something may have happened."""
+        while not self._eye.heard():
+            listening = self._eye.events
+            if listening is None:
+                await anyio.sleep_forever()
+            else:
+                await anyio.wait_readable(listening.fileno())
 
     async def aclose(self) -> None:
         """End the iteration and give back descriptors and threads. Only while no task waits in it (RuntimeError)."""

@@ -285,8 +285,8 @@ def test_a_document_that_cannot_be_read_is_an_error_and_the_watch_goes_on(
 ) -> None:
     with watch(store, way) as states:
         next(states)
-        put(path, '{"n":1,}')
-        with pytest.raises(StoreCorrupt, match=r"line 1, column 8") as caught:
+        put(path, '{"n":x}')
+        with pytest.raises(StoreCorrupt, match=r"line 1, column 6") as caught:
             next(states)
         assert caught.value.path == str(path)
         worker = ask(states)
