@@ -10,6 +10,7 @@ Does not   know hard links (a second name of a file is a second store: a replace
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -34,7 +35,7 @@ _sidecars: dict[str, str] = {}
 def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The real, absolute path of a store. It need not exist yet.
 
-    Raises TypeError for what is not a path of text, ValueError for an empty path or one with a NUL.
+    Raises what `absolute` raises.
     """
     name = path if type(path) is str else _text(path)
     known = _resolved.get(name)
@@ -53,6 +54,28 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
             _resolved.clear()
         _resolved[name] = (key, now, now)
     return key
+
+
+def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """The path as it was given, but from the root: a relative one begins in the working folder of this moment.
+
+    Raises TypeError for what is not a path, ValueError for an empty path or one with a NUL, and FileNotFoundError for a
+    relative path if the working folder has been removed.
+    """
+    name = _text(path)
+    if not name:
+        msg = f"a store needs a path, got {path!r}"
+        raise ValueError(msg)
+    if "\0" in name:
+        msg = f"a store's path cannot contain a NUL character: {name!r}"
+        raise ValueError(msg)
+    if os.path.isabs(name):
+        return name  # without asking for the working folder, which may be gone
+    try:
+        return os.path.join(os.getcwd(), name)
+    except FileNotFoundError as error:
+        msg = "the working folder has been removed, and a relative path begins in it"
+        raise FileNotFoundError(errno.ENOENT, msg, name) from error
 
 
 def sidecar(key: str) -> str:
@@ -89,13 +112,7 @@ def _text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 
 def _resolve(name: str) -> str:
-    if not name:
-        msg = f"a store needs a path, got {name!r}"
-        raise ValueError(msg)
-    if "\0" in name:
-        msg = f"a store's path cannot contain a NUL character: {name!r}"
-        raise ValueError(msg)
-    key = os.path.realpath(name)
+    key = os.path.realpath(absolute(name))
     if not os.path.basename(key):
         msg = f"a store's path must name a file, got {name!r}"
         raise ValueError(msg)

@@ -187,19 +187,25 @@ class PerStoreWriterQueue:
 
 
 def require_seconds(name: str, value: float | None) -> float | None:
-    """A number of seconds from 0, or None."""
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and _is_duration(value)):
+    """A number of seconds from 0, or None. Raises ValueError for anything else."""
+    wrong = None if value is None else _not_seconds(value)
+    if wrong is None:
         return value
-    shown = "one that is too large" if isinstance(value, int) and value > 0 else repr(value)
-    msg = f"{name} must be None or a number of seconds from 0, got {shown}"
+    msg = f"{name} must be None or a number of seconds from 0, got {wrong}"
     raise ValueError(msg)
 
 
-def _is_duration(value: float) -> bool:
+def _not_seconds(value: float) -> str | None:
+    """What to show of a value that is not a number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"{value!r}, which is not a number"
+    if not value >= 0:  # NaN is not
+        return repr(value)
     try:
-        return float(value) >= 0  # NaN is not
+        float(value)
     except OverflowError:
-        return False
+        return "one that is too large"
+    return None
 
 
 class TurnRequest:

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from helpers.children import child
 from storewriter import PerStoreWriterQueue
 
@@ -159,6 +161,67 @@ except LockLost:
 if child == 0:
     os._exit(2)
 assert store.read() == {"x": 1}
+say("done")
+""",
+        path,
+        "done",
+    )
+
+
+_FORKING_FUNCTION = """
+store = Store(path)
+store.update(lambda state: state.update(n=0))
+child = None
+
+def fork_and_count(state):
+    global child
+    if child is None:
+        child = os.fork()
+    state["n"] += 1
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="the commit has to compare `_forks.generation` when a function has returned")
+def test_a_child_forked_inside_an_update_function_saves_nothing_when_it_returns(path: Path) -> None:
+    """The update is its parent's: in the child it ends with an error, and the document is the parent's alone."""
+    run_child(
+        _FORKING_FUNCTION
+        + """
+try:
+    store.update(fork_and_count)
+except LockLost as error:
+    assert child == 0, error
+    assert store.path in str(error) and "fork" in str(error), error
+    store.update(lambda state: state.update(child=True))  # once the parent is done
+    os._exit(0)
+if child == 0:
+    os._exit(2)
+ended(child)
+assert store.read() == {"n": 1, "child": True}, store.read()
+say("done")
+""",
+        path,
+        "done",
+    )
+
+
+def test_a_child_forked_inside_an_update_function_can_ask_for_other_stores(path: Path) -> None:
+    """Its parent's turn is none of its own, hence no turn inside a turn."""
+    run_child(
+        _FORKING_FUNCTION
+        + """
+other = Store(path + ".other")
+
+def ask_in_a_child(state):
+    fork_and_count(state)
+    if child == 0:
+        other.update(lambda state: state.update(child=True))
+        os._exit(0)
+
+store.update(ask_in_a_child)
+ended(child)
+assert store.read() == {"n": 1}, store.read()
+assert other.read() == {"child": True}
 say("done")
 """,
         path,

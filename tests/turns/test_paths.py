@@ -47,6 +47,65 @@ def test_a_relative_path_of_a_turn_means_the_folder_of_the_moment(queue: PerStor
             assert second.path == str(tmp_path / "two" / "state.json")
 
 
+_WITHOUT_A_FOLDER = """
+gone = os.path.join(os.path.dirname(path), "gone")
+os.mkdir(gone)
+os.chdir(gone)
+os.rmdir(gone)
+"""
+
+
+@pytest.mark.parametrize("lock", ["flock", "marker", "lease", "none"])
+def test_a_turn_on_an_absolute_path_needs_no_working_folder(path: Path, lock: str) -> None:
+    code = f"""
+with PerStoreWriterQueue({lock!r}).turn(path) as turn:
+    say(turn.path)
+"""
+    with child(_WITHOUT_A_FOLDER + code, path) as process:
+        process.expect(str(path))
+        process.finish()
+
+
+@pytest.mark.xfail(strict=True, reason="`Store.__init__` has to make its path absolute with `_keys.absolute`")
+def test_a_store_with_an_absolute_path_needs_no_working_folder(path: Path) -> None:
+    code = """
+Store(path).update(lambda state: state.update(n=1))
+say(Store(path).read())
+"""
+    with child(_WITHOUT_A_FOLDER + code, path) as process:
+        process.expect("{'n': 1}")
+        process.finish()
+
+
+def test_a_relative_path_in_a_working_folder_that_was_removed_says_so(path: Path) -> None:
+    code = """
+try:
+    PerStoreWriterQueue().turn("state.json").__enter__()
+except FileNotFoundError as error:
+    say(error)
+"""
+    with child(_WITHOUT_A_FOLDER + code, path) as process:
+        process.expect("[Errno 2] the working folder has been removed, and a relative path begins in it: 'state.json'")
+        process.finish()
+
+
+def test_a_path_from_the_root_is_left_as_it_is_and_another_begins_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("real")
+    assert _keys.absolute("/x/../y") == "/x/../y"
+    for spelling in ("link", b"link", Path("link")):
+        assert _keys.absolute(spelling) == str(tmp_path / "link")
+    for spelling in ("", b""):
+        with pytest.raises(ValueError, match="a store needs a path"):
+            _keys.absolute(spelling)
+    with pytest.raises(ValueError, match="NUL"):
+        _keys.absolute("/x\0")
+    with pytest.raises(TypeError):
+        _keys.absolute(3)  # type: ignore[arg-type]
+
+
 def test_a_store_keeps_the_folder_in_which_it_was_made(tmp_path: Path, monkeypatch) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -47,13 +47,25 @@ def test_a_queue_shows_its_settings_and_nothing_else() -> None:
     }
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", True, 10**400, -(10**400)], ids=lambda value: str(value)[:5])
-def test_what_is_no_time_is_refused_with_a_value_error(path: Path, seconds: object) -> None:
-    with pytest.raises(ValueError, match="timeout must be None or a number of seconds from 0"):
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-1, "-1"),
+        (float("nan"), "nan"),
+        ("5", "'5', which is not a number"),
+        (True, "True, which is not a number"),
+        (False, "False, which is not a number"),
+        (10**400, "one that is too large"),
+        (-(10**400), "-1000"),
+    ],
+    ids=lambda value: str(value)[:5],
+)
+def test_what_is_no_time_is_refused_with_what_is_wrong(path: Path, seconds: object, shown: str) -> None:
+    with pytest.raises(ValueError, match=f"timeout must be None or a number of seconds from 0, got {shown}"):
         PerStoreWriterQueue(timeout=seconds)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="warn_after must be None or a number of seconds from 0"):
+    with pytest.raises(ValueError, match=f"warn_after must be None or a number of seconds from 0, got {shown}"):
         PerStoreWriterQueue(warn_after=seconds)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="timeout must be"):
+    with pytest.raises(ValueError, match=f"timeout must be .*, got {shown}"):
         PerStoreWriterQueue().turn(path, timeout=seconds)  # type: ignore[arg-type]
 
 
