@@ -7,21 +7,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help demo test test-slow check lint types layers bench bench-quick clean
+.PHONY: help demo venv test test-others test-all test-slow check lint types layers bench bench-quick clean
 
 help:
 	@echo "make demo        see updates get lost, and not get lost"
 	@echo "make test        the tests, the code in the docs included"
+	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH)"
 	@echo "make test-slow   the long versions of some tests, for minutes"
 	@echo "make check       lint, types, layers"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
-	@echo "make clean       remove $(VENV) and what the tools left"
+	@echo "make clean       remove $(VENV), $(VENV)-3.x and what the tools left"
 
 demo: $(VENV)/.has-cli
 	$(BIN)/storewriter demo
 
 test: $(VENV)/.has-test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-others: $(BIN)/python
+	ARGS="$(ARGS)" .ci/test-others $(BIN)/python
+
+test-all: test test-others
 
 test-slow: $(VENV)/.has-test
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -48,7 +54,9 @@ bench-quick: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks report
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* .mypy_cache .ruff_cache .import_linter_cache
+
+venv: $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
