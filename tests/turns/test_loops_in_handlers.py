@@ -30,7 +30,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _forgotten(source: str, name: str) -> list[str]:
-    """The loops whose jump back has not the handler that the head of the loop has."""
+    """The loops whose jump back has no handler, although the head of the loop has one."""
     found = []
     for code in _codes(compile(source, name, "exec")):
         table = dis.Bytecode(code).exception_entries
@@ -45,7 +45,7 @@ def _forgotten(source: str, name: str) -> list[str]:
                 continue  # without a line: the way back into an `await`
             lost = handler(step.argval)
             # Others than these put variables right after a comprehension, or turn a StopIteration into an error.
-            if lost is not None and lost.opname == "PUSH_EXC_INFO" and handler(step.offset) != lost:
+            if lost is not None and lost.opname == "PUSH_EXC_INFO" and handler(step.offset) is None:
                 found.append(f"{name}:{place.lineno} {code.co_qualname}")
     return found
 
