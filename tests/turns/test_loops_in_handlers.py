@@ -2,8 +2,8 @@
 
 CPython looks for signals where a loop jumps back. From 3.12 on, its compiler forgets to enter some of these jumps in the
 exception table: those of a loop that ends with a condition, `while ready(): ...` for example. An interrupt that arrives
-there leaves the function as if it had no `with` and no `try`, and a lock that it took is never released. The same loop in
-a function of its own, called inside the `with` or `try`, is safe: the call is in the table.
+there leaves the function as if it had no `with` and no `try`, and a lock that it took is never released. Safe are
+`while True:` with a `break`, and the same loop in a function of its own that is called inside the `with` or `try`.
 """
 
 from __future__ import annotations
