@@ -1,0 +1,249 @@
+"""Real file systems whose disk is copied at random instants, while several processes write to it.
+
+    the store          on the inner file system: ext4, xfs or btrfs, on a loop device
+    its backing file   on the outer file system, which makes the copies
+
+So a copy is the inner disk at one instant, between any two of its writes, with nothing flushed that the store did not
+flush itself: what a power cut leaves of a disk without a volatile cache.
+
+A copy is one instant because the outer file system lets no write into the backing file meanwhile: xfs locks a file
+while it clones it (FICLONE, ioctl_ficlone(2); 1 to 3 ms), and any other is frozen as a whole (FIFREEZE; 60 ms).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from updating_child import Plan, document, one_more
+
+from storewriter import Store, StoreCorrupt
+
+FICLONE = 0x40049409
+FIFREEZE = 0xC0045877
+FITHAW = 0xC0045878
+
+SIZES = {"ext4": 64, "xfs": 320, "btrfs": 128}
+"""MiB, about the least that each can be made with."""
+
+ROUND = 25
+"""So many cuts are made before the writers are stopped and the copies looked at: that bounds the space of the copies.
+They are looked at only when the original is unmounted, since xfs and btrfs know their disks by the same number."""
+
+CHILD = Path(__file__).with_name("updating_child.py")
+MEMORY = Path("/dev/shm")
+
+
+@attrs.frozen
+class Cut:
+    """A copy of the disk at one instant."""
+
+    image: Path
+    acknowledged: dict[str, int]
+    """The last update of each process that was known to be acknowledged before that instant."""
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def make(kind: str, image: Path, megabytes: int) -> None:
+    """Make a file system. `kind`: its name, with options for its mkfs if need be."""
+    name, *options = kind.split()
+    if shutil.which(f"mkfs.{name}") is None:
+        pytest.skip(f"mkfs.{name} is not installed")
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    run(f"mkfs.{name}", "-q", *options, str(image))
+
+
+class CannotMount(Exception):
+    """What mount(8) says."""
+
+
+@contextlib.contextmanager
+def mounted(image: Path, at: Path) -> Iterator[Path]:
+    at.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-o", "loop", str(image), str(at)], capture_output=True, check=False, text=True)
+    if done.returncode:
+        raise CannotMount(done.stderr.strip())
+    try:
+        yield at
+    finally:
+        run("umount", str(at))
+
+
+@contextlib.contextmanager
+def mounted_if_possible(image: Path, at: Path) -> Iterator[Path]:
+    """A file system that was just made: this machine may have no loop devices, or no driver."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(mounted(image, at))
+        except CannotMount as reason:
+            pytest.skip(f"this machine does not mount it: {reason}")
+        yield at
+
+
+@contextlib.contextmanager
+def frozen(folder: Path) -> Iterator[None]:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, FIFREEZE, 0)
+        try:
+            yield
+        finally:
+            fcntl.ioctl(fd, FITHAW, 0)
+    finally:
+        os.close(fd)
+
+
+@attrs.frozen
+class Disks:
+    """The outer file system, mounted, and a folder outside of it."""
+
+    folder: Path
+    outer: Path
+    clones: bool
+
+    @classmethod
+    @contextlib.contextmanager
+    def prepared(cls, folder: Path) -> Iterator[Disks]:
+        clones = shutil.which("mkfs.xfs") is not None
+        image = folder / "outer.img"
+        make("xfs" if clones else "ext4", image, 4096)
+        with mounted_if_possible(image, folder / "outer") as outer:
+            yield cls(folder, outer, clones)
+
+    @property
+    def inner(self) -> Path:
+        return self.outer / "inner.img"
+
+    def copy(self, name: str) -> Path:
+        if self.clones:
+            target = self.outer / name
+            with self.inner.open("rb") as source, target.open("wb") as clone:
+                fcntl.ioctl(clone.fileno(), FICLONE, source.fileno())
+            return target
+        target = self.folder / name
+        with frozen(self.outer):
+            run("cp", str(self.inner), str(target))
+        return target
+
+
+class Writers:
+    """Processes that update one document until they are killed."""
+
+    def __init__(self, path: Path, count: int, plan: Plan) -> None:
+        self.acknowledged = {f"w{number}": 0 for number in range(count)}
+        self._processes = {name: self._start(path, name, plan) for name in self.acknowledged}
+        self._poll = select.poll()
+        self._names: dict[int, str] = {}
+        for name, process in self._processes.items():
+            assert process.stdout is not None
+            fd = process.stdout.fileno()
+            os.set_blocking(fd, False)
+            self._poll.register(fd, select.POLLIN)
+            self._names[fd] = name
+
+    @staticmethod
+    def _start(path: Path, name: str, plan: Plan) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(CHILD), str(path), name, plan.written()], stdout=subprocess.PIPE)
+
+    def total(self) -> int:
+        return sum(self.acknowledged.values())
+
+    def listen(self, timeout: float) -> None:
+        """Take up what they have acknowledged; wait so many seconds until there is anything."""
+        for fd, _ in self._poll.poll(timeout * 1000):
+            lines = os.read(fd, 1 << 20).split()
+            assert lines, f"{self._names[fd]} has ended by itself"
+            self.acknowledged[self._names[fd]] = int(lines[-1])
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.communicate()
+
+
+@contextlib.contextmanager
+def writers(path: Path, count: int, plan: Plan) -> Iterator[Writers]:
+    made = Writers(path, count, plan)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def cuts_of_a_round(disks: Disks, path: Path, count: int, plan: Plan, dice: random.Random, cuts: int) -> list[Cut]:
+    found: list[Cut] = []
+    with writers(path, count, plan) as busy:
+        while 0 in busy.acknowledged.values():  # all of them are at it
+            busy.listen(60)
+        for number in range(cuts):
+            enough = busy.total() + dice.randrange(1, 60)
+            while busy.total() < enough:
+                busy.listen(60)
+            time.sleep(dice.uniform(0, 0.003))  # at any point of a commit, and not only right after one
+            busy.listen(0)
+            acknowledged = dict(busy.acknowledged)
+            found.append(Cut(disks.copy(f"cut-{number}.img"), acknowledged))
+    return found
+
+
+def what_is_wrong(cut: Cut, at: Path, plan: Plan) -> str | None:
+    """What the replayed file system lacks of what was promised; None: nothing."""
+    try:
+        with mounted(cut.image, at):
+            return what_is_wrong_with_the_store(at, cut.acknowledged, plan)
+    except CannotMount as reason:
+        return f"the file system cannot be mounted: {reason}"
+    except StoreCorrupt as error:
+        return f"not whole: {error}"
+
+
+def what_is_wrong_with_the_store(folder: Path, acknowledged: dict[str, int], plan: Plan) -> str | None:
+    store = Store[Any](folder / "state.json", **plan.options)
+    state = store.read()
+    numbers = state.get("numbers", {})
+    if state != document(numbers, plan.scale):
+        return f"a mixture: {str(state)[:200]}"
+    lost = {name: (number, numbers.get(name, 0)) for name, number in acknowledged.items() if numbers.get(name, 0) < number}
+    if lost:
+        return f"lost (acknowledged, found): {lost}"
+    store.update(lambda state: one_more(state, "next", plan.scale))
+    if store.read() != document({**numbers, "next": 1}, plan.scale):
+        return "the next update did something else"
+    return f"litter: {litter}" if (litter := list(folder.glob(".*.tmp"))) else None
+
+
+def power_cuts(kind: str, plan: Plan, cuts: int, folder: Path, count: int = 4) -> Generator[str | None, None, None]:
+    """Cut the power so often, and tell for each cut what is wrong after it.
+
+    In the beginning there is a document, durable. The caller may stop early.
+    """
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    dice = random.Random(seed)
+    with Disks.prepared(folder) as disks:
+        for start in range(0, cuts, ROUND):
+            make(kind, disks.inner, SIZES[kind.split()[0]])
+            with mounted_if_possible(disks.inner, folder / "inner") as inner:
+                first = Store[Any](inner / "state.json", **{**plan.options, "durability": "power"})
+                first.update(lambda state: one_more(state, "first", plan.scale))
+                found = cuts_of_a_round(disks, inner / "state.json", count, plan, dice, min(ROUND, cuts - start))
+            for cut in found:
+                yield what_is_wrong(cut, folder / "cut", plan)
+                cut.image.unlink()
