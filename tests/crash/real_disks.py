@@ -1,19 +1,15 @@
-"""Real file systems whose disk is copied at random instants, while several processes write to it.
+"""Real file systems whose power is cut at random instants, while several processes write to them.
 
-    the store          on the inner file system: ext4, xfs or btrfs, on a loop device
-    its backing file   on the outer file system, which makes the copies
+    the store          on ext4, xfs or btrfs, on a loop device
+    its backing file   is served by a process of our own, as a disk with a volatile cache (`forgetful_disk.py`)
 
-So a copy is the inner disk at one instant, between any two of its writes, with nothing flushed that the store did not
-flush itself: what a power cut leaves of a disk without a volatile cache.
-
-A copy is one instant because the outer file system lets no write into the backing file meanwhile: xfs locks a file
-while it clones it (FICLONE, ioctl_ficlone(2); 1 to 3 ms), and any other is frozen as a whole (FIFREEZE; 60 ms).
+A cut is a copy of that disk between any two of its writes, as it may be when the power comes back: what was flushed,
+and any mixture of what was not. Mounting the copy replays the journal.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import select
@@ -21,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +27,15 @@ from updating_child import Plan, document, one_more
 
 from storewriter import Store, StoreCorrupt
 
-FICLONE = 0x40049409
-FIFREEZE = 0xC0045877
-FITHAW = 0xC0045878
-
 SIZES = {"ext4": 64, "xfs": 320, "btrfs": 128}
 """MiB, about the least that each can be made with."""
 
 ROUND = 25
 """So many cuts are made before the writers are stopped and the copies looked at: that bounds the space of the copies.
-They are looked at only when the original is unmounted, since xfs and btrfs know their disks by the same number."""
+They are looked at only when the original is unmounted, since xfs and btrfs know their disks by an identifier."""
 
 CHILD = Path(__file__).with_name("updating_child.py")
-MEMORY = Path("/dev/shm")
+DISK = Path(__file__).with_name("forgetful_disk.py")
 
 
 @attrs.frozen
@@ -59,13 +51,13 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def make(kind: str, image: Path, megabytes: int) -> None:
+def make(kind: str, image: Path) -> None:
     """Make a file system. `kind`: its name, with options for its mkfs if need be."""
     name, *options = kind.split()
     if shutil.which(f"mkfs.{name}") is None:
         pytest.skip(f"mkfs.{name} is not installed")
     with image.open("wb") as file:
-        file.truncate(megabytes << 20)
+        file.truncate(SIZES[name] << 20)
     run(f"mkfs.{name}", "-q", *options, str(image))
 
 
@@ -74,9 +66,10 @@ class CannotMount(Exception):
 
 
 @contextlib.contextmanager
-def mounted(image: Path, at: Path) -> Iterator[Path]:
+def mounted(image: Path, at: Path, options: str = "") -> Iterator[Path]:
     at.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-o", "loop", str(image), str(at)], capture_output=True, check=False, text=True)
+    command = ["mount", "-o", f"loop,{options}".rstrip(","), str(image), str(at)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
     if done.returncode:
         raise CannotMount(done.stderr.strip())
     try:
@@ -86,60 +79,41 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def mounted_if_possible(image: Path, at: Path) -> Iterator[Path]:
+def mounted_if_possible(image: Path, at: Path, options: str = "") -> Iterator[Path]:
     """A file system that was just made: this machine may have no loop devices, or no driver."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(mounted(image, at))
+            stack.enter_context(mounted(image, at, options))
         except CannotMount as reason:
             pytest.skip(f"this machine does not mount it: {reason}")
         yield at
 
 
 @contextlib.contextmanager
-def frozen(folder: Path) -> Iterator[None]:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.ioctl(fd, FIFREEZE, 0)
+def forgetful_disk(kind: str, folder: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """A new file system on a disk with a volatile cache; and what cuts its power and makes a file of what is left."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/fuse")
+    stable, current, at = folder / "stable.img", folder / "current.img", folder / "disk"
+    make(kind, stable)
+    run("cp", "--sparse=always", str(stable), str(current))
+    at.touch()
+    command = [sys.executable, str(DISK), str(at), str(stable), str(current)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        commands, answers = server.stdin, server.stdout
+        assert answers.readline() == b"mounted\n"
+
+        def cut(target: Path) -> None:
+            commands.write(f"cut {target} {random.randrange(1 << 30)}\n".encode())
+            commands.flush()
+            assert answers.readline() == b"done\n"
+
         try:
-            yield
+            yield at, cut
         finally:
-            fcntl.ioctl(fd, FITHAW, 0)
-    finally:
-        os.close(fd)
-
-
-@attrs.frozen
-class Disks:
-    """The outer file system, mounted, and a folder outside of it."""
-
-    folder: Path
-    outer: Path
-    clones: bool
-
-    @classmethod
-    @contextlib.contextmanager
-    def prepared(cls, folder: Path) -> Iterator[Disks]:
-        clones = shutil.which("mkfs.xfs") is not None
-        image = folder / "outer.img"
-        make("xfs" if clones else "ext4", image, 4096)
-        with mounted_if_possible(image, folder / "outer") as outer:
-            yield cls(folder, outer, clones)
-
-    @property
-    def inner(self) -> Path:
-        return self.outer / "inner.img"
-
-    def copy(self, name: str) -> Path:
-        if self.clones:
-            target = self.outer / name
-            with self.inner.open("rb") as source, target.open("wb") as clone:
-                fcntl.ioctl(clone.fileno(), FICLONE, source.fileno())
-            return target
-        target = self.folder / name
-        with frozen(self.outer):
-            run("cp", str(self.inner), str(target))
-        return target
+            run("umount", str(at))
 
 
 class Writers:
@@ -187,19 +161,22 @@ def writers(path: Path, count: int, plan: Plan) -> Iterator[Writers]:
         made.stop()
 
 
-def cuts_of_a_round(disks: Disks, path: Path, count: int, plan: Plan, dice: random.Random, cuts: int) -> list[Cut]:
+def cuts_of_a_round(
+    cut: Callable[[Path], None], folder: Path, path: Path, count: int, plan: Plan, dice: random.Random, cuts: int
+) -> list[Cut]:
     found: list[Cut] = []
     with writers(path, count, plan) as busy:
         while 0 in busy.acknowledged.values():  # all of them are at it
             busy.listen(60)
         for number in range(cuts):
-            enough = busy.total() + dice.randrange(1, 60)
+            enough = busy.total() + dice.randrange(1, 30)
             while busy.total() < enough:
                 busy.listen(60)
             time.sleep(dice.uniform(0, 0.003))  # at any point of a commit, and not only right after one
             busy.listen(0)
             acknowledged = dict(busy.acknowledged)
-            found.append(Cut(disks.copy(f"cut-{number}.img"), acknowledged))
+            found.append(Cut(folder / f"cut-{number}.img", acknowledged))
+            cut(found[-1].image)
     return found
 
 
@@ -237,13 +214,14 @@ def power_cuts(kind: str, plan: Plan, cuts: int, folder: Path, count: int = 4) -
     seed = random.randrange(1 << 30)
     print("seed", seed)
     dice = random.Random(seed)
-    with Disks.prepared(folder) as disks:
-        for start in range(0, cuts, ROUND):
-            make(kind, disks.inner, SIZES[kind.split()[0]])
-            with mounted_if_possible(disks.inner, folder / "inner") as inner:
-                first = Store[Any](inner / "state.json", **{**plan.options, "durability": "power"})
-                first.update(lambda state: one_more(state, "first", plan.scale))
-                found = cuts_of_a_round(disks, inner / "state.json", count, plan, dice, min(ROUND, cuts - start))
-            for cut in found:
-                yield what_is_wrong(cut, folder / "cut", plan)
-                cut.image.unlink()
+    for start in range(0, cuts, ROUND):
+        with (
+            forgetful_disk(kind, folder) as (disk, cut),
+            mounted_if_possible(disk, folder / "inner", plan.mount) as inner,
+        ):
+            path = inner / "state.json"
+            Store[Any](path).update(lambda state: one_more(state, "first", plan.scale))
+            found = cuts_of_a_round(cut, folder, path, count, plan, dice, min(ROUND, cuts - start))
+        for made in found:
+            yield what_is_wrong(made, folder / "cut", plan)
+            made.image.unlink()
