@@ -1,8 +1,8 @@
 """One batch: load once, apply each function to a state of its own, save once, flush, answer each.
 
-Promise    A function gets a state that was decoded from the bytes that the function before it left, and what it leaves is
-           encoded at once. So nothing that a caller keeps, puts in or gets out is shared with another caller. One that
-           raises, or leaves a state that cannot be encoded, fails its own caller and changes nothing. No update is
+Promise    A function gets a state that was decoded from the bytes that the function before it left, and what it leaves
+           is encoded at once. So nothing that a caller keeps, puts in or gets out is shared with another caller. One
+           that raises, or leaves a state that cannot be encoded, fails its own caller and changes nothing. No update is
            answered before a flush that holds it has ended.
 How        `bytes -> state -> function -> bytes`, once a function. With `isolation="shared"` the functions of a batch go
            on with one state, which is encoded at the end.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from storewriter import events
 from storewriter._document import Document, version_of
@@ -58,7 +58,12 @@ class Request:
     __slots__ = ("_context", "error", "expect", "failed", "fn", "is_applied", "replaces", "result")
 
     def __init__(
-        self, fn: Callable[[Any], Any], *, replaces: bool = False, expect: str | None = None, context: Context | None = None
+        self,
+        fn: Callable[[Any], Any],
+        *,
+        replaces: bool = False,
+        expect: str | None = None,
+        context: Context | None = None,
     ) -> None:
         self.fn = fn
         self.replaces = replaces
@@ -100,7 +105,7 @@ def _require_done(result: Any) -> None:
 
 
 class Batch:
-    """Steps, in order: apply (as often as there are functions), save, settle, answer. The last three can be repeated."""
+    """Steps, in order: apply (once a function), save, settle, answer. The last three can be repeated."""
 
     # Defaults stand in the class: most batches never need most of these.
     last: Ticket | None = None
@@ -155,7 +160,7 @@ class Batch:
         request.error, request.failed, request.is_applied = None, False, False
         try:
             self.load()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+        except BaseException as error:
             request.error = error
             return
         try:
@@ -164,7 +169,7 @@ class Batch:
                 self._apply(request)
             else:
                 self._apply_to_shared(request, self._shared)
-        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+        except BaseException as error:
             request.error, request.failed = error, True
 
     def require_version(self, expected: str) -> None:
@@ -174,8 +179,8 @@ class Batch:
         if found != expected:
             path = self.document.path
             raise VersionConflict(
-                f"{path} has changed since it was read (version {found}, expected {expected}): read it again and decide "
-                f"anew.",
+                f"{path} has changed since it was read (version {found}, expected {expected}): read it again and "
+                f"decide anew.",
                 path=path,
                 expected=expected,
                 found=found,
@@ -243,7 +248,7 @@ class Batch:
             request.is_applied = False
             try:
                 self._apply(request)
-            except Exception as error:  # noqa: BLE001 - its own caller's
+            except Exception as error:
                 request.error, request.failed = error, True
 
     # -- after the last function ---------------------------------------------------------------------------------------
@@ -262,7 +267,7 @@ class Batch:
         self._is_saved = True
 
     def _save(self, ticket: Ticket) -> None:
-        document, found, hold = self.document, self._found, ticket.lane.hold
+        document, found, hold = self.document, self._found, cast("Hold", ticket.lane.hold)
         if found is None:
             return
         if self._interrupts:
@@ -287,7 +292,7 @@ class Batch:
         self._is_written = True
 
     def _give_back(self, request: Request) -> None:
-        """The thread of this request was interrupted before the rename: its update is taken back, if it is the last one.
+        """The thread of this request was interrupted before the rename: its update is taken back, if it is the last.
 
         What others applied before it is saved all the same.
         """
@@ -297,8 +302,8 @@ class Batch:
     def _is_the_end(self, error: BaseException) -> bool:
         """Whether a step of the commit has ended with this, for all members.
 
-        What is not an error of a step belongs to this thread, and the step is repeated; but not for ever, or the members
-        would never be answered.
+        What is not an error of a step belongs to this thread, and the step is repeated; but not for ever, or the
+        members would never be answered.
         """
         if is_of_a_step(error):
             return True

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
-from storewriter._keys import same_lock_file
 from storewriter._interrupts import until_done
+from storewriter._keys import same_lock_file
 from storewriter._lanes import ANSWERED, BATCHED, CALLED, FAILED, HOLDING, STEP, WAITING, Mark, Ticket
 from storewriter._objections import interrupted, objection, queue_full
 from storewriter._reports import (
@@ -123,8 +123,8 @@ class Caller(Ticket):
         if self.generation != _forks.generation:
             path = self.lane.key
             msg = (
-                f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave a "
-                f"forked child with os._exit() before it returns into the update."
+                f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave "
+                f"a forked child with os._exit() before it returns into the update."
             )
             raise LockLost(msg, path=path, owner=None)
 
@@ -322,7 +322,7 @@ class Caller(Ticket):
                 return self._first_pause()
             return self._proceed_slowly()
         except BaseException:
-            _lanes.give_up(self)  # a turn that has come meanwhile may bring others' unsaved updates: `leave_turn` ends it
+            _lanes.give_up(self)  # not a turn that has come meanwhile: with it may come the unsaved updates of others
             raise
 
     def _first_pause(self) -> Any:
@@ -417,7 +417,7 @@ def require_outside(mark: Mark, key: str) -> None:
 
 
 def leave_turn(ticket: Ticket) -> None:
-    """End a turn: save what was applied, pass the turn on or give the lock back, flush, answer the members of its batch.
+    """End a turn: save what was applied, pass the turn on or give the lock back, flush, answer the batch's members.
 
     A ticket without a turn leaves the line. In a thread, one that has handed its batch on waits for the answer.
     Whatever comes in the middle is raised when all that is done. Can be repeated.

@@ -45,7 +45,7 @@ def until_done(step: Callable[[], object]) -> None:
     for _ in range(_MOST):
         try:
             step()
-        except BaseException as error:  # noqa: BLE001 - it is raised when the step is done
+        except BaseException as error:
             if problem is None or (is_of_a_step(problem) and not is_of_a_step(error)):
                 problem = error
         else:

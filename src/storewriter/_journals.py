@@ -1,13 +1,13 @@
 """Whether a file system's journal carries a file's content, its size and its new name in one commit.
 
-Promise    True only for ext4 with an internal journal, barriers and `data=ordered`, and for xfs with all of its parts on
+Promise    True only for ext4 with an internal journal, barriers and `data=ordered`, and for xfs with all its parts on
            one device. There a document whose content has been written out (sync_file_range(2)) may take its name before
            any flush: whichever journal commit carries the name, that process's or another's, first flushes the device,
            and so cannot make the name durable without the content. One fsync after the rename makes both durable.
            docs/decisions.md names the functions of the kernel that this rests on.
 How        The mount with this device number, from /proc/self/mountinfo (proc(5)); for ext4 the options in effect, from
-           /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no. Answers are kept
-           per device.
+           /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no. Answers are
+           kept per device.
 """
 
 from __future__ import annotations

@@ -433,7 +433,7 @@ def _release(hold: Hold) -> BaseException | None:
 
 
 def admit(ticket: Ticket) -> Ticket | None:
-    """Put the next in line into the head's batch, if it may be in it. It can leave, and its deadline counts, until now."""
+    """Put the next in line into the head's batch, if it may be. Until now it can leave, and its deadline counts."""
     lane, batch = ticket.lane, ticket.batch
     if ticket.batch_key is None or not lane.queue:
         return None

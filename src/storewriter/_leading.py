@@ -1,7 +1,7 @@
 """Where the steps of a batch run: in plain code, and in a task.
 
-Promise    On an event loop, what may wait for a disk runs off it, and a cancellation that comes meanwhile is raised when
-           the batch has ended. Functions run on the loop of their callers, or in their own thread.
+Promise    On an event loop, what may wait for a disk runs off it, and a cancellation that comes meanwhile is raised
+           when the batch has ended. Functions run on the loop of their callers, or in their own thread.
 """
 
 from __future__ import annotations

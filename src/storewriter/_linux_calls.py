@@ -1,8 +1,8 @@
-"""Three system calls of Linux that Python's `os` does not have: swapping two names, a file's time of birth, and
-writing a file out without a flush of its device.
+"""Three system calls of Linux that Python's `os` does not have.
 
-How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not the
-           first commit: that one may come in a signal handler, without free descriptors, or after privileges were
+Which      Swapping two names, a file's time of birth, and writing a file out without a flush of its device.
+How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
+           the first commit: that one may come in a signal handler, without free descriptors, or after privileges were
            dropped.
 Fails by   OSError, as the calls do; where a kernel, a C library or a sandbox does not know them, the answer says so.
 """

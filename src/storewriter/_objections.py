@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from storewriter import _lanes
 from storewriter._lanes import HOLDING, Lane, Ticket
 from storewriter._liveness import myself
 from storewriter._reports import labelled

@@ -126,7 +126,9 @@ class Commit:
         A kernel reports a failed write-back once and then forgets it (Rebello et al., USENIX ATC 2020), so a second
         fsync that succeeds would prove nothing.
         """
-        assert self.descriptor is not None and self.target is not None and self.new is not None
+        assert self.descriptor is not None
+        assert self.target is not None
+        assert self.new is not None
         if self.is_file:
             self.target.system.flush(self.descriptor.fd)
         else:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from storewriter._callers import Caller, leave_turn
 from storewriter._batch import Batch, Request
+from storewriter._callers import Caller, leave_turn
 from storewriter._document import Document
 from storewriter._leading import follow_link
 from storewriter._waiters import off_loop, raise_if_cancelled
@@ -62,7 +62,7 @@ class _Work(Generic[S]):
         return hold_of(self._ticket)
 
     def encode(self) -> None:
-        """Step 1 of a commit, where nothing can change the state meanwhile: from here on the end of the turn saves it."""
+        """Step 1 of a commit, where nothing can change the state meanwhile. The end of the turn saves it."""
         self.hold().check()
         batch, ticket = self.batch(), self._ticket
         assert ticket is not None

@@ -68,7 +68,10 @@ class FileStorage:
     program that uses the store must say so (see `_in_place.py`)."""
 
     def load(self) -> bytes | None:
-        """The document, whole; None if there is none. Raises NotARegularFile for a folder, FIFO or device without waiting for it, or OSError."""
+        """The document, whole; None if there is none. Never waits, also not for a FIFO or a device.
+
+        Raises NotARegularFile, OSError.
+        """
         return self.look()[0]
 
     def look(self) -> Look:

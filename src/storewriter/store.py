@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from storewriter import _keys, _linux_calls
-from storewriter._batch import Batch, Isolation, Request, ReturnedAwaitable
+from storewriter._batch import Isolation, Request, ReturnedAwaitable
 from storewriter._callers import Caller, Frame, leave_turn
 from storewriter._document import Document, version_of
 from storewriter._lanes import ANSWERED, Ticket
@@ -164,7 +164,7 @@ class _StoreBase(Generic[S]):
         return Caller(self._queue, label, seconds)
 
     def _batch_key(self, document: Document, domain: object, request: Request) -> object:
-        """Which updates may be in one batch: those of one document, written the same way, from threads or from one loop.
+        """Which updates may be in one batch: those of one document, written the same way, from threads or one loop.
 
         One that expects a version is judged by what is on disk, so it goes alone.
         """

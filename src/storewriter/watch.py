@@ -32,7 +32,6 @@ from storewriter._folder_events import Bell, FolderEvents, open_events
 from storewriter._waiters import current_task, off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
-from storewriter.storage import stamp_of
 
 __all__ = ["PACE", "AsyncWatch", "Watch"]
 
@@ -53,6 +52,11 @@ _SMALL: Final = 1 << 16
 
 _TRIES: Final = 8
 """How often a path that has become a link is resolved anew in one look."""
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    """What stays the same while a document is the same file with the same content."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class _Eye(Generic[S]):
@@ -131,7 +135,7 @@ class _Eye(Generic[S]):
         if listening is not None:
             self._try_events(lambda: listening.aim(document.path))
         try:
-            return document, stamp_of(os.lstat(document.path))
+            return document, _stamp(os.lstat(document.path))
         except OSError:
             # Absent, or whatever else: the load says what it means.
             return document, None

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helpers.waiting import PATIENCE, until
 from storewriter import _lanes
-from storewriter._lanes import BATCHED, ANSWERED, HOLDING, LEFT, Ticket
+from storewriter._lanes import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
 
 
 class Door:

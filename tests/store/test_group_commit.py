@@ -18,11 +18,12 @@ import trio
 
 from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import until, until_async
+from helpers.waiting import until_async
 from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
-LARGE = 1 << 14
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
+
+LARGE = 1 << 14
 
 
 def together(queue: PerStoreWriterQueue, path: Path, *calls: Any) -> list[Worker]:

@@ -12,9 +12,10 @@ import pytest
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter.codecs import FunctionCodec, JsonCodec
+
 BESIDE = 1 << 18
 LARGE = 1 << 14
-from storewriter.codecs import FunctionCodec, JsonCodec
 
 PADDING = {"small": "", "large": "x" * (LARGE + 1000), "huge": "x" * (BESIDE + 1000)}
 

@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, StoreCorrupt, VersionConflict
-LARGE = 1 << 14
 from storewriter.codecs import JsonCodec
+
+LARGE = 1 << 14
 
 values = st.recursive(
     st.none() | st.integers(-(2**65), 2**65) | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False),

@@ -22,7 +22,18 @@ import attrs
 import pytest
 
 import storewriter
-from helpers.interrupts import KINDS, Alarm, Expired, Interrupt, Kind, Landing, Point, interrupted, interrupted_twice, points
+from helpers.interrupts import (
+    KINDS,
+    Alarm,
+    Expired,
+    Interrupt,
+    Kind,
+    Landing,
+    Point,
+    interrupted,
+    interrupted_twice,
+    points,
+)
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import PerStoreWriterQueue, Store, _journals, _lanes, _system
