@@ -45,7 +45,9 @@ def says_the_same(data: bytes, again: bytes) -> bool:
 
 
 def _stripped(text: bytes) -> bytes:
-    return _ESCAPE.sub(b"", text).translate(None, _SPELLED_IN_SEVERAL_WAYS)
+    if b"\\" in text:
+        text = _ESCAPE.sub(b"", text)
+    return text.translate(None, _SPELLED_IN_SEVERAL_WAYS)
 
 
 def _are_alike(text: bytes, other: bytes) -> bool:
