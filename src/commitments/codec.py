@@ -9,7 +9,7 @@ Fails by   DecodeError, with the reason and, where there is one, the place; for 
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import attrs
 
@@ -28,8 +28,6 @@ _ABSENT: Final = object()
 @attrs.frozen
 class DocumentCodec:
     """The codec of a commitments store, in the format of the programs that share the file."""
-
-    sealed: ClassVar[bool] = True  # bytes and records of its own go in and out
 
     def encode(self, state: Document) -> bytes:
         """Return the bytes of the file. Entries that were not changed keep theirs."""

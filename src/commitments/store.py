@@ -29,7 +29,6 @@ from commitments.location import Location
 from commitments.outcomes import Marked, Upserted
 from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
 from commitments.record import Commitment, Scope, Status
-from commitments.sealing import opened, sealed
 from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 
 P = ParamSpec("P")
@@ -197,8 +196,9 @@ class CommitmentsStore:
         self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
         self._location.keep_private()
-        update = sealed(operation, *arguments, **named)
-        return opened(self._store.update(update, label=f"commitments: {label}"), operation)
+        return self._store.update(
+            lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"
+        )
 
     def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
         answer = _after_expiry(question, now_ms)
@@ -329,8 +329,9 @@ class AsyncCommitmentsStore:
         self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
         self._location.keep_private()
-        update = sealed(operation, *arguments, **named)
-        return opened(await self._store.update(update, label=f"commitments: {label}"), operation)
+        return await self._store.update(
+            lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"
+        )
 
     async def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
         answer = _after_expiry(question, now_ms)

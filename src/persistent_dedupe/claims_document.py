@@ -8,7 +8,7 @@ Format     {"version": 1, "claims": {key: {"token", "since_ms", "owner": {...}}}
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import attrs
 
@@ -73,8 +73,6 @@ class ClaimBook:
 @attrs.frozen
 class ClaimsCodec:
     """`storewriter` codec of a claims file."""
-
-    sealed: ClassVar[bool] = True  # the book hands out nothing of its records
 
     _json: JsonCodec = attrs.field(default=JsonCodec(shape=dict, indent=2))
 

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import attrs
 import orjson
@@ -29,8 +29,6 @@ __all__ = ["DocumentCodec", "decode", "encode"]
 @attrs.frozen
 class DocumentCodec:
     """`storewriter` codec of a namespace's file."""
-
-    sealed: ClassVar[bool] = True  # bytes and records of its own go in and out
 
     def encode(self, state: Document) -> bytes:
         """The document as bytes."""
