@@ -198,11 +198,11 @@ class Batch:
 
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
-        if self._author is None:
-            return self.document.decode(self._good)
         try:
-            return self.document.decode_own(self._good)
+            return self.document.decode(self._good)
         except StoreCorrupt as error:
+            if self._author is None:
+                raise
             # The codec wrote what it cannot read: the function that made such a state fails, and no other one.
             self._author.error, self._author.failed = error.__cause__ or error, True
             self._good, self._author = self._before, None

@@ -46,9 +46,6 @@ class Document:
     _flushes: Flushes = attrs.field(
         init=False, default=attrs.Factory(lambda self: flushes_of(self.path), takes_self=True)
     )
-    _decode_own: Callable[[bytes], Any] = attrs.field(
-        init=False, default=attrs.Factory(lambda self: _decoder_of_own(self.codec), takes_self=True)
-    )
 
     def load(self) -> Look:
         """The document's bytes, and which file they are of."""
@@ -85,17 +82,10 @@ class Document:
 
     def decode(self, data: bytes | None) -> Any:
         """Bytes to a state of the caller's own. Raises StoreCorrupt."""
-        return self._decoded(self.codec.decode, data)
-
-    def decode_own(self, data: bytes | None) -> Any:
-        """The same for bytes that this codec has just encoded."""
-        return self._decoded(self._decode_own, data)
-
-    def _decoded(self, decode: Callable[[bytes], Any], data: bytes | None) -> Any:
         if data is None:
             return self._own_default()
         try:
-            return decode(data)
+            return self.codec.decode(data)
         except ValueError as error:
             raise self.corrupt(error) from error
 
@@ -137,8 +127,3 @@ class Document:
             column=column,
             position=getattr(error, "position", None),
         )
-
-
-def _decoder_of_own(codec: Codec[Any]) -> Callable[[bytes], Any]:
-    decode: Callable[[bytes], Any] = getattr(codec, "decode_own", codec.decode)
-    return decode
