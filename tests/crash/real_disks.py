@@ -189,6 +189,8 @@ def what_is_wrong(cut: Cut, at: Path, plan: Plan) -> str | None:
         return f"the file system cannot be mounted: {reason}"
     except StoreCorrupt as error:
         return f"not whole: {error}"
+    except OSError as error:
+        return f"the file system is damaged: {error}"
 
 
 def what_is_wrong_with_the_store(folder: Path, acknowledged: dict[str, int], plan: Plan) -> str | None:
@@ -197,7 +199,9 @@ def what_is_wrong_with_the_store(folder: Path, acknowledged: dict[str, int], pla
     numbers = state.get("numbers", {})
     if state != document(numbers, plan.scale):
         return f"a mixture: {str(state)[:200]}"
-    lost = {name: (number, numbers.get(name, 0)) for name, number in acknowledged.items() if numbers.get(name, 0) < number}
+    lost = {
+        name: (number, numbers.get(name, 0)) for name, number in acknowledged.items() if numbers.get(name, 0) < number
+    }
     if lost:
         return f"lost (acknowledged, found): {lost}"
     store.update(lambda state: one_more(state, "next", plan.scale))

