@@ -5,6 +5,8 @@ Promise    True only for ext4 with an internal journal, barriers and `data=order
            any flush: whichever journal commit carries the name, that process's or another's, first flushes the device,
            and so cannot make the name durable without the content. One fsync after the rename makes both durable.
            docs/decisions.md names the functions of the kernel that this rests on.
+           ext4's `fast_commit` is no such journal: power cuts showed it to be safe only if a commit is flushed before
+           the next one begins (`is_fast`, docs/decisions.md).
 How        The mount with this device number, from /proc/self/mountinfo (proc(5)); for ext4 the options in effect, from
            /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no. Answers are
            kept per device.
@@ -12,10 +14,21 @@ How        The mount with this device number, from /proc/self/mountinfo (proc(5)
 
 from __future__ import annotations
 
+import enum
 import os
+from collections.abc import Iterator
 from typing import Final
 
-_known: dict[int, bool] = {}
+
+class Journal(enum.Enum):
+    """What is known of a file system's journal."""
+
+    ORDERED = "orders renames"
+    FAST = "fast_commit"
+    OTHER = "not known to order renames"
+
+
+_known: dict[int, Journal] = {}
 """By device (`st_dev`)."""
 
 _MOST: Final = 64
@@ -23,6 +36,15 @@ _MOST: Final = 64
 
 def orders_renames(device: int) -> bool:
     """See the module. Costs something at the first look at a device only."""
+    return _journal(device) is Journal.ORDERED
+
+
+def is_fast(device: int) -> bool:
+    """Whether a commit must be flushed before the store's lock is released."""
+    return _journal(device) is Journal.FAST
+
+
+def _journal(device: int) -> Journal:
     known = _known.get(device)
     if known is None:
         if len(_known) >= _MOST:
@@ -31,40 +53,43 @@ def orders_renames(device: int) -> bool:
     return known
 
 
-def _examine(device: int) -> bool:
+def _examine(device: int) -> Journal:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
-    except OSError:  # another system, or one that does not tell
-        return False
-    return any(map(_is_ordered, _mounts_with(device, lines)))
+    except OSError:  # another system, or one that does not say
+        return Journal.OTHER
+    for kind, source, options in _mounts_with(device, lines):
+        return _journal_of(kind, source, options)  # every mount of a file system says the same
+    return Journal.OTHER
 
 
-def _mounts_with(device: int, lines: list[str]) -> list[list[str]]:
-    """Type, source and options of the file system with this number; every mount of it says the same."""
+def _mounts_with(device: int, lines: list[str]) -> Iterator[list[str]]:
+    """Type, source and options of each mount of the file system with this number."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    found: list[list[str]] = []
     for line in lines:
         # 36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue   (proc(5))
         before, _, after = line.partition(" - ")
         if before.split()[2:3] == [number] and len(after.split()) == 3:
-            found.append(after.split())
-    return found
+            yield after.split()
 
 
-def _is_ordered(mount: list[str]) -> bool:
-    kind, source, options = mount
+def _journal_of(kind: str, source: str, options: str) -> Journal:
     if kind == "xfs":
         # A log or the content on another device is not covered by the flush that a commit of the log begins with.
-        return not any(option.startswith(("logdev=", "rtdev=", "nobarrier")) for option in options.split(","))
-    return kind == "ext4" and _is_ordered_ext4(os.path.basename(os.path.realpath(source)))
+        is_apart = any(option.startswith(("logdev=", "rtdev=", "nobarrier")) for option in options.split(","))
+        return Journal.OTHER if is_apart else Journal.ORDERED
+    return _journal_of_ext4(os.path.basename(os.path.realpath(source))) if kind == "ext4" else Journal.OTHER
 
 
-def _is_ordered_ext4(name: str) -> bool:
+def _journal_of_ext4(name: str) -> Journal:
     try:
         with open(f"/proc/fs/ext4/{name}/options", encoding="ascii") as file:
-            options = file.read().split("\n")
+            options = set(file.read().split("\n"))
     except (OSError, ValueError):
-        return False
+        return Journal.OTHER
+    if "fc_debug_force" in options:  # how the kernel shows the feature `fast_commit`
+        return Journal.FAST
     # Inode 8 is the journal of a file system that has one inside; one on another device has no number in its name.
-    return {"barrier", "data=ordered"} <= set(options) and os.path.isdir(f"/proc/fs/jbd2/{name}-8")
+    is_inside = os.path.isdir(f"/proc/fs/jbd2/{name}-8")
+    return Journal.ORDERED if is_inside and {"barrier", "data=ordered"} <= options else Journal.OTHER

@@ -9,6 +9,7 @@ How        A temporary file in the same folder, created exclusively under one fi
            * the document existed, and the file system's journal orders renames (`_journals.py`): the content is written
              out and waited for, then renamed; one flush of the new file afterwards makes content and name durable
            * elsewhere: the file is flushed, then renamed; a flush of the folder afterwards makes the name durable
+           (before the lock is released where the next commit must not begin earlier: ext4 with `fast_commit`)
            Whatever can be refused is refused before the rename; after it, only the flush can fail.
            Before the first document takes its name, the names of the private folders above it are flushed as well.
 Only       `replace` under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile
@@ -274,6 +275,9 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             commit.target, commit.new, commit.is_file = target, new, save.is_ordered
             commit.descriptor = save.file if save.is_ordered else save.folder
         is_done = True
+        if target.power and system.flushes_inside(new.st_dev):
+            flush_now(target.path, commit)
+            commit.descriptor = None
     finally:
         if not is_done:
             quietly(system.unlink, save.temp_path)  # the first error is the one that matters; the name is fixed anyway

@@ -100,6 +100,10 @@ class System:
         """Whether one flush after the rename makes a document and its name durable there (`_journals.py`)."""
         return _journals.orders_renames(device)
 
+    def flushes_inside(self, device: int) -> bool:
+        """Whether a commit there must be flushed before the store's lock is released (`_journals.py`)."""
+        return _journals.is_fast(device)
+
     def truncate(self, fd: int, size: int) -> None:
         """ftruncate(2)."""
         os.ftruncate(fd, size)
