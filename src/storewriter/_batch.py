@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from storewriter import events
 from storewriter._document import Document, version_of
@@ -24,7 +24,6 @@ from storewriter._interrupts import is_of_a_step
 from storewriter._lanes import LEFT, Ticket, answer
 from storewriter._replace import Commit, DocumentChanged
 from storewriter.errors import CommitUncertain, StoreCorrupt, VersionConflict
-from storewriter.locks import Hold
 from storewriter.storage import Look
 
 Isolation = Literal["own", "shared"]
@@ -138,7 +137,10 @@ class Batch:
     def load(self) -> None:
         """Once, before the first function. Raises NotARegularFile, OSError."""
         if self._found is None:
-            found = self.document.load()
+            storage = self.document.storage
+            if storage.in_place:
+                storage.finish()
+            found = storage.look()
             self._good = found[0]
             if self._good is None:
                 self._absent = self.document.encoded_default()
@@ -164,8 +166,7 @@ class Batch:
             request.error = error
             return
         try:
-            if self._shared is None or request.replaces or request.expect is not None:
-                self.seal()
+            if self._shared is None:
                 self._apply(request)
             else:
                 self._apply_to_shared(request, self._shared)
@@ -190,9 +191,7 @@ class Batch:
         state = self.state()
         if request.expect is not None:
             self.require_version(request.expect)
-        self._keep(request, self.document.codec.encode(request.run(state)))
-
-    def _keep(self, request: Request, data: bytes) -> None:
+        data = self.document.codec.encode(request.run(state))
         # Plain stores, so that no interrupt can come in between.
         self._before, self._author, self._good, request.is_applied = self._good, request, data, True
 
@@ -210,11 +209,17 @@ class Batch:
 
     def replace_state(self, request: Request, state: Any) -> None:
         """What a transaction leaves. Raises what the codec raises."""
-        self._keep(request, self.document.codec.encode(state))
+        data = self.document.codec.encode(state)
+        self._author, self._good, request.is_applied = request, data, True
 
     # -- isolation="shared" --------------------------------------------------------------------------------------------
 
     def _apply_to_shared(self, request: Request, shared: SharedState) -> None:
+        if request.replaces or request.expect is not None:
+            # What `transform` returns is the caller's, and a version is judged by bytes.
+            self.seal()
+            self._apply(request)
+            return
         if not shared.requests:
             shared.state = self.state()
         try:
@@ -239,8 +244,7 @@ class Batch:
             if all(request.error is None for request in requests):
                 raise  # it was none of them
             return
-        self._keep(shared.requests[-1], data)
-        shared.take()
+        self._author, self._good = shared.take()[-1], data
 
     def _apply_each(self, requests: list[Request]) -> None:
         """Apply functions again, each to a state of its own, because their shared one is lost."""
@@ -258,7 +262,8 @@ class Batch:
         if self._is_saved:
             return
         try:
-            self.seal()
+            if self._shared is not None:
+                self.seal()
             self._save(ticket)
         except BaseException as error:
             if not self._is_the_end(error):
@@ -267,17 +272,21 @@ class Batch:
         self._is_saved = True
 
     def _save(self, ticket: Ticket) -> None:
-        document, found, hold = self.document, self._found, cast("Hold", ticket.lane.hold)
+        document, found = self.document, self._found
+        hold: Any = ticket.lane.hold
         if found is None:
             return
         if self._interrupts:
             if self._good is not None and self._good != found[0] and document.has(self._good):
-                # It had the name already when the interrupt came; its descriptor may have been closed again.
-                self._must_confirm = self._commit.descriptor is None
-                self._has_name()
+                # It had the name already when the interrupt came. Its descriptor may have been closed again.
+                self._is_written = True
+                if self._commit.descriptor is not None:
+                    document.flushes.note(self._commit)
+                else:
+                    self._must_confirm = True
                 return
             self._give_back(ticket.request)
-        if not any(member.request.is_applied for member in self.members()):
+        if self._author is None and not any(member.request.is_applied for member in self.members()):
             return
         data = self._good
         if data is None or data == found[0] or data == self._absent:
@@ -285,10 +294,8 @@ class Batch:
             self._must_confirm = True
             return
         document.save(data, self._commit, found, hold)
-        self._has_name()
-
-    def _has_name(self) -> None:
-        self.document.note(self._commit)
+        if self._commit.descriptor is not None:
+            document.flushes.note(self._commit)
         self._is_written = True
 
     def _give_back(self, request: Request) -> None:
@@ -325,9 +332,10 @@ class Batch:
         if self._is_settled or self.error is not None:
             return
         try:
-            if self._must_confirm:
+            if self._commit.descriptor is not None:
+                self.document.flushes.settle(self._commit)
+            elif self._must_confirm:
                 self.document.storage.confirm()
-            self.document.settle(self._commit)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
@@ -336,7 +344,8 @@ class Batch:
 
     def answer(self) -> None:
         """Give every member its outcome, in the order of the line. Only when all else is done."""
-        self._report()
+        if events.subscribers and not self._is_reported:
+            self._report()
         for member in self.members():
             request: Request = member.request
             if request.error is None and self.error is not None:
@@ -348,6 +357,8 @@ class Batch:
 
     def members(self) -> list[Ticket]:
         """In the order of the line."""
+        if self.last is not None and self.last.before is None:
+            return [self.last]
         found: list[Ticket] = []
         member = self.last
         while member is not None:
@@ -357,8 +368,6 @@ class Batch:
         return found
 
     def _report(self) -> None:
-        if self._is_reported or not events.subscribers:
-            return
         self._is_reported = True
         path, members = self.document.path, self.members()
         if isinstance(self.error, DocumentChanged):

@@ -118,15 +118,14 @@ class Caller(Ticket):
         other._looked = True  # part of its time has passed
         return other
 
-    def require_same_process(self) -> None:
-        """Raise LockLost in a child that was forked in the turn: it goes on in the middle of a call of its parent's."""
-        if self.generation != _forks.generation:
-            path = self.lane.key
-            msg = (
-                f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave "
-                f"a forked child with os._exit() before it returns into the update."
-            )
-            raise LockLost(msg, path=path, owner=None)
+    def inherited(self) -> LockLost:
+        """The error for a child that was forked in the turn, and goes on in the middle of a call of its parent's."""
+        path = self.lane.key
+        msg = (
+            f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave a "
+            f"forked child with os._exit() before it returns into the update."
+        )
+        return LockLost(msg, path=path, owner=None)
 
     def ends_with(self, owner: object) -> None:
         """From now on the turn ends, at the latest, when nobody refers to the owner any more.
@@ -423,12 +422,12 @@ def leave_turn(ticket: Ticket) -> None:
     Whatever comes in the middle is raised when all that is done. Can be repeated.
     """
     if ticket.batch is not None or (ticket.joined and ticket.state is not ANSWERED):
-        until_done(lambda: _leave_turn(ticket))
+        until_done(_leave_turn, ticket)
 
 
 def end_turn(ticket: Ticket) -> None:
     """The same up to the answers, which a task gives on its own loop."""
-    until_done(lambda: _end_turn(ticket))
+    until_done(_end_turn, ticket)
 
 
 def _leave_turn(ticket: Ticket) -> None:
@@ -450,12 +449,14 @@ def _end_turn(ticket: Ticket) -> None:
     try:
         if ticket.batch is not None and ticket.state is HOLDING:
             inside[thread] = STEP
-            if ticket.is_async or not ticket.batch.has_time() or not _lanes.hand_on(ticket):
+            may_hand_on = ticket.lane.queue and not ticket.is_async and ticket.batch.has_time()
+            if not may_hand_on or not _lanes.hand_on(ticket):
                 inside[thread] = ours
                 ticket.batch.save(ticket)
         inside[thread] = STEP
-        _lanes.give_up(ticket)
-        if ticket.state is HOLDING and events.subscribers:
+        if ticket.state is not HOLDING:
+            _lanes.give_up(ticket)
+        if events.subscribers and ticket.state is HOLDING:
             _tell_released(ticket)
         _lanes.pass_on(ticket)
         ticket.grip = None

@@ -68,3 +68,13 @@ class Descriptor:
         # After that: a closed one needs no callback when it ends, which would swallow an interrupt.
         self._key = None
         self.fd = -1
+
+    def close_quietly(self, close_function: Callable[[int], None] = os.close) -> None:
+        """Close what has nothing more to say, if it is open. What is not close(2)'s own error is raised."""
+        if self._key is None:
+            return
+        try:
+            self.close(close_function)
+        except OSError as error:
+            if error.errno is None:
+                raise

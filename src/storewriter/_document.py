@@ -43,32 +43,19 @@ class Document:
     storage: FileStorage
     codec: Codec[Any]
     default: Callable[[], Any]
-    _flushes: Flushes = attrs.field(
+    flushes: Flushes = attrs.field(
         init=False, default=attrs.Factory(lambda self: flushes_of(self.path), takes_self=True)
     )
 
-    def load(self) -> Look:
-        """The document's bytes, and which file they are of."""
-        if self.storage.in_place:
-            self.storage.finish()
-        return self.storage.look()
-
     def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
-        """Give the new document the name; `commit` says what is left to do.
+        """Give the new document the name, in the turn of this hold; `commit` says what is left to do.
 
         Raises DocumentChanged if a program without the lock has written the document since it was `found`.
         """
-        self.storage.replace(data, commit, found, fence=hold.fence, suffix=hold.token)
-
-    def settle(self, commit: Commit) -> None:
-        """Return when the document is durable. Needs no turn. Raises CommitUncertain. Can be repeated."""
-        if commit.descriptor is not None:
-            self._flushes.settle(commit)
-
-    def note(self, commit: Commit) -> None:
-        """In the turn in which the document got the name: later flushes hold it. Can be repeated."""
-        if commit.descriptor is not None:
-            self._flushes.note(commit)
+        if hold.token is None:
+            self.storage.replace(data, commit, found, check=hold.check)
+        else:
+            self.storage.replace(data, commit, found, fence=hold.fence, suffix=hold.token)
 
     def has(self, data: bytes) -> bool:
         """Whether the document says this now; asked after a save that was interrupted. Raises CommitUncertain."""

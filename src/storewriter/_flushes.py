@@ -29,7 +29,7 @@ class Flushes:
         """Number of the newest commit that was flushed."""
         self._failed = 0
         """Number of the newest commit whose flush failed, with this error."""
-        self._error: OSError | None = None
+        self._error = OSError()
 
     def forget(self) -> None:
         """In a forked child: begin anew."""
@@ -50,27 +50,21 @@ class Flushes:
 
         A failed flush is not tried again, but a later document may be flushed, and holds this one's content.
         """
-        try:
-            with self._mutex:
-                while commit.number > self._flushed:
-                    self._flush_newest(commit)
-        finally:
-            if commit.number <= max(self._flushed, self._failed):
-                commit.close()
-
-    def _flush_newest(self, commit: Commit) -> None:
-        newest = self._newest
-        if newest is None or newest.number <= self._failed:
-            assert self._error is not None
-            raise not_flushed(self.path, self._error) from self._error
-        try:
-            newest.flush()
-        except OSError as error:
-            if error.errno is None:
-                raise  # a signal handler's
-            self._failed, self._error = newest.number, error
-        else:
-            self._flushed = newest.number
+        with self._mutex:
+            while commit.number > self._flushed:
+                newest = self._newest
+                if newest is None or newest.number <= self._failed:
+                    commit.close()
+                    raise not_flushed(self.path, self._error) from self._error
+                try:
+                    newest.flush()
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's
+                    self._failed, self._error = newest.number, error
+                else:
+                    self._flushed = newest.number
+        commit.close()
 
 
 _known: WeakValueDictionary[str, Flushes] = WeakValueDictionary()

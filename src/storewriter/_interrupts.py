@@ -36,7 +36,7 @@ def quietly(call: Callable[..., object], *args: object) -> None:
             raise
 
 
-def until_done(step: Callable[[], object]) -> None:
+def until_done(step: Callable[..., object], *args: object) -> None:
     """Repeat a step until it has come to its end, and raise then what came in the middle.
 
     A step that raises an error of its own has come to its end with that.
@@ -44,7 +44,7 @@ def until_done(step: Callable[[], object]) -> None:
     problem: BaseException | None = None
     for _ in range(_MOST):
         try:
-            step()
+            step(*args)
         except BaseException as error:
             if problem is None or (is_of_a_step(problem) and not is_of_a_step(error)):
                 problem = error

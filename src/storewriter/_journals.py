@@ -1,12 +1,12 @@
 """Whether a file system's journal carries a file's content, its size and its new name in one commit.
 
-Promise    True only for ext4 with an internal journal, barriers and `data=ordered`, and for xfs with all its parts on
-           one device. There a document whose content has been written out (sync_file_range(2)) may take its name before
+Promise    ORDERED only for ext4 with an internal journal, barriers and `data=ordered`, and for xfs with all its parts
+           on one device. There a document whose content was written out (sync_file_range(2)) may take its name before
            any flush: whichever journal commit carries the name, that process's or another's, first flushes the device,
            and so cannot make the name durable without the content. One fsync after the rename makes both durable.
            docs/decisions.md names the functions of the kernel that this rests on.
            ext4's `fast_commit` is no such journal: power cuts showed it to be safe only if a commit is flushed before
-           the next one begins (`is_fast`, docs/decisions.md).
+           the next one begins (FAST).
 How        The mount with this device number, from /proc/self/mountinfo (proc(5)); for ext4 the options in effect, from
            /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no. Answers are
            kept per device.
@@ -24,7 +24,9 @@ class Journal(enum.Enum):
     """What is known of a file system's journal."""
 
     ORDERED = "orders renames"
+    """One flush after the rename makes content and name durable."""
     FAST = "fast_commit"
+    """A commit must be flushed before the store's lock is released."""
     OTHER = "not known to order renames"
 
 
@@ -34,17 +36,8 @@ _known: dict[int, Journal] = {}
 _MOST: Final = 64
 
 
-def orders_renames(device: int) -> bool:
-    """See the module. Costs something at the first look at a device only."""
-    return _journal(device) is Journal.ORDERED
-
-
-def is_fast(device: int) -> bool:
-    """Whether a commit must be flushed before the store's lock is released."""
-    return _journal(device) is Journal.FAST
-
-
-def _journal(device: int) -> Journal:
+def journal(device: int) -> Journal:
+    """What is known of a device's journal. Costs something at the first look only."""
     known = _known.get(device)
     if known is None:
         if len(_known) >= _MOST:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from storewriter import _keys, _lanes
+from storewriter import _forks, _keys, _lanes
 from storewriter._batch import AskAgain, Batch, Isolation, Request
 from storewriter._callers import Caller, end_turn, leave_turn
 from storewriter._document import SMALL, Document
@@ -39,7 +39,7 @@ def follow_link(load: Callable[[], T]) -> T:
 def may_begin_anew(request: Request) -> bool:
     """Whether the function runs again, on the document as it is then. What it has raised itself is its answer."""
     error = request.error
-    if error is None or request.failed:
+    if request.failed:
         return False
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         _keys.forget()
@@ -52,8 +52,8 @@ def lead(document: Document, ticket: Caller, isolation: Isolation) -> None:
     if ticket.batch is None:
         ticket.batch = Batch(document, isolation)
     ticket.batch.apply(ticket)
-    if ticket.request.error is None:
-        ticket.require_same_process()
+    if ticket.generation != _forks.generation and ticket.request.error is None:
+        raise ticket.inherited()
 
 
 async def alead(document: Document, ticket: Caller, isolation: Isolation) -> None:
@@ -69,7 +69,8 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         while batch.has_time() and (other := _lanes.admit(ticket)) is not None:
             batch.apply(other)
         batch.seal()
-        ticket.require_same_process()
+        if ticket.generation != _forks.generation:
+            raise ticket.inherited()
         _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_turn(ticket))
     finally:
         if ticket.state is HOLDING and not ticket.is_quick:

@@ -32,6 +32,7 @@ import attrs
 
 from storewriter._descriptors import Descriptor
 from storewriter._interrupts import quietly
+from storewriter._journals import Journal
 from storewriter._likeness import dress, first_mode
 from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore, VersionConflict
@@ -130,16 +131,18 @@ class Commit:
         assert self.descriptor is not None
         assert self.target is not None
         assert self.new is not None
-        if self.is_file:
-            self.target.system.flush(self.descriptor.fd)
-        else:
-            flush_folder(self.descriptor.fd, self.target.system)
+        flush = self.target.system.flush if self.is_file else self.target.system.flush_folder
+        try:
+            flush(self.descriptor.fd)
+        except OSError as error:
+            if self.is_file or error.errno not in NO_FOLDER_FLUSH:
+                raise
         note_flushed(self.target.path, self.new)
 
     def close(self) -> None:
         """Close the descriptor. Can be repeated."""
         if self.descriptor is not None and self.target is not None:
-            close_quietly(self.descriptor, self.target.system)
+            self.descriptor.close_quietly(self.target.system.close)
 
 
 @attrs.define
@@ -157,7 +160,8 @@ class _Save:
     template_stat: os.stat_result | None
     """What the template is; None: there is none, and the target's mode counts."""
     keep: Keep | None
-    fence: Fence
+    check: Callable[[], None]
+    fence: Fence | None
     is_ordered: bool
     """Whether the journal orders renames, and the document existed."""
     file: Descriptor = attrs.field(factory=Descriptor)
@@ -179,7 +183,8 @@ def replace(
     observed: os.stat_result | None | Unknown = UNKNOWN,
     like: str | None = None,
     keep: Keep | None = None,
-    fence: Fence = contextlib.nullcontext,
+    check: Callable[[], None] = lambda: None,
+    fence: Fence | None = None,
     suffix: str | None = None,
 ) -> None:
     """Put `data` in place of the document, under the store's lock; `commit` says what is left to do with `power`.
@@ -188,11 +193,11 @@ def replace(
     permitted, ACLs and extended attributes (or has those of the file `like`). `observed` is what the document was when
     it was loaded (None: there was none): if it is another one right before the rename, DocumentChanged is raised.
     `keep` is called with what the old document is, and entered around the instant in which the new one, which is ready,
-    takes the name: it keeps the old one.
+    takes the name: it keeps the old one. `check` is called right before that, and may refuse it.
 
-    Under a lease, which another process may have taken over meanwhile: `fence` is entered around the instant in which
-    the new document takes the name, and may refuse it; `suffix` makes the temporary name our own, so that a successor
-    and we cannot write into each other's file.
+    Under a lease, which another process may have taken over meanwhile: `fence`, in place of `check`, is entered around
+    the instant in which the new document takes the name, and may refuse it; `suffix` makes the temporary name our own,
+    so that a successor and we cannot write into each other's file.
     """
     path, system = target.path, target.system
     old: os.stat_result | None = None
@@ -206,8 +211,9 @@ def replace(
             path if like is None else like,
             old if like is None else system.lstat(like),
             keep,
+            check,
             fence,
-            target.power and old is not None and like is None and system.orders_renames(old.st_dev),
+            target.power and old is not None and like is None and system.journal(old.st_dev) is Journal.ORDERED,
         )
         _perform(save, data, commit)
     except OSError as error:
@@ -263,26 +269,35 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
             save.folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
         new = _write_temporary(save, data)
-        with save.fence():
-            if save.is_observed:
-                _require_unchanged(save)
-            if save.keep is None or save.old is None:
-                _take_name(save, new)
-            else:
-                with save.keep(save.old):
-                    _take_name(save, new)
+        if save.fence is None:
+            save.check()
+            _rename(save, new)
+        else:
+            with save.fence():
+                _rename(save, new)
         if target.power:
             commit.target, commit.new, commit.is_file = target, new, save.is_ordered
             commit.descriptor = save.file if save.is_ordered else save.folder
         is_done = True
-        if target.power and system.flushes_inside(new.st_dev):
+        if target.power and not save.is_ordered and system.journal(new.st_dev) is Journal.FAST:
             flush_now(target.path, commit)
             commit.descriptor = None
     finally:
         if not is_done:
             quietly(system.unlink, save.temp_path)  # the first error is the one that matters; the name is fixed anyway
-            close_quietly(save.file, system)
-            close_quietly(save.folder, system)
+            save.file.close_quietly(system.close)
+            save.folder.close_quietly(system.close)
+
+
+def _rename(save: _Save, new: os.stat_result) -> None:
+    """Step 2: the new document takes the name, unless the old one is not the one that was loaded."""
+    if save.is_observed:
+        _require_unchanged(save)
+    if save.keep is None or save.old is None:
+        _take_name(save, new)
+    else:
+        with save.keep(save.old):
+            _take_name(save, new)
 
 
 def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
@@ -309,11 +324,6 @@ def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
 
 def _folder_of(path: str) -> str:
     return path.rsplit(os.sep, 1)[0] or os.sep
-
-
-def close_quietly(descriptor: Descriptor, system: System) -> None:
-    """Close what has nothing more to say. Does nothing if it is not open."""
-    quietly(descriptor.close, system.close)
 
 
 def existing(path: str, system: System) -> os.stat_result | None:
@@ -382,22 +392,22 @@ def _require_unchanged(save: _Save) -> None:
 
     What comes between this look and the rename is lost; no call swaps a name only if it still is a certain file.
     """
-    found, old = _look(save.target.path, save.target.system), save.old
-    if found is None and old is None:
-        return
-    if found is None or old is None or not is_same_content(found, old):
+    old = save.old
+    try:
+        now = save.target.system.lstat(save.target.path)
+    except FileNotFoundError:
+        is_unchanged = old is None
+    else:
+        is_unchanged = (
+            old is not None
+            and now.st_ino == old.st_ino
+            and now.st_mtime_ns == old.st_mtime_ns
+            and now.st_ctime_ns == old.st_ctime_ns
+            and now.st_size == old.st_size
+            and now.st_dev == old.st_dev
+        )
+    if not is_unchanged:
         raise document_changed(save.target.path)
-
-
-def is_same_content(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two looks at a path have seen the same file, unchanged."""
-    return (
-        one.st_ino == other.st_ino
-        and one.st_mtime_ns == other.st_mtime_ns
-        and one.st_ctime_ns == other.st_ctime_ns
-        and one.st_size == other.st_size
-        and one.st_dev == other.st_dev
-    )
 
 
 def _take_name(save: _Save, new: os.stat_result) -> None:
@@ -456,19 +466,15 @@ def not_flushed(path: str, error: OSError) -> CommitUncertain:
 
 
 _flushed: dict[str, tuple[int, int, int]] = {}
-"""By path: which file this process last flushed there, with its folder. Bounded; a missing entry costs two flushes."""
-
-
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
-    # The time of writing, because an inode number comes back.
-    return (found.st_dev, found.st_ino, found.st_mtime_ns)
+"""By path: which file this process last flushed there, with its folder: device, inode, and the time of writing, because
+an inode number comes back. Bounded; a missing entry costs two flushes."""
 
 
 def note_flushed(path: str, found: os.stat_result) -> None:
     """Remember that this document, and its name, were flushed."""
     if len(_flushed) >= 512:
         _flushed.clear()
-    _flushed[path] = _identity(found)
+    _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns)
 
 
 def confirm(target: Target, *, in_place: bool) -> None:
@@ -483,7 +489,7 @@ def confirm(target: Target, *, in_place: bool) -> None:
     try:
         document.open(system.open, path, os.O_RDONLY | NOFOLLOW | NONBLOCK, 0)
         found = system.fstat(document.fd)
-        if not in_place and _flushed.get(path) == _identity(found):
+        if not in_place and _flushed.get(path) == (found.st_dev, found.st_ino, found.st_mtime_ns):
             return
         _flush_as_it_is(target, document.fd)
         note_flushed(path, found)
@@ -492,7 +498,7 @@ def confirm(target: Target, *, in_place: bool) -> None:
     except OSError as error:
         refuse(error, path, "flushing", "the document is as it was")
     finally:
-        close_quietly(document, system)
+        document.close_quietly(system.close)
 
 
 def _flush_as_it_is(target: Target, fd: int) -> None:
@@ -511,7 +517,7 @@ def _flush_as_it_is(target: Target, fd: int) -> None:
         )
         raise CommitUncertain(msg, path=target.path) from error
     finally:
-        close_quietly(folder, system)
+        folder.close_quietly(system.close)
 
 
 def flush_folder(folder: int, system: System) -> None:
@@ -564,7 +570,7 @@ def _flush_folder_names(folder: str, system: System) -> None:
                 raise
             return  # a process that is not let in there cannot have made a folder in it
         finally:
-            close_quietly(parent, system)
+            parent.close_quietly(system.close)
         folder = above
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import attrs
 
-from storewriter import _journals
+from storewriter._journals import Journal, journal
 from storewriter._linux_calls import born, exchange, write_out
 
 try:
@@ -68,6 +68,8 @@ class System:
     """fstat(2)."""
     lstat: Callable[[str], os.stat_result] = os.lstat
     """lstat(2)."""
+    journal: Callable[[int], Journal] = journal
+    """What is known of the journal of the file system with this number (`st_dev`)."""
 
     def born(self, path: str) -> int | None:
         """When a file was made, in nanoseconds of its file system's clock; None where nobody knows.
@@ -83,11 +85,14 @@ class System:
         fsync(2); on macOS that only reaches the drive's cache, so fcntl(F_FULLFSYNC) is used, as fsync(2) there
         says one must.
         """
-        _flush(fd)
+        if _FULLFSYNC is None:
+            os.fsync(fd)
+        else:
+            _full_flush(fd, _FULLFSYNC)
 
     def flush_folder(self, fd: int) -> None:
         """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
-        _flush(fd)
+        self.flush(fd)
 
     def write_out(self, fd: int) -> bool:
         """Write a file's content to its device and wait for that, without a flush of the device. sync_file_range(2).
@@ -95,14 +100,6 @@ class System:
         False where there is no such call.
         """
         return write_out(fd)
-
-    def orders_renames(self, device: int) -> bool:
-        """Whether one flush after the rename makes a document and its name durable there (`_journals.py`)."""
-        return _journals.orders_renames(device)
-
-    def flushes_inside(self, device: int) -> bool:
-        """Whether a commit there must be flushed before the store's lock is released (`_journals.py`)."""
-        return _journals.is_fast(device)
 
     def truncate(self, fd: int, size: int) -> None:
         """ftruncate(2)."""
@@ -170,16 +167,14 @@ class System:
         return os.listdir(folder)
 
 
-def _flush(fd: int) -> None:
-    if _FULLFSYNC is not None:
-        try:
-            fcntl.fcntl(fd, _FULLFSYNC)
-        except OSError as error:
-            if error.errno not in _NO_FULL_FLUSH:
-                raise
-        else:
-            return
-    os.fsync(fd)
+def _full_flush(fd: int, command: int) -> None:
+    assert fcntl is not None
+    try:
+        fcntl.fcntl(fd, command)
+    except OSError as error:
+        if error.errno not in _NO_FULL_FLUSH:
+            raise
+        os.fsync(fd)
 
 
 def chmod(path: str, mode: int) -> None:

@@ -24,7 +24,6 @@ from storewriter._replace import (
     Durability,
     Fence,
     Target,
-    close_quietly,
     confirm,
     document_changed,
     existing,
@@ -75,23 +74,14 @@ class FileStorage:
         return self.look()[0]
 
     def look(self) -> Look:
-        """Load, and tell what the file is. With `in_place` the content may not be the file's, and nothing is told."""
+        """Load, and say which file it is. With `in_place` the content may not be the file's: then None."""
         if self.in_place:
             return _in_place.load(self.path, self.read, self.system), None
-        return self._look_at(self.path)
+        return read_file(self.path, self.system)
 
     def read(self, name: str) -> bytes | None:
         """One file of this store, whole, and whatever it holds; None if there is none. Raises as `load` does."""
-        return self._look_at(name)[0]
-
-    def _look_at(self, name: str) -> Look:
-        try:
-            return _read_file(name, self.system)
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-        # A server forgets a file that was replaced while it was being read; its successor is whole.
-        return _read_file(name, self.system)
+        return read_file(name, self.system)[0]
 
     def replace(
         self,
@@ -99,18 +89,20 @@ class FileStorage:
         commit: Commit,
         found: Look | None = None,
         *,
-        fence: Fence = contextlib.nullcontext,
+        check: Callable[[], None] = lambda: None,
+        fence: Fence | None = None,
         suffix: str | None = None,
     ) -> None:
         """Give a new document the name; `commit` says what is left to make it durable, if anything is.
 
-        `found` is what the turn has loaded: DocumentChanged is raised if the document is another one by now. `fence` is
-        entered around the instant in which the new document takes the name, and may refuse it with LockLost. `suffix`
-        names the hold if another one may exist at the same time (a lease).
+        `found` is what the turn has loaded: DocumentChanged is raised if the document is another one by now. `check` is
+        called right before the new document takes the name, or `fence` is entered around that instant; both may refuse
+        it with LockLost. `suffix` names the hold if another one may exist at the same time (a lease).
         Raises ReadOnlyStore, NotARegularFile, OSError (the old document stands), CommitUncertain.
         """
         if self.in_place:
-            with fence():  # as a whole: it has no single instant
+            with contextlib.nullcontext() if fence is None else fence():  # as a whole: it has no single instant
+                check()
                 old = self.load()
                 if found is not None and old != found[0]:
                     raise document_changed(self.path)
@@ -121,14 +113,16 @@ class FileStorage:
         observed = UNKNOWN if found is None else found[1]
         keep = self._kept if self.backups else None
         try:
-            replace(self._target, data, commit, observed=observed, keep=keep, fence=fence, suffix=suffix)
+            replace(
+                self._target, data, commit, observed=observed, keep=keep, check=check, fence=fence, suffix=suffix
+            )
         except FileNotFoundError:
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system)
             except OSError as error:
                 refuse(error, self.path, "creating its folder", "there is no document")
-            replace(self._target, data, commit, keep=keep, fence=fence, suffix=suffix)
+            replace(self._target, data, commit, keep=keep, check=check, fence=fence, suffix=suffix)
 
     def save(self, data: bytes) -> None:
         """Replace the document and flush it, whatever it was. Only in a turn. Raises as `replace` does."""
@@ -197,7 +191,8 @@ _READ_FLAGS: Final = os.O_RDONLY | NONBLOCK | NOFOLLOW | NOCTTY
 # would become ours.
 
 
-def _read_file(path: str, system: System) -> Look:
+def read_file(path: str, system: System, *, tries: int = 2) -> Look:
+    """A file, whole, and what it is; (None, None) if there is none. Raises NotARegularFile, OSError."""
     file = Descriptor()
     try:
         fd = file.open(system.open, path, _READ_FLAGS)
@@ -205,22 +200,23 @@ def _read_file(path: str, system: System) -> Look:
         found = system.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             require_regular(path, found)
-        return _read_all(fd, found.st_size, system), found
+        # One byte more than expected: the end of the file shows in the same call.
+        data = system.read(fd, found.st_size + 1)
+        return (data if len(data) == found.st_size else _read_on(fd, data, system)), found
     except FileNotFoundError:
         return None, None
     except OSError as error:
+        if error.errno == errno.ESTALE and tries > 1:
+            # A server forgets a file that was replaced while it was being read; its successor is whole.
+            return read_file(path, system, tries=1)
         if not file.is_open:
             _require_regular(path, system)
         refuse(error, path, "reading", "the document is untouched")
     finally:
-        close_quietly(file, system)
+        file.close_quietly(system.close)
 
 
-def _read_all(fd: int, expected: int, system: System) -> bytes:
-    # One byte more than expected: the end of the file shows in the same call.
-    data = system.read(fd, expected + 1)
-    if len(data) == expected:
-        return data
+def _read_on(fd: int, data: bytes, system: System) -> bytes:
     parts = [data]
     while parts[-1]:
         parts.append(system.read(fd, 1 << 20))

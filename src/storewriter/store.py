@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from storewriter import _keys, _linux_calls
 from storewriter._batch import Isolation, Request, ReturnedAwaitable
@@ -258,7 +258,7 @@ class Store(_StoreBase[S]):
             ticket.batch_key = self._batch_key(document, "threads", request)
             ticket.request = request
             try:
-                ticket.ends_with(frame)
+                ticket.grip = ref(frame, ticket.let_go)  # `ends_with`, without the call
                 ticket.enter(document.path)
                 lead(document, ticket, self._isolation)
             finally:
@@ -267,6 +267,8 @@ class Store(_StoreBase[S]):
                 except BaseException:
                     leave_turn(ticket)  # it may not have begun
                     raise
+            if request.error is None:
+                return request.result
             if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
             ticket = ticket.again()
@@ -423,7 +425,7 @@ class AsyncStore(_StoreBase[S]):
             if ticket.state is not ANSWERED:
                 await alead(document, ticket, self._isolation)
             if request.error is None:
-                return request.result  # as `unwrap`, without the call
+                return request.result
             if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
             ticket = ticket.again()

@@ -53,7 +53,9 @@ def keeps_out(fd: int, path: str) -> bool:
         return False
     try:
         return fcntl.fcntl(fd, OFD_GETLK, _TAKE[path in _stuck])[:2] != FREE
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return False  # no byte locks here: no gate, no queue, and still a lock
 
 

@@ -170,8 +170,10 @@ def is_named(inode: int, device: int, path: str) -> bool:
     The file must be open meanwhile, or its inode number could come back.
     """
     try:
-        named = os.stat(sidecar(path), follow_symlinks=False)
-    except OSError:
+        named = os.lstat(sidecar(path))
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return False
     return named.st_ino == inode and named.st_dev == device
 

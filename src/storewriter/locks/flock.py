@@ -158,9 +158,6 @@ class Flock:
         events.log.warning("%s", text)
 
 
-_OPEN: Final = contextlib.nullcontext()
-
-
 class _FlockHold(LockFile):
     """A sidecar that is open and locked."""
 
@@ -190,9 +187,9 @@ class _FlockHold(LockFile):
             raise _sidecar.taken_away(self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
-        # Nothing to hold on to: nobody can take this lock away, only somebody's hand the file that carries it.
+        # flock(2) cannot be revoked; only the file can be unlinked.
         self.check()
-        return _OPEN
+        return contextlib.nullcontext()
 
     def describe(self, label: str | None) -> None:
         if label != self._label:
