@@ -5,8 +5,8 @@ Promise    What was opened belongs to its `Descriptor` from the first instant. I
 How        CPython raises KeyboardInterrupt (and every other exception of a signal handler) where a function begins,
            where a loop jumps back, and when a call of something written in C has returned; what that call returned is
            lost then. Unpacking an iterator is no call: `(fd,) = map(os.open, ...)` opens and keeps the descriptor with
-           no such place in between; `(_,) = map(os.close, map(table.pop, ...))` takes it off the table and closes it.
-           So `open_function` must be written in C, like `os.open`; in a function in Python it could be lost.
+           no such place in between. So `open_function` must be written in C, like `os.open`; in a function in Python
+           the descriptor could be lost. Deleting a key is no call either, and only one of two threads succeeds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ also run for those that were closed, and swallow an interrupt that arrives in it
 
 def _close_lost(key: Key) -> None:
     try:
-        (_,) = map(os.close, map(opened.pop, (key,)))
+        fd = opened[key]
+        del opened[key]
     except (KeyError, TypeError):
-        pass  # it was never opened: KeyError; and its key, never used, cannot be looked up any more: TypeError
+        return  # it was never opened: KeyError; and its key, never used, cannot be looked up any more: TypeError
+    os.close(fd)
 
 
 class Descriptor:
@@ -57,17 +59,17 @@ class Descriptor:
 
     def close(self, close_function: Callable[[int], None] = os.close) -> None:
         """Close it, if it is open. Raises OSError as close(2) does; it is closed then, too."""
-        key = self._key
+        key, fd = self._key, self.fd
         if key is None:
             return
         try:
-            # One step, also for two threads that close it at the same time: one of them finds the key.
-            (_,) = map(close_function, map(opened.pop, (key,)))
+            del opened[key]
         except KeyError:
-            pass
-        # After that: a closed one needs no callback when it ends, which would swallow an interrupt.
+            return  # another thread was first, or the process is a forked child, in which it has been closed
+        # Up to the call nothing can come between. Closed, it has no key, and so no callback when it ends.
         self._key = None
         self.fd = -1
+        close_function(fd)
 
     def close_quietly(self, close_function: Callable[[int], None] = os.close) -> None:
         """Close what has nothing more to say, if it is open. What is not close(2)'s own error is raised."""
