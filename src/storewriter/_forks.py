@@ -1,4 +1,4 @@
-"""After fork() the child holds nothing: whoever keeps process-wide state registers how to drop it.
+"""After fork() the child holds nothing: a module that keeps process-wide state registers how to drop it.
 
 How        One `os.register_at_fork` hook, installed when the first turn is asked for and not on import.
 """

@@ -3,8 +3,8 @@
 Promise    Every spelling that reaches the same file through links has the same key; a link is never the store itself.
            Where a folder above has become a link, that is so after `SETTLED` seconds at the latest.
 How        The real path of the target. Resolving costs a look at every folder on the way, so the answer is remembered
-           for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and whoever
-           finds the lock of one name taken looks whether it is by another name in this process.
+           for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and a
+           caller that finds the lock of one name taken looks whether this process holds it by another name.
 Does not   know hard links (a second name of a file is a second store: a replace parts them), nor bind mounts.
 """
 

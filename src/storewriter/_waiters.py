@@ -1,7 +1,7 @@
 """How a caller of each kind sleeps until it is woken: a plain thread, an asyncio task, a trio task.
 
 Promise    `wake()` may be called from any thread, any number of times, before, during or after `sleep()`, and is never
-           lost. It says False if the sleeper's event loop is closed: then nobody will ever wake up there.
+           lost. It says False if the sleeper's event loop is closed: then the sleeper never wakes up.
 How        A thread sleeps on a lock; a task on a future or event of its own loop, reached through the loop's own
            thread-safe door when the waker runs elsewhere.
 Does not   know what is waited for.
@@ -88,7 +88,7 @@ class _Alarms:
     """The deadlines of all sleepers of one asyncio loop, on one timer.
 
     Most sleeps end long before their deadline, so setting one must cost next to nothing: it is an entry in a table.
-    The timer is set for the earliest moment that anybody asked for, and looks through the table when it fires.
+    The timer is set for the earliest of the deadlines, and looks through the table when it fires.
     """
 
     __slots__ = ("__weakref__", "at", "loop", "sleepers")
@@ -119,7 +119,7 @@ class _Alarms:
 
 
 _alarms: dict[int, weakref.ref[_Alarms]] = {}
-"""By thread, which runs one loop at a time. Weakly: the loop's own timer keeps them alive while anybody sleeps, and a
+"""By thread, which runs one loop at a time. Weakly: the loop's own timer keeps them alive while a task sleeps, and a
 loop that is closed drops its timers, and with them the futures, the tasks and the turns that those may hold."""
 
 
@@ -401,7 +401,7 @@ async def off_loop(
 
     Returns its result and the cancellation that came meanwhile, which the caller must raise once it has put its
     affairs in order. If the call failed, its error is raised instead. `abandon` is called, in the thread, if the loop
-    has been closed meanwhile: then nobody will ever come back from here to put anything in order.
+    has been closed meanwhile: then this call never returns to its caller, who would put things in order.
     """
     if isinstance(sys.exc_info()[1], GeneratorExit):
         # On the way out of a coroutine that is being closed, where nothing can be awaited any more.
@@ -412,7 +412,7 @@ async def off_loop(
         _threads.start(running.run)
     except RuntimeError:
         # The system gives no more threads. What is to be done here ends turns: to block the loop for a moment is
-        # better than to keep everybody else waiting for ever.
+        # better than to keep all other callers waiting for ever.
         return call(), None
     try:
         cancelled = await waiter.sleep_through()

@@ -61,7 +61,8 @@ def test_waiters_of_a_closed_loop_at_the_end_of_the_line_do_not_keep_the_lock(qu
     with held(queue, path) as holding:
         tasks = _abandoned(queue, path, 700)
         holding.release()
-    until(lambda: queue.owner(path) is None, "the end of the line")  # another thread may be walking it
+    # Another thread may still be walking the line, with the lock or without.
+    until(lambda: queue.pending(path) == 0 and queue.owner(path) is None, "the end of the line")
     with queue.turn(path, timeout=0):
         pass
     _forget(tasks)
