@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event, get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -96,6 +96,8 @@ class Caller(Ticket):
     _warned = False
     _looked = False
     """Whether the clock has to be looked at before the next sleep."""
+    _delays: Iterator[float] | None = None
+    """Pauses between its own attempts, where no thread can be had that waits."""
     _was_shut = False
     """Whether it has just found the door shut."""
 
@@ -163,7 +165,10 @@ class Caller(Ticket):
         try:
             if self._step_in(key, by_thread=False):
                 return
-            while (seconds := self._proceed()) is not _THERE:
+            while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
+                seconds = self._proceed()
+                if seconds is _THERE:
+                    break
                 inside[thread] = (key, outer)
                 cast("ThreadWaiter", self.waiter).sleep(seconds)
                 inside[thread] = STEP
@@ -195,8 +200,13 @@ class Caller(Ticket):
         try:
             if not self.is_quick and await self._takes_what_is_free():
                 return
-            # Answered is what most are when they wake up: for them the call is spared.
-            while self.state is not ANSWERED and (seconds := self._proceed_marked()) is not _THERE:
+            while True:  # as in `enter`
+                # Answered is what most are when they wake up: for them the call is spared.
+                if self.state is ANSWERED:
+                    break
+                seconds = self._proceed_marked()
+                if seconds is _THERE:
+                    break
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
         except LockTimeout:
             # If an outer scope was cancelled at the same moment, the cancellation is the truth.
@@ -339,6 +349,7 @@ class Caller(Ticket):
         now = time.monotonic()
         deadline = self.deadline
         late = deadline is not None and now >= deadline
+        moments = [] if deadline is None else [deadline]
         if self.state is FAILED:
             assert self.error is not None
             if isinstance(self.error, Exhausted):
@@ -354,7 +365,7 @@ class Caller(Ticket):
             if not late:  # no thread for a wait that has already ended
                 if self.queue.max_pending == 0:
                     raise queue_full(self, 0)
-                self._wait_at_door()
+                self._wait_at_door(moments)
         if late:
             _give_up(self, now - self.asked)
             if self.state in (HOLDING, ANSWERED):
@@ -366,7 +377,6 @@ class Caller(Ticket):
         if self.state is BATCHED:
             # The answer is on its way. If the batch breaks, the ticket stands in line again, and is woken to look.
             return None
-        moments = [] if deadline is None else [deadline]
         if not self._warned and warn_after is not None:
             moments.append(self.asked + warn_after)
         return max(0.0, min(moments) - now) if moments else None
@@ -389,11 +399,18 @@ class Caller(Ticket):
         _lanes.join(self, key, self.queue._door, objection)
         return True
 
-    def _wait_at_door(self) -> None:
+    def _wait_at_door(self, moments: list[float]) -> None:
         try:
             _lanes.wait_at_door(self)
         except RuntimeError as error:
-            raise no_thread(self.lane.key, error) from error
+            # No thread to be had: the limit is reached, or the interpreter is shutting down (`atexit`). A plain thread
+            # asks again by itself after a pause; a task must not block its loop for that.
+            if self._delays is None:
+                self._delays = self.queue.backoff.delays()
+            delay = None if self.is_async else next(self._delays, None)
+            if delay is None:
+                raise no_thread(self.lane.key, error) from error
+            moments.append(time.monotonic() + delay)
 
 
 class Frame:
@@ -475,7 +492,9 @@ def _wait_for_answer(ticket: Ticket) -> None:
     outer = inside.get(thread)
     inside[thread] = (ticket.lane.key, outer)
     try:
-        while ticket.state is BATCHED:
+        while True:  # as in `enter`
+            if ticket.state is not BATCHED:
+                break
             cast("ThreadWaiter", ticket.waiter).sleep(None)
     finally:
         if outer is not None:

@@ -51,7 +51,9 @@ class Flushes:
         A failed flush is not tried again, but a later document may be flushed, and holds this one's content.
         """
         with self._mutex:
-            while commit.number > self._flushed:
+            while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
+                if commit.number <= self._flushed:
+                    break
                 newest = self._newest
                 if newest is None or newest.number <= self._failed:
                     commit.close()

@@ -517,16 +517,17 @@ def ahead_of(ticket: Ticket) -> int:
     """How many stand before a ticket, the head included; in a long line, how many stood there a moment ago."""
     lane = ticket.lane
     with _mutex:
-        if lane.waiting() > _LONG:
-            if time.monotonic() - lane.counted >= _RECOUNT:
-                for place, other in enumerate(lane.in_line()):
-                    other.place = place
-                lane.counted = time.monotonic()
-            return ticket.place if ticket.place >= 0 else lane.waiting()
-        for place, other in enumerate(lane.in_line()):
-            if other is ticket:
-                return place
-        return 0
+        if lane.waiting() <= _LONG:
+            return _place_of(ticket)
+        if time.monotonic() - lane.counted >= _RECOUNT:
+            for place, other in enumerate(lane.in_line()):
+                other.place = place
+            lane.counted = time.monotonic()
+        return ticket.place if ticket.place >= 0 else lane.waiting()
+
+
+def _place_of(ticket: Ticket) -> int:
+    return next((place for place, other in enumerate(ticket.lane.in_line()) if other is ticket), 0)
 
 
 def _call_next(lane: Lane, ticket: Ticket) -> None:
@@ -630,8 +631,9 @@ def _stay(lane: Lane, generation: int) -> None:
     """
     inside[get_ident()] = STEP
     try:
-        while not _wait_once(lane, generation):
-            pass
+        while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
+            if _wait_once(lane, generation):
+                break
     finally:
         inside.pop(get_ident(), None)
 

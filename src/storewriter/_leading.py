@@ -65,10 +65,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         await pause(ticket.loop)
         if document.storage.size() > SMALL:
             await _load(batch, ticket)
-        batch.apply(ticket)
-        while batch.has_time() and (other := _lanes.admit(ticket)) is not None:
-            batch.apply(other)
-        batch.seal()
+        _apply_all(batch, ticket)
         if ticket.generation != _forks.generation:
             raise ticket.inherited()
         _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_turn(ticket))
@@ -78,6 +75,14 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         leave_turn(ticket)
     if cancelled is not None:
         raise cancelled
+
+
+def _apply_all(batch: Batch, ticket: Caller) -> None:
+    """The head's function, and those of its loop that wait behind it."""
+    batch.apply(ticket)
+    while batch.has_time() and (other := _lanes.admit(ticket)) is not None:
+        batch.apply(other)
+    batch.seal()
 
 
 async def _load(batch: Batch, ticket: Caller) -> None:

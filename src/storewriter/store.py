@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import os
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
@@ -103,7 +102,7 @@ class _StoreBase(Generic[S]):
             )
             raise ValueError(msg)
         # Absolute now: the working folder may change under a long-lived store.
-        self._given = os.path.join(os.getcwd(), os.fsdecode(path)) if path else _keys.canonical(path)
+        self._given = _keys.absolute(path)
         self._queue = queue or default_queue
         self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         self._default = default

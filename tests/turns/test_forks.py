@@ -6,8 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from helpers.children import child
 from storewriter import PerStoreWriterQueue
 
@@ -181,7 +179,6 @@ def fork_and_count(state):
 """
 
 
-@pytest.mark.xfail(strict=True, reason="the commit has to compare `_forks.generation` when a function has returned")
 def test_a_child_forked_inside_an_update_function_saves_nothing_when_it_returns(path: Path) -> None:
     """The update is its parent's: in the child it ends with an error, and the document is the parent's alone."""
     run_child(

@@ -66,7 +66,6 @@ with PerStoreWriterQueue({lock!r}).turn(path) as turn:
         process.finish()
 
 
-@pytest.mark.xfail(strict=True, reason="`Store.__init__` has to make its path absolute with `_keys.absolute`")
 def test_a_store_with_an_absolute_path_needs_no_working_folder(path: Path) -> None:
     code = """
 Store(path).update(lambda state: state.update(n=1))
