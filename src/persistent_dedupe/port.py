@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 import anyio
 import attrs
@@ -79,6 +79,11 @@ def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(msg)
 
 
+_ISOLATION: Final = "shared"
+"""The states are objects of this package that take in and give out text, numbers and frozen records only, so the checks
+that wait together can go on with one of them: one decoding for all."""
+
+
 def _queue(options: DedupeOptions) -> PerStoreWriterQueue:
     return options.queue if options.queue is not None else PerStoreWriterQueue(timeout=options.timeout)
 
@@ -106,7 +111,7 @@ class ThreadPort:
 
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
         """See `Port`."""
-        return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=self._queue))
+        return _ThreadStore(Store(path, default, codec, self._durability, queue=self._queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""
@@ -169,7 +174,7 @@ class TaskPort:
 
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
         """See `Port`."""
-        return _TaskStore(AsyncStore(path, default, codec, durability=self._durability, queue=self._queue))
+        return _TaskStore(AsyncStore(path, default, codec, self._durability, queue=self._queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""

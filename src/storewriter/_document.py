@@ -52,7 +52,7 @@ class Document:
 
         Raises DocumentChanged if a program without the lock has written the document since it was `found`.
         """
-        if hold.token is None:
+        if getattr(hold, "is_irrevocable", False):
             self.storage.replace(data, commit, found, check=hold.check)
         else:
             self.storage.replace(data, commit, found, fence=hold.fence, suffix=hold.token)

@@ -77,7 +77,7 @@ def _journal_of(kind: str, source: str, options: str) -> Journal:
 
 def _journal_of_ext4(name: str) -> Journal:
     try:
-        with open(f"/proc/fs/ext4/{name}/options", encoding="ascii") as file:
+        with open(f"/proc/fs/ext4/{name}/options", encoding="utf-8") as file:
             options = set(file.read().split("\n"))
     except (OSError, ValueError):
         return Journal.OTHER

@@ -23,6 +23,7 @@ from typing import Any
 
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
 from storewriter._keys import sidecar
+from storewriter._replace import Commit
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
 from storewriter.storage import FileStorage
 
@@ -164,7 +165,7 @@ class _Contending:
     def commit(self, path: str, text: str) -> None:
         """Write the document through the fence, as a store does."""
         hold = self.holds[path]
-        FileStorage(path, "process").save(text.encode(), fence=hold.fence, rival=hold.token)
+        FileStorage(path, "process").replace(text.encode(), Commit(), fence=hold.fence, suffix=hold.token)
 
     def age(self, seconds: float) -> None:
         """Believe to have watched the markers for so much longer."""

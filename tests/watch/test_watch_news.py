@@ -246,7 +246,7 @@ def test_a_commit_between_the_look_and_the_wait_is_not_missed(
 def test_a_change_that_the_file_systems_clock_hides_is_noticed(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storewriter.watch.stamp_of", lambda found: (1, 2, 3))  # same inode, size and times for ever
+    monkeypatch.setattr("storewriter.watch._stamp", lambda found: (1, 2, 3))  # same inode, size and times for ever
     with watch(store, "looking") as states:
         next(states)
         for number in range(5):
@@ -273,7 +273,7 @@ def test_a_document_that_has_settled_is_not_read_again(
 
     put(path, '{"n":1}')
     monkeypatch.setattr(FileStorage, "load", count_load)
-    monkeypatch.setattr("storewriter.watch.stamp_of", count_look)
+    monkeypatch.setattr("storewriter.watch._stamp", count_look)
     with watch(store, "looking") as states:
         assert [next(states), next(states)] == [{"n": 1}, {"n": 2}]
     assert len(looks) == 50

@@ -164,6 +164,8 @@ class _FlockHold(LockFile):
     __slots__ = ("_generation", "_label", "_path", "found", "had_to_wait", "taken")
 
     token: str | None = None
+    is_irrevocable = True
+    """Nothing needs to be held on to during a commit: `check` will do in place of `fence`."""
     found: os.stat_result
     """What was locked."""
 
