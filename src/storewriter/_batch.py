@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 from storewriter import events
 from storewriter._document import Document, version_of
 from storewriter._interrupts import is_of_a_step
-from storewriter._lanes import LEFT, Ticket, answer
+from storewriter._lanes import ANSWERED, LEFT, Ticket, answer
 from storewriter._replace import Commit, DocumentChanged
 from storewriter.errors import CommitUncertain, StoreCorrupt, VersionConflict
 from storewriter.storage import Look
@@ -347,13 +347,19 @@ class Batch:
         if events.subscribers and not self._is_reported:
             self._report()
         for member in self.members():
-            request: Request = member.request
-            if request.error is None and self.error is not None:
-                request.error = _copy_of(self.error)
-            elif request.error is None and not (request.is_applied and self._is_settled):
-                request.error = AskAgain()
+            # Once: a member that was answered may be on its way with the same request again, in another batch.
+            if member.state is not ANSWERED:
+                self._decide(member.request)
             if member.state is not LEFT:
                 answer(member)  # again, if this was interrupted before it was awake: that does no harm
+
+    def _decide(self, request: Request) -> None:
+        if request.error is not None:
+            return
+        if self.error is not None:
+            request.error = _copy_of(self.error)
+        elif not (request.is_applied and self._is_saved and self._is_settled):
+            request.error = AskAgain()
 
     def members(self) -> list[Ticket]:
         """In the order of the line."""

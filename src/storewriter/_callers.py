@@ -464,15 +464,16 @@ def _end_turn(ticket: Ticket) -> None:
     outer = inside.get(thread)
     ours: Mark = (ticket.lane.key, outer)
     try:
+        inside[thread] = STEP
+        if ticket.state is not HOLDING:
+            # Before the look at the batch: until it is out of the line, it may be given the turn and a batch with it.
+            _lanes.give_up(ticket)
         if ticket.batch is not None and ticket.state is HOLDING:
-            inside[thread] = STEP
             may_hand_on = ticket.lane.queue and not ticket.is_async and ticket.batch.has_time()
             if not may_hand_on or not _lanes.hand_on(ticket):
                 inside[thread] = ours
                 ticket.batch.save(ticket)
-        inside[thread] = STEP
-        if ticket.state is not HOLDING:
-            _lanes.give_up(ticket)
+                inside[thread] = STEP
         if events.subscribers and ticket.state is HOLDING:
             _tell_released(ticket)
         _lanes.pass_on(ticket)

@@ -1,0 +1,75 @@
+"""A batch that is handed from thread to thread is saved, whatever happens to the thread that gets it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.lines import held, lined_up
+from helpers.waiting import until, wait_for
+from storewriter import PerStoreWriterQueue, Store, _batch, _lanes
+from storewriter._lanes import Ticket
+from storewriter._waiters import ThreadWaiter
+
+
+class Interrupted(BaseException):
+    """Comes to a thread that waits in line."""
+
+
+def add(name: str) -> Any:
+    def fn(state: dict[str, Any]) -> str:
+        state[name] = True
+        return name
+
+    return fn
+
+
+def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    store = Store(path, queue=queue)
+    is_interrupted, leaves, goes_on = threading.Event(), threading.Event(), threading.Event()
+    victim: list[int] = []
+    sleep, give_up = ThreadWaiter.sleep, _lanes.give_up
+
+    def interrupted_sleep(self: ThreadWaiter, seconds: float | None) -> bool:
+        if threading.get_ident() in victim and not is_interrupted.is_set():
+            until(is_interrupted.is_set)
+            raise Interrupted
+        return sleep(self, seconds)
+
+    def slow_give_up(ticket: Ticket) -> bool:
+        if ticket.thread in victim and threading.get_ident() in victim and not leaves.is_set():
+            leaves.set()
+            wait_for(goes_on, "the batch that is handed on")
+        return give_up(ticket)
+
+    monkeypatch.setattr(ThreadWaiter, "sleep", interrupted_sleep)
+    monkeypatch.setattr(_lanes, "give_up", slow_give_up)
+
+    def first(state: dict[str, Any]) -> str:
+        is_interrupted.set()
+        wait_for(leaves, "the waiter on its way out")
+        return str(add("first")(state))
+
+    def second() -> Any:
+        victim.append(threading.get_ident())
+        return store.update(add("second"))
+
+    with held(queue, path) as holding:
+        tickets: list[Ticket] = []
+        one, two = lined_up(queue, path, lambda: store.update(first), second)
+        lane = _lanes.find(str(path))
+        assert lane is not None
+        tickets.extend(lane.in_line())
+        holding.release()
+        until(lambda: tickets[2].batch is not None, "the batch is handed on")
+        goes_on.set()
+        two.wait()
+        assert isinstance(two.error, Interrupted)
+        assert one.result() == "first"
+    assert "first" in store.read()
