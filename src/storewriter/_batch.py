@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal
@@ -115,8 +115,9 @@ class Batch:
     _good: bytes | None = None
     """What the document will be: the state after the last function that did not fail."""
     _before: bytes | None = None
-    """What it was before the function of `_author`."""
-    _author: Request | None = None
+    """What it was before the functions of `_authors`."""
+    _authors: Sequence[Request] = ()
+    """Whose functions made `_good` of `_before`: one, or those that went on with a shared state."""
     _is_saved = False
     _is_settled = False
     _is_reported = False
@@ -193,24 +194,32 @@ class Batch:
             self.require_version(request.expect)
         data = self.document.codec.encode(request.run(state))
         # Plain stores, so that no interrupt can come in between.
-        self._before, self._author, self._good, request.is_applied = self._good, request, data, True
+        self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
 
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
         try:
             return self.document.decode(self._good)
         except StoreCorrupt as error:
-            if self._author is None:
+            if not self._authors:
                 raise
             # The codec wrote what it cannot read: the function that made such a state fails, and no other one.
-            self._author.error, self._author.failed = error.__cause__ or error, True
-            self._good, self._author = self._before, None
+            authors = self._take_back()
+            if len(authors) == 1:
+                authors[0].error, authors[0].failed = error.__cause__ or error, True
+            else:
+                self._apply_each(authors)
             return self.state()
+
+    def _take_back(self) -> Sequence[Request]:
+        """Undo what the last functions did; returns whose they were."""
+        authors, self._authors, self._good = self._authors, (), self._before
+        return authors
 
     def replace_state(self, request: Request, state: Any) -> None:
         """What a transaction leaves. Raises what the codec raises."""
         data = self.document.codec.encode(state)
-        self._author, self._good, request.is_applied = request, data, True
+        self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
 
     # -- isolation="shared" --------------------------------------------------------------------------------------------
 
@@ -238,15 +247,22 @@ class Batch:
         try:
             data = self.document.codec.encode(shared.state)
         except Exception:
+            if self._can_be_encoded(shared.state):
+                raise  # it is a signal handler's, and not the codec's
             # One of them left what cannot be encoded: each is applied alone, and that one fails.
-            requests = shared.take()
-            self._apply_each(requests)
-            if all(request.error is None for request in requests):
-                raise  # it was none of them
+            self._apply_each(shared.take())
             return
-        self._author, self._good = shared.take()[-1], data
+        self._before, self._authors, self._good = self._good, shared.requests, data
+        shared.requests, shared.state = [], None
 
-    def _apply_each(self, requests: list[Request]) -> None:
+    def _can_be_encoded(self, state: Any) -> bool:
+        try:
+            self.document.codec.encode(state)
+        except Exception:
+            return False
+        return True
+
+    def _apply_each(self, requests: Sequence[Request]) -> None:
         """Apply functions again, each to a state of its own, because their shared one is lost."""
         for request in requests:
             request.is_applied = False
@@ -303,8 +319,9 @@ class Batch:
 
         What others applied before it is saved all the same.
         """
-        if self._author is request:
-            self._good, self._author, request.is_applied = self._before, None, False
+        if request in self._authors:
+            request.is_applied = False
+            self._apply_each([other for other in self._take_back() if other is not request])
 
     def _is_the_end(self, error: BaseException) -> bool:
         """Whether a step of the commit has ended with this, for all members.
