@@ -73,3 +73,49 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
         assert isinstance(two.error, Interrupted)
         assert one.result() == "first"
     assert "first" in store.read()
+
+
+def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_theirs(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told to begin anew may be on its way again with the same request, in another batch."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    path.write_text("{}")
+    store: Store[Any] = Store(path, queue=queue)
+    runs_again, is_answered_again, was_interrupted = threading.Event(), threading.Event(), threading.Event()
+    real = _lanes.answer
+    answers: list[Ticket] = []
+
+    def answer(ticket: Ticket) -> None:
+        answers.append(ticket)
+        if len(answers) == 2:
+            wait_for(runs_again, "the first, which was told to begin anew")
+            was_interrupted.set()
+            raise Interrupted
+        real(ticket)
+        if len(answers) == 4:
+            is_answered_again.set()
+
+    monkeypatch.setattr(_batch, "answer", answer)
+    runs = []
+
+    def first(state: dict[str, Any]) -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            path.write_text('{"a stranger": 1}')
+        elif len(runs) == 2:
+            runs_again.set()
+            wait_for(is_answered_again, "the rest of the first batch")
+        state["first"] = state.get("first", 0) + 1
+        return int(state["first"])
+
+    with held(queue, path) as holding:
+        one, two, three = lined_up(
+            queue, path, lambda: store.update(first), *(lambda n=n: store.update(add(n)) for n in ("two", "three"))
+        )
+        holding.release()
+        assert one.result() == 1
+        assert two.result() == "two"
+        three.wait()
+    assert was_interrupted.is_set()
+    assert store.read()["first"] == 1
