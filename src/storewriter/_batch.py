@@ -302,7 +302,7 @@ class Batch:
                     self._must_confirm = True
                 return
             self._give_back(ticket.request)
-        if self._author is None and not any(member.request.is_applied for member in self.members()):
+        if not self._authors and not any(member.request.is_applied for member in self.members()):
             return
         data = self._good
         if data is None or data == found[0] or data == self._absent:

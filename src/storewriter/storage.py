@@ -116,7 +116,9 @@ class FileStorage:
             replace(
                 self._target, data, commit, observed=observed, keep=keep, check=check, fence=fence, suffix=suffix
             )
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if found is not None and found[1] is not None:
+                raise document_changed(self.path) from error  # it was removed since it was loaded
             # The folder went away since the lock was taken, or there was no lock file to create it for.
             try:
                 make_folders(self.path, self.system)

@@ -439,11 +439,15 @@ class AsyncStore(_StoreBase[S]):
             try:
                 async with self.transaction(label=label, timeout=timeout) as tx:
                     tx.expect(request)
-                    result = await request.fn(tx.state)
+                    try:
+                        result = await request.fn(tx.state)
+                    except BaseException:
+                        request.failed = True
+                        raise
                     if request.replaces:
                         tx.state = result
             except (LockLost, DocumentChanged):
-                if attempt + 1 == TRIES:
+                if request.failed or attempt + 1 == TRIES:
                     raise
             else:
                 return result
