@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator
 
 import attrs
 
+from storewriter._interrupts import is_of_a_step, quietly
 from storewriter._system import NO_LINK, System
 from storewriter.errors import CommitUncertain
 
@@ -76,15 +77,14 @@ class Backups:
         try:
             is_kept = self._prepare(old)
             yield
-        except CommitUncertain:
-            raise  # nobody knows which document stands: the next commit finds out what this backup is
-        except Exception:
-            with contextlib.suppress(OSError):  # the first error is the one that matters
-                self.system.unlink(_fresh(self.path))
+        except BaseException as error:
+            # After the rename it may also be a signal handler's. If it is not known which document stands, the next
+            # commit finds out what this backup is.
+            if is_of_a_step(error) and not isinstance(error, CommitUncertain):
+                quietly(self.system.unlink, _fresh(self.path))  # the first error is the one that matters
             raise
         if is_kept:
-            with contextlib.suppress(OSError):  # the commit stands, and the backup too: the next one moves it up
-                self._move_up()
+            quietly(self._move_up)  # the commit stands, and the backup too: the next one moves it up
 
     def _prepare(self, old: os.stat_result) -> bool:
         """Step 1. False: the newest backup is this document already."""
