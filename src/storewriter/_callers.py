@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
-from storewriter._interrupts import until_done
+from storewriter._interrupts import is_of_a_step, until_done
 from storewriter._keys import same_lock_file
 from storewriter._lanes import ANSWERED, BATCHED, CALLED, FAILED, HOLDING, STEP, WAITING, Mark, Ticket
 from storewriter._objections import interrupted, objection, queue_full
@@ -476,7 +476,7 @@ def _end_turn(ticket: Ticket) -> None:
                 inside[thread] = STEP
         if events.subscribers and ticket.state is HOLDING:
             _tell_released(ticket)
-        _lanes.pass_on(ticket)
+        _pass_on(ticket)
         ticket.grip = None
         inside[thread] = ours
         if ticket.batch is not None:
@@ -486,6 +486,16 @@ def _end_turn(ticket: Ticket) -> None:
             inside[thread] = outer
         elif thread in inside:
             del inside[thread]
+
+
+def _pass_on(ticket: Ticket) -> None:
+    try:
+        _lanes.pass_on(ticket)
+    except Exception as error:
+        if ticket.batch is None or not is_of_a_step(error):
+            raise
+        # The members' answer is what became of the save: raised, an update would be taken for one that failed.
+        log.error("could not release the lock of %s", ticket.lane.key, exc_info=error)
 
 
 def _wait_for_answer(ticket: Ticket) -> None:
