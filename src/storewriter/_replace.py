@@ -427,10 +427,10 @@ def _take_name(save: _Save, new: os.stat_result) -> None:
         if error.errno is None:
             raise  # a signal handler's
         # Over a network a rename can happen and its answer be lost: what counts is which file has the name now.
-        if _has_name(path, new, system):
+        if _may_have_name(path, new, system):
             msg = (
-                f"the new document of {path} is in place, although renaming it failed ({error.strerror}): whether it "
-                f"stays is unknown. Read the store before repeating the update."
+                f"the new document of {path} is in place, or may be, although renaming it failed ({error.strerror}): "
+                f"whether it stays is unknown. Read the store before repeating the update."
             )
             raise CommitUncertain(msg, path=path) from error
         if error.errno == errno.EBUSY:
@@ -439,11 +439,15 @@ def _take_name(save: _Save, new: os.stat_result) -> None:
     quietly(system.unlink, save.temp_path)  # the new document stands; the next commit removes the leftover
 
 
-def _has_name(path: str, new: os.stat_result, system: System) -> bool:
+def _may_have_name(path: str, new: os.stat_result, system: System) -> bool:
     try:
         found = system.lstat(path)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return True  # a server that loses one answer may refuse the next question, too
     return (found.st_dev, found.st_ino) == (new.st_dev, new.st_ino)
 
 
