@@ -87,7 +87,7 @@ def _apply_all(batch: Batch, ticket: Caller) -> None:
 
 async def _load(batch: Batch, ticket: Caller) -> None:
     try:
-        _, cancelled = await off_loop(batch.load, ticket.loop)
+        _, cancelled = await off_loop(batch.load, ticket.loop, lambda: leave_turn(ticket))
     except OSError:
         return  # `apply` meets it again, and keeps it
     if cancelled is not None:

@@ -197,7 +197,9 @@ class AsyncTransaction(Generic[S]):
             self._work.begin(caller, document)
             self._is_quick = caller.queue.lock.is_quick
             self._loop = caller.loop
-            await self._off_loop(self._work.load)
+            _, cancelled = await off_loop(self._work.load, self._loop, lambda: leave_turn(caller))
+            if cancelled is not None:
+                raise cancelled
             await raise_if_cancelled(self._loop)
         except BaseException:
             self._work.end_if_of(caller)

@@ -471,7 +471,7 @@ class AsyncStore(_StoreBase[S]):
         caller = self._caller(label, timeout)
         await caller.aenter(document.path)
         try:
-            done, cancelled = await off_loop(lambda: _recover(document, caller), caller.loop)
+            done, cancelled = await off_loop(lambda: _recover(document, caller), caller.loop, lambda: leave_turn(caller))
         finally:
             await leave_off_loop(caller)
         if cancelled is not None:

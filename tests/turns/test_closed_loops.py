@@ -14,6 +14,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter.testing import Call, intercepted
 
 
 def _abandoned(queue: PerStoreWriterQueue, path: Path, waiters: int) -> list[asyncio.Task[Any]]:
@@ -174,3 +175,39 @@ def test_followers_of_a_loop_that_dies_during_the_save_are_applied_once(
     state = Store(path, default=list).read()
     assert state.count("after") == 1
     assert all(state.count(place) <= 1 for place in range(3)), state
+
+
+@pytest.mark.parametrize("operation", ["update", "transaction", "recover"])
+def test_a_loop_that_is_closed_during_a_load_does_not_keep_the_turn(
+    queue: PerStoreWriterQueue, path: Path, operation: str
+) -> None:
+    """Its tasks are still referred to, so nothing but the thread that loads can end the turn."""
+    path.write_text('{"large": "%s"}' % ("x" * (1 << 17)))
+    reads, is_closed = threading.Event(), threading.Event()
+
+    def around(call: Call, proceed: Any) -> Any:
+        if call.name == "read" and not reads.is_set():
+            reads.set()
+            wait_for(is_closed, "the end of the loop")
+        return proceed()
+
+    store: AsyncStore[Any] = AsyncStore(path, queue=queue, system=intercepted(around))
+
+    async def main() -> None:
+        if operation == "update":
+            await store.update(lambda state: state.clear())
+        elif operation == "recover":
+            await store.recover()
+        else:
+            async with store.transaction():
+                pass
+
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(main())]
+    loop.run_until_complete(asyncio.sleep(0))
+    while not reads.is_set():
+        loop.run_until_complete(asyncio.sleep(0.001))
+    loop.close()
+    is_closed.set()
+    Store(path, queue=queue).update(lambda state: state.clear())
+    _forget(tasks)
