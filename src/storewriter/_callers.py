@@ -155,6 +155,12 @@ class Caller(Ticket):
     def new_waiter(self) -> Waiter:
         return async_waiter(self.loop) if self.is_async else ThreadWaiter()
 
+    def is_lost(self) -> bool:
+        """See `Ticket`. A turn that has begun may be worked in by a thread, whatever became of the loop."""
+        if self.began or self.state not in (HOLDING, CALLED) or not (self.is_quick or self.state is HOLDING):
+            return False
+        return type(self.loop) is not ModuleType and bool(self.loop.is_closed())
+
     def enter(self, key: str) -> None:
         """Wait in this thread for the turn. Whatever is raised, `leave_turn` must follow."""
         thread, inside = self.thread, _lanes.inside
@@ -281,6 +287,7 @@ class Caller(Ticket):
         if not _forks.installed:
             _forks.install()
         if not _lanes.join(self, key, self.queue._door, objection):
+            _lanes.pass_over_lost(self.lane)
             return False
         if not by_thread:
             if self._attempt():
@@ -366,6 +373,7 @@ class Caller(Ticket):
                 if self.queue.max_pending == 0:
                     raise queue_full(self, 0)
                 self._wait_at_door(moments)
+        _lanes.pass_over_lost(self.lane)
         if late:
             _give_up(self, now - self.asked)
             if self.state in (HOLDING, ANSWERED):

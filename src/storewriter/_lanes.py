@@ -154,6 +154,10 @@ class Ticket:
         """How its owner sleeps."""
         return ThreadWaiter()
 
+    def is_lost(self) -> bool:
+        """Whether it was woken for its turn, and will never be awake."""
+        return False
+
 
 class Lane:
     """One line of writers."""
@@ -590,6 +594,14 @@ def _pass_over(head: Ticket) -> None:
             if head.state is not LEFT:
                 _call_next(head.lane, head)
             return
+
+
+def pass_over_lost(lane: Lane) -> None:
+    """A head whose loop took the message that woke it, and was closed before it ran again, names the next one."""
+    head = lane.head
+    if head is not None and head.is_async and head.is_lost():
+        _pass_over(head)
+        _see_off(head)
 
 
 def _send(lane: Lane) -> Ticket | None:

@@ -211,3 +211,34 @@ def test_a_loop_that_is_closed_during_a_load_does_not_keep_the_turn(
     is_closed.set()
     Store(path, queue=queue).update(lambda state: state.clear())
     _forget(tasks)
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_task_that_was_woken_on_a_loop_that_never_runs_again_is_passed_over(
+    queue: PerStoreWriterQueue, path: Path, is_waiting: bool
+) -> None:
+    """The loop has stopped, and takes the message; then it is closed."""
+
+    def ask() -> None:
+        with queue.turn(path, timeout=10.0):
+            pass
+
+    loop = asyncio.new_event_loop()
+
+    async def take() -> None:
+        async with queue.turn(path, timeout=None):
+            raise AssertionError
+
+    async def main() -> list[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(take())
+        await until_async(lambda: queue.pending(path) == 1)
+        return [task]
+
+    with held(queue, path) as holding:
+        tasks = loop.run_until_complete(main())
+        workers = lined_up(queue, path, ask) if is_waiting else []
+        holding.release()
+    loop.close()
+    for worker in workers or [Worker(ask)]:
+        worker.result()
+    _forget(tasks)
