@@ -305,7 +305,8 @@ class Batch:
         if not self._authors and not any(member.request.is_applied for member in self.members()):
             return
         data = self._good
-        if data is None or data == found[0] or data == self._absent:
+        is_same = data is None or data == found[0] or data == self._absent
+        if data is None or (is_same and not document.storage.is_doubtful(found)):
             hold.check()
             self._must_confirm = True
             return

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from threading import Event, get_ident
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
@@ -503,7 +503,11 @@ def _pass_on(ticket: Ticket) -> None:
         if ticket.batch is None or not is_of_a_step(error):
             raise
         # The members' answer is what became of the save: raised, an update would be taken for one that failed.
-        log.error("could not release the lock of %s", ticket.lane.key, exc_info=error)
+        log.exception("could not release the lock of %s", ticket.lane.key)
+
+
+_MOST_INTERRUPTS: Final = 100
+"""After so many interrupts a member of a batch waits for its answer no longer."""
 
 
 def _wait_for_answer(ticket: Ticket) -> None:
@@ -511,6 +515,9 @@ def _wait_for_answer(ticket: Ticket) -> None:
     outer = inside.get(thread)
     inside[thread] = (ticket.lane.key, outer)
     try:
+        if ticket.interrupts > _MOST_INTERRUPTS:
+            return  # a neighbour's function does not come to an end, and neither does the user's patience
+        ticket.interrupts += 1
         while True:  # as in `enter`
             if ticket.state is not BATCHED:
                 break

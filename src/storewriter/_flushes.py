@@ -70,23 +70,19 @@ class Flushes:
 
 
 _known: WeakValueDictionary[str, Flushes] = WeakValueDictionary()
-_mutex = threading.RLock()
-"""Re-entrant: a finalizer that the collector runs in here may make a store."""
 
 
 def flushes_of(path: str) -> Flushes:
-    """One object for all documents of this process at a path."""
-    with _mutex:
-        found = _known.get(path)
-        if found is None:
-            found = _known[path] = Flushes(path)
-        return found
+    """One object for all documents of this process at a path.
+
+    Without a mutex, in which a signal handler that makes a store could be caught. If two threads make one at the same
+    moment, their documents share no flushes, and nothing else changes.
+    """
+    return _known.get(path) or _known.setdefault(path, Flushes(path))
 
 
 def _reset_in_child() -> None:
     # A thread of the parent may have been inside; it does not exist here, and nothing of it is waited for.
-    global _mutex
-    _mutex = threading.RLock()
     for flushes in list(_known.values()):
         flushes.forget()
 

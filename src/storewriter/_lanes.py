@@ -19,7 +19,8 @@ Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: wh
 Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
-           The mutex is re-entrant because a signal handler may ask how many wait while its thread is in here.
+           The mutex is re-entrant because the collector may close a coroutine that stands in line, and so leave the
+           line, while its thread is in here.
 """
 
 from __future__ import annotations
@@ -129,6 +130,8 @@ class Ticket:
     """The member before it in its batch."""
     is_member = False
     """Whether it is in a batch, which will answer it."""
+    interrupts = 0
+    """How often its wait for the answer was begun."""
     deadline: float | None = None
     """Until when it may be put into a batch (time.monotonic())."""
     lane: Lane
@@ -504,12 +507,15 @@ def older_than(lane: Lane) -> list[str]:
 
 
 def pending(key: str) -> int:
-    """How many wait, without the one that has its turn."""
-    with _mutex:
-        lane = _lanes.get(key)
-        if lane is None or lane.head is None:
-            return 0
-        return lane.waiting() + (lane.head.state is not HOLDING)
+    """How many wait, without the one that has its turn.
+
+    Without the mutex, in which a signal handler that asks for a turn could be caught.
+    """
+    lane = _lanes.get(key)
+    head = None if lane is None else lane.head
+    if lane is None or head is None:
+        return 0
+    return lane.waiting() + (head.state is not HOLDING)
 
 
 _LONG: Final = 100

@@ -136,6 +136,8 @@ class Commit:
             flush(self.descriptor.fd)
         except OSError as error:
             if self.is_file or error.errno not in NO_FOLDER_FLUSH:
+                if error.errno is not None:  # otherwise a signal handler's: the flush is made again
+                    note_flushed(self.target.path, self.new, succeeded=False)
                 raise
         note_flushed(self.target.path, self.new)
 
@@ -269,6 +271,7 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
             save.folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
         new = _write_temporary(save, data)
+        is_fast = target.power and not save.is_ordered and system.journal(new.st_dev) is Journal.FAST
         if save.fence is None:
             save.check()
             _rename(save, new)
@@ -279,7 +282,7 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             commit.target, commit.new, commit.is_file = target, new, save.is_ordered
             commit.descriptor = save.file if save.is_ordered else save.folder
         is_done = True
-        if target.power and not save.is_ordered and system.journal(new.st_dev) is Journal.FAST:
+        if is_fast:
             flush_now(target.path, commit)
             commit.descriptor = None
     finally:
@@ -469,23 +472,27 @@ def not_flushed(path: str, error: OSError) -> CommitUncertain:
     return CommitUncertain(msg, path=path)
 
 
-_flushed: dict[str, tuple[int, int, int]] = {}
-"""By path: which file this process last flushed there, with its folder: device, inode, and the time of writing, because
-an inode number comes back. Bounded; a missing entry costs two flushes."""
+_flushed: dict[str, tuple[int, int, int, bool]] = {}
+"""By path: which file this process last flushed there, with its folder (device, inode, and the time of writing, because
+an inode number comes back), and whether that succeeded. Bounded; a missing entry costs two flushes."""
 
 
-def note_flushed(path: str, found: os.stat_result) -> None:
-    """Remember that this document, and its name, were flushed."""
+def note_flushed(path: str, found: os.stat_result, *, succeeded: bool = True) -> None:
+    """Remember that this document, and its name, were flushed, or could not be."""
     if len(_flushed) >= 512:
         _flushed.clear()
-    _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns)
+    _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns, succeeded)
+
+
+def is_doubtful(path: str, found: os.stat_result | None) -> bool:
+    """Whether a flush of this very document has failed: a later one that succeeds would prove nothing."""
+    return found is not None and _flushed.get(path) == (found.st_dev, found.st_ino, found.st_mtime_ns, False)
 
 
 def confirm(target: Target, *, in_place: bool) -> None:
     """Flush the document that is there, and its name, unless this process has done so. Needs no lock.
 
-    A kernel that could not write a page reports that once and then takes the page for clean (Rebello et al., USENIX ATC
-    2020): after a failed flush of ours the file that counts is a later one, or the old one, which was flushed.
+    Not for a document whose flush has failed (`is_doubtful`): the update writes that one anew.
     Raises OSError, CommitUncertain.
     """
     path, system = target.path, target.system
@@ -493,9 +500,13 @@ def confirm(target: Target, *, in_place: bool) -> None:
     try:
         document.open(system.open, path, os.O_RDONLY | NOFOLLOW | NONBLOCK, 0)
         found = system.fstat(document.fd)
-        if not in_place and _flushed.get(path) == (found.st_dev, found.st_ino, found.st_mtime_ns):
+        if not in_place and _flushed.get(path) == (found.st_dev, found.st_ino, found.st_mtime_ns, True):
             return
-        _flush_as_it_is(target, document.fd)
+        try:
+            _flush_as_it_is(target, document.fd)
+        except CommitUncertain:
+            note_flushed(path, found, succeeded=False)
+            raise
         note_flushed(path, found)
     except FileNotFoundError:
         return

@@ -9,7 +9,6 @@ Fails by   OSError, ReadOnlyStore, NotARegularFile, CommitUncertain; unless it i
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import attrs
 
 from storewriter import _backups
+from storewriter._interrupts import quietly
 from storewriter._replace import existing
 from storewriter.codecs import Codec, DecodeError, UnknownVersion
 from storewriter.errors import NotARegularFile, StoreCorrupt
@@ -169,8 +169,9 @@ def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
             number += 1
             continue
         except OSError as error:
-            code = error.errno or errno.EIO
-            raise OSError(code, f"{error.strerror} (setting the corrupt document aside)", aside) from error
+            if error.errno is None:
+                raise  # a signal handler's
+            raise OSError(error.errno, f"{error.strerror} (setting the corrupt document aside)", aside) from error
         try:
             storage.system.close(fd)
             storage.write_beside(aside, corrupt)
@@ -181,5 +182,4 @@ def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
 
 
 def _remove(storage: FileStorage, name: str) -> None:
-    with contextlib.suppress(OSError):  # the error that led here is the one that matters
-        storage.system.unlink(name)
+    quietly(storage.system.unlink, name)  # the error that led here is the one that matters

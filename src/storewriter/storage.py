@@ -28,6 +28,7 @@ from storewriter._replace import (
     document_changed,
     existing,
     flush_now,
+    is_doubtful,
     make_folders,
     refuse,
     replace,
@@ -143,6 +144,10 @@ class FileStorage:
         """
         if self.in_place:
             _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
+
+    def is_doubtful(self, found: Look) -> bool:
+        """Whether a flush of this very document has failed, so that it must be written anew before it is relied on."""
+        return self.durability == "power" and is_doubtful(self.path, found[1])
 
     def confirm(self) -> None:
         """Make sure that the document as it is survives a power cut, if that was asked for.

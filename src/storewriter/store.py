@@ -17,6 +17,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary, ref
 
@@ -471,7 +472,8 @@ class AsyncStore(_StoreBase[S]):
         caller = self._caller(label, timeout)
         await caller.aenter(document.path)
         try:
-            done, cancelled = await off_loop(lambda: _recover(document, caller), caller.loop, lambda: leave_turn(caller))
+            call, abandon = partial(_recover, document, caller), partial(leave_turn, caller)
+            done, cancelled = await off_loop(call, caller.loop, abandon)
         finally:
             await leave_off_loop(caller)
         if cancelled is not None:

@@ -36,7 +36,9 @@ from helpers.interrupts import (
 )
 from helpers.lines import Worker
 from helpers.waiting import until
-from storewriter import PerStoreWriterQueue, Store, _journals, _lanes, _system
+from storewriter import PerStoreWriterQueue, Store, _lanes, _system
+from storewriter._journals import Journal
+from storewriter._system import SYSTEM, System
 from storewriter.locks._marker_file import RELEASED
 
 _SOURCE = os.path.dirname(storewriter.__file__)
@@ -50,6 +52,7 @@ class Setting:
     lock: str = "flock"
     both: bool = False
     durability: Literal["power", "process"] = "process"
+    system: System = SYSTEM
     queue: PerStoreWriterQueue = attrs.field(init=False)
     store: Store[dict[str, Any]] = attrs.field(init=False)
     workers: list[Worker] = attrs.field(init=False, factory=list)
@@ -60,7 +63,8 @@ class Setting:
 
     def __attrs_post_init__(self) -> None:
         self.queue = PerStoreWriterQueue(lock=self.lock, timeout=20.0)
-        self.store = Store(self.folder / "a.json", queue=self.queue, durability=self.durability)
+        path = self.folder / "a.json"
+        self.store = Store(path, queue=self.queue, durability=self.durability, system=self.system)
 
     @property
     def paths(self) -> list[Path]:
@@ -226,12 +230,12 @@ def test_wherever_an_interrupt_arrives_nothing_is_left_behind(
 def test_with_flushes_too(
     operation: Operation, ordered: bool, kind: Kind, tmp_path: Path, swallowed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_journals, "orders_renames", lambda device: ordered)
+    system = attrs.evolve(SYSTEM, journal=lambda device: Journal.ORDERED if ordered else Journal.OTHER)
     monkeypatch.setattr(os, "fsync", lambda fd: os.fstat(fd))  # thousands of runs
     monkeypatch.setattr(_system, "write_out", lambda fd: os.fstat(fd) is not None)
 
     def make(folder: Path) -> Setting:
-        setting = Setting(folder, durability="power")
+        setting = Setting(folder, durability="power", system=system)
         setting.write("{}")
         return setting
 

@@ -28,6 +28,7 @@ from filelock import LeaseSettingsMismatch, Timeout
 
 from storewriter import _forks, _mounts, events
 from storewriter._fcntl import HAS_FLOCK, fcntl
+from storewriter._interrupts import is_of_a_step, quietly
 from storewriter._keys import sidecar
 from storewriter._liveness import myself
 from storewriter._mounts import Trust
@@ -408,7 +409,19 @@ def owner_at(path: str) -> Owner | None:
 class ExistenceHold:
     """A marker that is ours, and the presence beside it."""
 
-    __slots__ = ("_generation", "_loss", "_taken", "guard", "lock", "own", "path", "presence", "terms", "trust")
+    __slots__ = (
+        "_generation",
+        "_is_repeated",
+        "_loss",
+        "_taken",
+        "guard",
+        "lock",
+        "own",
+        "path",
+        "presence",
+        "terms",
+        "trust",
+    )
 
     def __init__(self, path: str, terms: Terms, lock: SoftFileLock, loss: Loss) -> None:
         self.path = path
@@ -424,6 +437,7 @@ class ExistenceHold:
         """Taken for an instant at a time, where there is one."""
         self._loss = loss
         self._generation = _forks.generation
+        self._is_repeated = False
         self._taken = time.monotonic()
 
     def _guard_of_commits(self) -> Guard | None:
@@ -487,30 +501,30 @@ class ExistenceHold:
                 # stopped in the middle, and then nobody else can put a marker down either.
                 guard.take_for_release(self.presence, _RELEASE)
             self._give_back()
-        except KeyboardInterrupt:
-            raise  # whoever was interrupted releases it again (`_lanes.py`): the presence goes after the marker
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            # An interrupted release is repeated (`_lanes.py`): the presence goes after the marker.
+            if self._is_the_end(error):
+                self.close()
+            self._is_repeated = True
             raise
         self.close()
+
+    def _is_the_end(self, error: BaseException) -> bool:
+        return self._is_repeated or is_of_a_step(error)
 
     def _give_back(self) -> None:
         # A sign of life first, as for a commit: filelock looks whether the marker at the path is ours, and then removes
         # what is there.
-        with contextlib.suppress(OSError):
-            os.utime(self.own.fd)
+        quietly(os.utime, self.own.fd)
         try:
             self.lock.release()  # ends the heartbeat first
-        except KeyboardInterrupt:
-            raise  # it will be removed when this is repeated
-        except OSError:
+        except BaseException as error:
+            if not self._is_the_end(error):
+                raise  # it will be removed when this is repeated
             # Up to filelock 4.2 a marker that could not be removed was passed over in silence, since 4.3 it is an
             # error. Either way it was given up, unless filelock says that it holds it still.
-            if not self._give_back_what_stays() or self.lock.is_locked:
+            if not self._give_back_what_stays() or self.lock.is_locked or not isinstance(error, OSError):
                 raise
-        except BaseException:
-            self._give_back_what_stays()
-            raise
         else:
             self._give_back_what_stays()
 
@@ -534,8 +548,7 @@ class ExistenceHold:
         self.own.close()
         if self.presence.is_open and self.trust is not Trust.NONE:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor.
-            with contextlib.suppress(OSError):
-                fcntl.flock(self.presence.fd, fcntl.LOCK_UN)
+            quietly(fcntl.flock, self.presence.fd, fcntl.LOCK_UN)
         self.presence.close()
 
     def _refresh(self) -> None:
@@ -552,7 +565,9 @@ class ExistenceHold:
     def _is_at_its_path(self) -> bool:
         try:
             named = os.lstat(marker_file(self.path))
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's
             return False
         # Our descriptor keeps the inode: its number cannot come back.
         return os.path.samestat(named, os.fstat(self.own.fd))
