@@ -19,17 +19,66 @@ TOGETHER = ("threads", "asyncio", "trio")
 COMPANIES = (*ALONE, *TOGETHER)
 
 
-def apply_all(
-    company: str, queue: PerStoreWriterQueue, path: Path, changes: Sequence[Change], **settings: Any
-) -> list[Any]:
-    """Apply the functions in this order; returns the result of each, or the error that it ended with."""
-    if company in ALONE:
-        store = Store(path, queue=queue, durability="process", **settings)
-        return [outcome(lambda change=change: _alone(company, store, change)) for change in changes]  # type: ignore[misc]
-    if company == "threads":
-        store = Store(path, queue=queue, durability="process", **settings)
-        return _by_threads(queue, path, [lambda change=change: store.update(change) for change in changes])  # type: ignore[misc]
-    return anyio.run(_by_tasks, queue, path, changes, settings, backend=company)
+class Company:
+    """One store, and in which of these ways functions are applied to it."""
+
+    def __init__(self, kind: str, queue: PerStoreWriterQueue, path: Path, **settings: Any) -> None:
+        self.kind = kind
+        self.queue = queue
+        self.path = path
+        self.store: Store[Any] = Store(path, queue=queue, durability="process", **settings)
+        self.tasks: AsyncStore[Any] = AsyncStore(path, queue=queue, durability="process", **settings)
+
+    def apply(self, *changes: Change) -> list[Any]:
+        """Apply them in this order; returns the result of each, or the error that it ended with."""
+        if self.kind == "threads":
+            return self._by_threads(changes)
+        if self.kind in TOGETHER:
+            return anyio.run(self._by_tasks, changes, backend=self.kind)
+        return [outcome(lambda change=change: self._alone(change)) for change in changes]  # type: ignore[misc]
+
+    def _alone(self, change: Change) -> Any:
+        if self.kind == "update":
+            return self.store.update(change)
+        result: Any = None
+        if self.kind == "transform":
+
+            def transformed(state: Any) -> Any:
+                nonlocal result
+                result = change(state)
+                return state
+
+            self.store.transform(transformed)
+        else:
+            with self.store.transaction() as tx:
+                result = change(tx.state)
+        return result
+
+    def _by_threads(self, changes: Sequence[Change]) -> list[Any]:
+        calls = [lambda change=change: self.store.update(change) for change in changes]  # type: ignore[misc]
+        with held(self.queue, self.path) as holding:
+            workers = lined_up(self.queue, self.path, *calls)
+            holding.release()
+            for worker in workers:
+                worker.wait()
+        return [outcome(worker.result) for worker in workers]
+
+    async def _by_tasks(self, changes: Sequence[Change]) -> list[Any]:
+        outcomes: list[Any] = [None] * len(changes)
+
+        async def run(place: int, change: Change) -> None:
+            try:
+                outcomes[place] = await self.tasks.update(change)
+            except Exception as error:  # noqa: BLE001 - the outcome, which the test judges
+                outcomes[place] = error
+
+        with held(self.queue, self.path) as holding:
+            async with anyio.create_task_group() as group:
+                for place, change in enumerate(changes):
+                    group.start_soon(run, place, change)
+                    await until_async(lambda place=place: self.queue.pending(self.path) == place + 1)  # type: ignore[misc]
+                holding.release()
+        return outcomes
 
 
 def outcome(call: Callable[[], Any]) -> Any:
@@ -38,50 +87,3 @@ def outcome(call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:  # noqa: BLE001 - the outcome, which the test judges
         return error
-
-
-def _alone(company: str, store: Store[Any], change: Change) -> Any:
-    if company == "update":
-        return store.update(change)
-    results: list[Any] = []
-    if company == "transform":
-
-        def transformed(state: Any) -> Any:
-            results.append(change(state))
-            return state
-
-        store.transform(transformed)
-    else:
-        with store.transaction() as tx:
-            results.append(change(tx.state))
-    return results[-1]
-
-
-def _by_threads(queue: PerStoreWriterQueue, path: Path, calls: list[Callable[[], Any]]) -> list[Any]:
-    with held(queue, path) as holding:
-        workers = lined_up(queue, path, *calls)
-        holding.release()
-        for worker in workers:
-            worker.wait()
-    return [outcome(worker.result) for worker in workers]
-
-
-async def _by_tasks(
-    queue: PerStoreWriterQueue, path: Path, changes: Sequence[Change], settings: dict[str, Any]
-) -> list[Any]:
-    store = AsyncStore[Any](path, queue=queue, durability="process", **settings)
-    outcomes: list[Any] = [None] * len(changes)
-
-    async def run(place: int, change: Change) -> None:
-        try:
-            outcomes[place] = await store.update(change)
-        except Exception as error:  # noqa: BLE001 - the outcome, which the test judges
-            outcomes[place] = error
-
-    with held(queue, path) as holding:
-        async with anyio.create_task_group() as group:
-            for place, change in enumerate(changes):
-                group.start_soon(run, place, change)
-                await until_async(lambda place=place: queue.pending(path) == place + 1)  # type: ignore[misc]
-            holding.release()
-    return outcomes

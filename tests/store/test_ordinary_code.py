@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.companies import COMPANIES, TOGETHER, apply_all
+from helpers.companies import COMPANIES, TOGETHER, Company
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import PATIENCE, wait_for
 from storewriter import PerStoreWriterQueue, Store
@@ -30,22 +30,27 @@ from storewriter.codecs.attrs import AttrsCodec
 SIZES = {"1 KB": 1_000, "20 KB": 20_000, "300 KB": 300_000}
 
 
-@pytest.fixture(params=COMPANIES)
-def company(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(params=list(SIZES))
 def size(request: pytest.FixtureRequest, path: Path) -> int:
     """A document of this many bytes is there."""
     size = SIZES[request.param]
-    path.write_text(json.dumps({"padding": "x" * size, "items": ["a"], "queue": [{"id": 1}, {"id": 2}], "running": []}))
+    state = {"padding": "x" * size, "items": ["a"], "queue": [{"id": 1}, {"id": 2}], "running": []}
+    path.write_text(json.dumps(state, separators=(",", ":")))
     return size
+
+
+@pytest.fixture(params=COMPANIES)
+def company(request: pytest.FixtureRequest, size: int, queue: PerStoreWriterQueue, path: Path) -> Company:
+    """It has updated the document before."""
+    company = Company(str(request.param), queue, path)
+    company.apply(touch)
+    return company
 
 
 def content(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(path.read_text())
     assert set(state.pop("padding")) == {"x"}
+    del state["touched"]
     return state
 
 
@@ -53,26 +58,32 @@ def touch(state: dict[str, Any]) -> None:
     state["touched"] = state.get("touched", 0) + 1
 
 
-def test_one_piece_goes_out_and_one_comes_in(
-    company: str, size: int, queue: PerStoreWriterQueue, path: Path
-) -> None:
-    mine = {"worker": 1}
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_one_piece_goes_out_and_one_comes_in(is_kept: bool, company: Company, path: Path) -> None:
+    """As many containers as before are in the state, and none of them is referred to by more than it was."""
+    mine: dict[str, Any] = {"worker": 1}
+    jobs: list[Any] = []
 
     def take(state: dict[str, Any]) -> Any:
         job = state["queue"].pop(0)
         state["running"].append(mine)
         return job
 
-    (job,) = apply_all(company, queue, path, [take])
+    jobs += company.apply(take)
+    if not is_kept:
+        jobs.clear()
     mine["progress"] = 50
-    job["done"] = True
-    apply_all(company, queue, path, [touch, lambda state: state["running"][0].update(inside=1)])
+    for job in jobs:
+        job["done"] = True
+    company.apply(touch)
+    company.apply(lambda state: state["running"][0].update(inside=1))
     assert content(path)["running"] == [{"worker": 1, "inside": 1}]
     assert content(path)["queue"] == [{"id": 2}]
-    assert (mine, job) == ({"worker": 1, "progress": 50}, {"id": 1, "done": True})
+    assert mine == {"worker": 1, "progress": 50}
+    assert jobs == ([{"id": 1, "done": True}] if is_kept else [])
 
 
-def test_a_kept_piece_goes_in_again(company: str, size: int, queue: PerStoreWriterQueue, path: Path) -> None:
+def test_a_kept_piece_goes_in_again(company: Company, path: Path) -> None:
     kept: list[Any] = []
 
     def exchange(state: dict[str, Any]) -> None:
@@ -80,17 +91,14 @@ def test_a_kept_piece_goes_in_again(company: str, size: int, queue: PerStoreWrit
             state["running"].append(kept.pop())
         kept.append(state["queue"].pop(0))
 
-    apply_all(company, queue, path, [exchange, exchange, touch])
+    company.apply(exchange, exchange, touch)
     kept[0]["outside"] = True
-    apply_all(company, queue, path, [touch, lambda state: state["running"][0].update(inside=1)])
-    assert content(path) == {
-        "items": ["a"], "queue": [], "running": [{"id": 1, "inside": 1}], "touched": 2
-    }  # fmt: skip
+    company.apply(touch, lambda state: state["running"][0].update(inside=1))
+    assert content(path) == {"items": ["a"], "queue": [], "running": [{"id": 1, "inside": 1}]}
     assert kept == [{"id": 2, "outside": True}]
 
 
-def test_a_neighbour_changes_what_another_one_put_in(
-    company: str, size: int, queue: PerStoreWriterQueue, path: Path
+def test_a_neighbour_changes_what_another_one_put_in(company: Company, path: Path
 ) -> None:
     mine = {"tags": ["mine"]}
     ends: list[Any] = []
@@ -99,16 +107,15 @@ def test_a_neighbour_changes_what_another_one_put_in(
         state["mine"]["tags"].append("neighbour")
         ends.append(state["mine"])
 
-    apply_all(company, queue, path, [lambda state: state.update(mine=mine), append_and_keep, touch])
+    company.apply(lambda state: state.update(mine=mine), append_and_keep, touch)
     assert mine == {"tags": ["mine"]}
     ends[0]["tags"].append("afterwards")
-    apply_all(company, queue, path, [touch])
+    company.apply(touch)
     assert content(path)["mine"] == {"tags": ["mine", "neighbour"]}
     assert mine == {"tags": ["mine"]}
 
 
-def test_a_neighbour_that_raises_leaves_no_trace_anywhere(
-    company: str, size: int, queue: PerStoreWriterQueue, path: Path
+def test_a_neighbour_that_raises_leaves_no_trace_anywhere(company: Company, path: Path
 ) -> None:
     mine = {"tags": ["mine"]}
 
@@ -121,7 +128,7 @@ def test_a_neighbour_that_raises_leaves_no_trace_anywhere(
         state["mine"]["tags"].append(object())
 
     steps = [lambda state: state.update(mine=mine), spoil, spoil_with_what_cannot_be_saved, touch]
-    outcomes = apply_all(company, queue, path, steps)
+    outcomes = company.apply(*steps)
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert isinstance(outcomes[2], ValueError)
     assert outcomes[0::3] == [None, None]
@@ -196,27 +203,26 @@ def _ways(tags: list[str], config: ModuleType) -> dict[str, tuple[Callable[[Any]
 
 
 @pytest.mark.parametrize("way", list(_ways([], ModuleType("none"))))
-@pytest.mark.parametrize("company", TOGETHER)
-def test_a_neighbour_changes_what_came_from_somewhere_else(
-    way: str, company: str, size: int, queue: PerStoreWriterQueue, path: Path, config: ModuleType
+@pytest.mark.parametrize("company", TOGETHER, indirect=True)
+def test_a_neighbour_changes_what_came_from_somewhere_else(way: str, company: Company, path: Path, config: ModuleType
 ) -> None:
     put_in, now = _ways(["default"], config)[way]
 
     def append(state: dict[str, Any]) -> None:
         state["tags"].append("neighbour")
 
-    outcomes = apply_all(company, queue, path, [put_in, append, append, touch])
+    outcomes = company.apply(put_in, append, append, touch)
     assert not [error for error in outcomes if isinstance(error, Exception)]
     assert now() in (["default"], ["lazy"])
     assert content(path)["tags"] == [*now(), "neighbour", "neighbour"]
     now().append("outside")
-    apply_all(company, queue, path, [touch])
+    company.apply(touch)
     assert content(path)["tags"] == [*now()[:1], "neighbour", "neighbour"]
 
 
-@pytest.mark.parametrize("through", ["update", "transaction", "threads"])
+@pytest.mark.parametrize("company", ["update", "transaction", "threads"], indirect=True)
 def test_a_piece_that_another_thread_changes_at_once_is_in_this_document_or_in_none(
-    through: str, size: int, queue: PerStoreWriterQueue, path: Path
+    company: Company, path: Path
 ) -> None:
     """The other thread has it before the function has returned: whether it is quicker than the encoding is open."""
     pieces: queues.Queue[list[int] | None] = queues.Queue()
@@ -233,10 +239,10 @@ def test_a_piece_that_another_thread_changes_at_once_is_in_this_document_or_in_n
                 state["shared"] = piece = [number]
                 pieces.put(piece)
 
-            apply_all(through, queue, path, [hand_out])
+            company.apply(hand_out)
             saved = content(path)["shared"]
             assert saved in ([number], [number, 2])
-            apply_all(through, queue, path, [touch])
+            company.apply(touch)
             assert content(path)["shared"] == saved
     finally:
         pieces.put(None)
@@ -578,13 +584,13 @@ def test_functions_in_a_batch_do_what_each_would_do_alone(
     form = SHAPES[shape]
     expected, state = each_alone(form, size, program)
     world = World(form)
-    store: Store[Any] = Store(path, queue=queue, durability="process", **form.settings)
-    store.transform(lambda _: form.new(size))
+    neighbours = Company(company, queue, path, **form.settings)
+    neighbours.store.transform(lambda _: form.new(size))
     for batch, (functions, outside) in enumerate(program):
         changes = [world.function((batch, place), steps) for place, steps in enumerate(functions)]
-        world.results += apply_all(company, queue, path, changes, **form.settings)
+        world.results += neighbours.apply(*changes)
         world.change_outside(outside)
-    store.update(lambda state: None)
+    neighbours.apply(lambda state: None)
     found = Store(path, **form.settings).read()
     assert plain(form.pieces(found)) == plain(form.pieces(state))
     assert plain(world.results) == plain(expected.results)
