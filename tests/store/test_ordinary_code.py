@@ -11,6 +11,7 @@ import queue as queues
 import sys
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,21 +138,20 @@ def test_a_neighbour_that_raises_leaves_no_trace_anywhere(company: Company, path
     assert content(path)["items"] == ["a"]
 
 
+config = ModuleType("config")
+"""Settings of an application: defaults, one of which is made when it is first asked for."""
+
+
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of settings, with defaults, and one that is made when it is first asked for."""
-    module = ModuleType("config_of_an_application")
-    module.TAGS = ["default"]  # type: ignore[attr-defined]
+def _fresh_config() -> None:
+    made: list[str] = ["default"]
+    config.LIMIT = 3  # type: ignore[attr-defined]
+    config.TAGS = ["default"]  # type: ignore[attr-defined]
+    config.__getattr__ = lambda name: made if name == "LATE_TAGS" else None  # type: ignore[method-assign]
 
-    def get(name: str) -> Any:
-        if name != "LAZY_TAGS":
-            raise AttributeError(name)
-        module.LAZY_TAGS = made = ["lazy"]  # type: ignore[attr-defined]
-        return made
 
-    module.__getattr__ = get  # type: ignore[method-assign]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+class _Defaults:
+    TAGS: list[str]
 
 
 @attrs.define
@@ -162,74 +162,128 @@ class _Service:
         state["tags"] = self.tags
 
 
-class _Settings:
-    __match_args__ = ("tags",)
-
-    def __init__(self, tags: list[str]) -> None:
-        self.tags = tags
+def _default_tags() -> list[str]:
+    return config.TAGS  # type: ignore[no-any-return]
 
 
-def _ways(tags: list[str], config: ModuleType) -> dict[str, tuple[Callable[[Any], Any], Callable[[], list[str]]]]:
+def _by_computed_name(state: dict[str, Any]) -> None:
+    state["tags"] = getattr(config, "TA" + "GS")
+
+
+def _by_a_function_in_c(state: dict[str, Any]) -> None:
+    state["tags"] = attrgetter("TAGS")(config)
+
+
+def _by_match(state: dict[str, Any]) -> None:
+    match config:
+        case ModuleType(TAGS=tags):
+            state["tags"] = tags
+
+
+def _made_late(state: dict[str, Any]) -> None:
+    state["tags"] = config.LATE_TAGS
+
+
+def _by_import(state: dict[str, Any]) -> None:
+    from sys import modules
+
+    state["tags"] = modules[__name__].config.TAGS
+
+
+def _ways() -> dict[str, tuple[Callable[[Any], Any], Callable[[], list[str]]]]:
     """By name: a function that puts tags in, and what tells how they are afterwards."""
-    service, settings_of_class = _Service(tags), _Settings(tags)
-    held_by_iterator = iter([tags])
-
-    def default_tags() -> list[str]:
-        return config.TAGS  # type: ignore[no-any-return]
+    tags = ["default"]
+    service = _Service(tags)
+    iterator = iter([tags])
+    settings = config
+    _Defaults.TAGS = tags
 
     def with_default_argument(state: dict[str, Any], tags: list[str] = tags) -> None:
         state["tags"] = tags
 
-    def by_match(state: dict[str, Any]) -> None:
-        match settings_of_class:
-            case _Settings(found):
-                state["tags"] = found
-
-    def by_computed_name(state: dict[str, Any]) -> None:
-        state["tags"] = getattr(sys.modules["config_of_an_application"], "TA" + "GS")
+    def by_two_ways_to_one_module(state: dict[str, Any]) -> None:
+        state["limit"] = settings.LIMIT
+        state["tags"] = _default_tags()
 
     return {
         "a closure": (lambda state: state.update(tags=tags), lambda: tags),
         "a module": (lambda state: state.update(tags=config.TAGS), lambda: config.TAGS),
-        "a function of a function": (lambda state: state.update(tags=default_tags()), lambda: config.TAGS),
-        "an attribute made late": (lambda state: state.update(tags=config.LAZY_TAGS), lambda: config.LAZY_TAGS),
-        "a computed name": (by_computed_name, lambda: config.TAGS),
-        "an object's own": (service.put_in, lambda: service.tags),
+        "a class": (lambda state: state.update(tags=_Defaults.TAGS), lambda: _Defaults.TAGS),
+        "a function of a function": (lambda state: state.update(tags=_default_tags()), lambda: config.TAGS),
+        "two ways to one module": (by_two_ways_to_one_module, lambda: config.TAGS),
+        "an attribute made late": (_made_late, lambda: config.LATE_TAGS),
+        "a computed name": (_by_computed_name, lambda: config.TAGS),
+        "an object": (service.put_in, lambda: service.tags),
         "a default argument": (with_default_argument, lambda: tags),
-        "a match": (by_match, lambda: tags),
+        "a match": (_by_match, lambda: config.TAGS),
+        "a function in C": (_by_a_function_in_c, lambda: config.TAGS),
+        "an import": (_by_import, lambda: config.TAGS),
         "a method of the state": (lambda state: state.setdefault("tags", tags), lambda: tags),
-        "an iterator": (lambda state: state.update(tags=next(held_by_iterator)), lambda: tags),
+        "an iterator": (lambda state: state.update(tags=next(iterator)), lambda: tags),
     }
 
 
-@pytest.mark.parametrize("way", list(_ways([], ModuleType("none"))))
+@pytest.mark.parametrize("way", list(_ways()))
 @pytest.mark.parametrize("company", TOGETHER, indirect=True)
-def test_a_neighbour_changes_what_came_from_somewhere_else(way: str, company: Company, path: Path, config: ModuleType
-) -> None:
-    put_in, now = _ways(["default"], config)[way]
+@pytest.mark.usefixtures("_fresh_config")
+def test_a_neighbour_changes_what_came_from_somewhere_else(way: str, company: Company, path: Path) -> None:
+    put_in, now = _ways()[way]
 
     def append(state: dict[str, Any]) -> None:
         state["tags"].append("neighbour")
 
     outcomes = company.apply(put_in, append, append, touch)
     assert not [error for error in outcomes if isinstance(error, Exception)]
-    assert now() in (["default"], ["lazy"])
-    assert content(path)["tags"] == [*now(), "neighbour", "neighbour"]
+    assert now() == ["default"]
+    assert content(path)["tags"] == ["default", "neighbour", "neighbour"]
     now().append("outside")
     company.apply(touch)
-    assert content(path)["tags"] == [*now()[:1], "neighbour", "neighbour"]
+    assert content(path)["tags"] == ["default", "neighbour", "neighbour"]
+
+
+DEFAULT_NOTES: list[str] = []
+
+
+@attrs.define
+class Notebook:
+    """A state that has a method which puts in what its module has."""
+
+    padding: str = ""
+    notes: list[str] = attrs.field(factory=list)
+
+    def begin_with_the_usual(self) -> None:
+        self.notes = DEFAULT_NOTES
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+@pytest.mark.parametrize("bytes_of_padding", SIZES.values(), ids=SIZES)
+def test_a_neighbour_changes_what_a_method_of_the_state_put_in(
+    kind: str, bytes_of_padding: int, queue: PerStoreWriterQueue, path: Path
+) -> None:
+    company = Company(kind, queue, path, codec=AttrsCodec(Notebook), default=Notebook)
+    company.apply(lambda state: setattr(state, "padding", "x" * bytes_of_padding))
+    company.apply(lambda state: state.begin_with_the_usual(), lambda state: state.notes.append("neighbour"))
+    assert DEFAULT_NOTES == []
+    assert company.store.read().notes == ["neighbour"]
 
 
 @pytest.mark.parametrize("company", ["update", "transaction", "threads"], indirect=True)
 def test_a_piece_that_another_thread_changes_at_once_is_in_this_document_or_in_none(
     company: Company, path: Path
 ) -> None:
-    """The other thread has it before the function has returned: whether it is quicker than the encoding is open."""
-    pieces: queues.Queue[list[int] | None] = queues.Queue()
+    """The other thread has it before the function has returned: whether it is quicker than the encoding is open.
+
+    It does not keep it.
+    """
+    pieces: queues.SimpleQueue[list[int]] = queues.SimpleQueue()
+
+    def change(piece: list[int]) -> bool:
+        piece.append(2)
+        return piece[0] >= 0
 
     def change_at_once() -> None:
-        while (piece := pieces.get(timeout=PATIENCE)) is not None:
-            piece.append(2)
+        while change(pieces.get(timeout=PATIENCE)):
+            pass
 
     changing = Worker(change_at_once)
     try:
@@ -245,7 +299,7 @@ def test_a_piece_that_another_thread_changes_at_once_is_in_this_document_or_in_n
             company.apply(touch)
             assert content(path)["shared"] == saved
     finally:
-        pieces.put(None)
+        pieces.put([-1])
         changing.result()
 
 
