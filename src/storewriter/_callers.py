@@ -169,7 +169,7 @@ class Caller(Ticket):
             require_outside(outer, key)
         inside[thread] = STEP
         try:
-            if self._step_in(key, by_thread=False):
+            if self._step_in(key, False):
                 return
             while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
                 seconds = self._proceed()
@@ -210,7 +210,7 @@ class Caller(Ticket):
                 # Answered is what most are when they wake up: for them the call is spared.
                 if self.state is ANSWERED:
                     break
-                seconds = self._proceed_marked()
+                seconds = _lanes.in_step(self._proceed)
                 if seconds is _THERE:
                     break
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
@@ -221,8 +221,8 @@ class Caller(Ticket):
         except GeneratorExit:
             # The task is being torn down, and nothing can be awaited any more.
             self.waiter = _lanes.Nobody()
-            if not _lanes.leave(self):
-                _lanes.decline(self)
+            if not _lanes.in_step(_lanes.leave, self):
+                _lanes.in_step(_lanes.decline, self)
             raise
         except BaseException:
             await self._step_back()
@@ -243,7 +243,7 @@ class Caller(Ticket):
 
     async def _step_back(self) -> None:
         """Out of the line, and not back before the line has forgotten us: this task may ask again at once."""
-        while not _lanes.leave(self):
+        while not _lanes.in_step(_lanes.leave, self):
             if self.state is HOLDING:
                 await off_loop(lambda: _lanes.decline(self), self.loop)
                 return
@@ -254,32 +254,12 @@ class Caller(Ticket):
 
     def _step_in_marked(self, key: str) -> bool:
         """`_step_in`, as one step of this thread: the loop's other tasks run after it."""
-        thread, inside = self.thread, _lanes.inside
-        outer = inside.get(thread)
+        outer = _lanes.inside.get(self.thread)
         if outer is not None:
             require_outside(outer, key)
-        inside[thread] = STEP
-        try:
-            return self._step_in(key, by_thread=not self.is_quick)
-        finally:
-            if outer is not None:
-                inside[thread] = outer
-            elif thread in inside:
-                del inside[thread]
+        return _lanes.in_step(self._step_in, key, not self.is_quick)
 
-    def _proceed_marked(self) -> Any:
-        thread, inside = self.thread, _lanes.inside
-        outer = inside.get(thread)
-        inside[thread] = STEP
-        try:
-            return self._proceed()
-        finally:
-            if outer is not None:
-                inside[thread] = outer
-            elif thread in inside:
-                del inside[thread]
-
-    def _step_in(self, key: str, *, by_thread: bool) -> bool:
+    def _step_in(self, key: str, by_thread: bool) -> bool:
         """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
 
         `by_thread`: an attempt may take as long as a disk, so the waiting thread makes it.

@@ -33,13 +33,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import get_ident
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from storewriter import _forks, _threads
 from storewriter._interrupts import until_done
 from storewriter._waiters import ThreadWaiter, Waiter
 
 log = logging.getLogger("storewriter")
+
+T = TypeVar("T")
 
 
 class Hold(Protocol):
@@ -444,14 +446,23 @@ def admit(ticket: Ticket) -> Ticket | None:
     lane, batch = ticket.lane, ticket.batch
     if ticket.batch_key is None or not lane.queue:
         return None
-    with _mutex:
-        other = lane.first(lane.queue)
-        if other is None or not _may_join(other, ticket):
-            return None
-        # Plain stores: interrupted, the ticket is in line, or in the batch.
-        other.before, batch.last, other.is_member, other.state = batch.last, other, True, BATCHED
-        lane.queue.popleft()
-        return other
+    this = get_ident()
+    outer = inside.get(this)
+    inside[this] = STEP
+    try:
+        with _mutex:
+            other = lane.first(lane.queue)
+            if other is None or not _may_join(other, ticket):
+                return None
+            # Plain stores: interrupted, the ticket is in line, or in the batch.
+            other.before, batch.last, other.is_member, other.state = batch.last, other, True, BATCHED
+            lane.queue.popleft()
+            return other
+    finally:
+        if outer is not None:
+            inside[this] = outer
+        elif this in inside:
+            del inside[this]
 
 
 def hand_on(ticket: Ticket) -> bool:
@@ -488,6 +499,20 @@ def answer(ticket: Ticket) -> None:
     ticket.state = ANSWERED
     assert ticket.waiter is not None
     ticket.waiter.wake()
+
+
+def in_step(step: Callable[..., T], *args: Any) -> T:
+    """Make a step of a lane, in a task: what interrupts it must not ask for a turn."""
+    this = get_ident()
+    outer = inside.get(this)
+    inside[this] = STEP
+    try:
+        return step(*args)
+    finally:
+        if outer is not None:
+            inside[this] = outer
+        elif this in inside:
+            del inside[this]
 
 
 def is_in_step() -> bool:
