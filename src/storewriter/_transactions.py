@@ -192,8 +192,8 @@ class AsyncTransaction(Generic[S]):
     async def __aenter__(self) -> AsyncTransaction[S]:
         document = self._find()
         caller = self._ask()
-        await caller.aenter(document.path)
         try:
+            await caller.aenter(document.path)
             self._work.begin(caller, document)
             self._is_quick = caller.queue.lock.is_quick
             self._loop = caller.loop
@@ -215,10 +215,10 @@ class AsyncTransaction(Generic[S]):
             return
         try:
             self._work.encode()
+            await self._off_loop(self._work.finish)
         except BaseException:
-            await self._end()
+            await self._end()  # nothing, if it has ended
             raise
-        await self._off_loop(self._work.finish)
 
     async def _end(self) -> None:
         if self._is_quick:

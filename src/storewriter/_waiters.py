@@ -359,7 +359,7 @@ async def raise_if_cancelled(loop: Any) -> None:
 class _Call(Generic[T]):
     """A blocking call on its way through a thread of its own."""
 
-    __slots__ = ("_abandon", "_call", "_done", "_error", "_result", "_waiter")
+    __slots__ = ("_abandon", "_call", "_done", "_error", "_may_run", "_result", "_waiter")
 
     def __init__(self, call: Callable[[], T], waiter: Waiter, abandon: Callable[[], None] | None) -> None:
         self._call = call
@@ -367,10 +367,20 @@ class _Call(Generic[T]):
         self._abandon = abandon
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._may_run = [True]
+        """Taken by the thread that runs the call, or by the task that was interrupted before it knew of a thread."""
         self._done = _thread.allocate_lock()
         self._done.acquire()
 
+    def _take(self) -> bool:
+        try:
+            return self._may_run.pop()
+        except IndexError:
+            return False
+
     def run(self) -> None:
+        if not self._take():
+            return
         try:
             self._result = self._call()
         except BaseException as error:
@@ -380,9 +390,10 @@ class _Call(Generic[T]):
             self._abandon()
 
     def join(self) -> None:
-        """Wait for the end of the call in this thread."""
-        self._done.acquire()
-        self._done.release()
+        """Wait in this thread for the end of the call; one that has not begun never will."""
+        if not self._take():
+            self._done.acquire()
+            self._done.release()
 
     def answer(self) -> T:
         if self._error is not None:
@@ -414,10 +425,14 @@ async def off_loop(
         # The system gives no more threads. What is to be done here ends turns: to block the loop for a moment is
         # better than to keep all other callers waiting for ever.
         return call(), None
+    except BaseException:  # a signal handler's; the thread may run already
+        running.join()
+        raise
     try:
         cancelled = await waiter.sleep_through()
-    except GeneratorExit:
-        # The loop is being torn down under us. The thread still works inside our turn, so the turn must not end yet.
+    except BaseException:
+        # The loop is being torn down under us (GeneratorExit), or a signal handler has raised an error in this task.
+        # The thread still works inside our turn, so the turn must not end yet.
         running.join()
         raise
     return running.answer(), cancelled

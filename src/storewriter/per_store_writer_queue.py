@@ -275,10 +275,10 @@ class TurnRequest:
                     caller = caller.again()
                 tickets.append(caller)
                 await caller.aenter(key)
+            return Turn(keys, tuple(tickets), self._label)
         except BaseException:
             await self._aleave(caller.loop)
             raise
-        return Turn(keys, tuple(tickets), self._label)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

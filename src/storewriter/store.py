@@ -421,9 +421,13 @@ class AsyncStore(_StoreBase[S]):
             document = self._current_document() if attempt else self._likely_document()
             ticket.batch_key = self._batch_key(document, domain_of(ticket.loop), request)
             ticket.request = request
-            await ticket.aenter(document.path)
-            if ticket.state is not ANSWERED:
-                await alead(document, ticket, self._isolation)
+            try:
+                await ticket.aenter(document.path)
+                if ticket.state is not ANSWERED:
+                    await alead(document, ticket, self._isolation)
+            except BaseException:
+                leave_turn(ticket)  # nothing, unless an interrupt came where no `try` in there had begun
+                raise
             if request.error is None:
                 return request.result
             if not may_begin_anew(request) or attempt + 1 == TRIES:
@@ -470,8 +474,8 @@ class AsyncStore(_StoreBase[S]):
         """See `Store.recover`."""
         document = self._current_document()
         caller = self._caller(label, timeout)
-        await caller.aenter(document.path)
         try:
+            await caller.aenter(document.path)
             call, abandon = partial(_recover, document, caller), partial(leave_turn, caller)
             done, cancelled = await off_loop(call, caller.loop, abandon)
         finally:

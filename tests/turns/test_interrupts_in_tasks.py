@@ -1,0 +1,101 @@
+"""An error that a signal handler raises in a task of asyncio: the turn ends, and no two threads save one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import interrupts
+from helpers.waiting import wait_for
+from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes, _waiters
+from storewriter.testing import Call, intercepted
+
+
+def count(state: dict[str, Any]) -> None:
+    state["n"] = state.get("n", 0) + 1
+
+
+class Interrupted(BaseException):
+    """Comes from a signal handler."""
+
+
+@pytest.mark.parametrize("operation", ["update", "transaction"])
+def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    path.write_text("{}")
+    saves, overlaps = threading.Event(), threading.Event()
+    savers: set[int] = set()
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "write":
+            savers.add(threading.get_ident())
+            if saves.is_set():
+                overlaps.set()
+            else:
+                saves.set()
+                overlaps.wait(0.3)  # as long as nothing else saves
+        return proceed()
+
+    real = _waiters.AsyncioWaiter.sleep_through
+
+    async def sleep_through(self: Any) -> Any:
+        if waits:
+            waits.pop()
+            wait_for(saves, "the thread that saves")
+            raise Interrupted
+        return await real(self)
+
+    waits: list[int] = []
+    monkeypatch.setattr(_waiters.AsyncioWaiter, "sleep_through", sleep_through)
+    store: AsyncStore[Any] = AsyncStore(path, queue=queue, system=intercepted(around))
+
+    async def main() -> None:
+        if operation == "update":
+            waits.append(1)
+            await store.update(count)
+        else:
+            async with store.transaction() as tx:
+                count(tx.state)
+                waits.append(1)
+
+    with pytest.raises(Interrupted):
+        asyncio.run(main())
+    assert not overlaps.is_set()
+    assert len(savers) == 1
+    assert Store(path, queue=queue).read() == {"n": 1}
+    with queue.turn(path, timeout=0):
+        pass
+
+
+def _is_ours(code: Any) -> bool:
+    return "/storewriter/" in code.co_filename and "/tests/" not in code.co_filename
+
+
+def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerStoreWriterQueue, path: Path) -> None:
+    store: AsyncStore[Any] = AsyncStore(path, queue=queue)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def operation() -> None:
+        loops[0].run_until_complete(store.update(count))
+
+    loops.append(asyncio.new_event_loop())
+    operation()
+    points = interrupts.points(operation, _is_ours)
+    loops.pop().close()
+    for point in points:
+        loops.append(asyncio.new_event_loop())
+        landing = interrupts.interrupted(operation, point)
+        loops[0].run_until_complete(asyncio.sleep(0))
+        loops.pop().close()
+        gc.collect()
+        with queue.turn(path, timeout=10.0):
+            pass
+        assert not _lanes.inside, landing
+        assert Store(path, queue=queue).read()["n"] <= len(points) + 2
