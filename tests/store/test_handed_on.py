@@ -119,3 +119,24 @@ def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_th
         three.wait()
     assert was_interrupted.is_set()
     assert store.read()["first"] == 1
+
+
+@pytest.mark.xfail(strict=True, reason="a thread whose update was handed on waits for its neighbour's function")
+def test_a_neighbours_function_that_waits_for_us_is_no_deadlock(queue: PerStoreWriterQueue, path: Path) -> None:
+    """Alone, the first update is committed before the second function runs."""
+    store: Store[Any] = Store(path, queue=queue)
+    has_returned = threading.Event()
+
+    def first() -> bool:
+        store.update(add("first"), timeout=5.0)
+        has_returned.set()
+        return True
+
+    def waits_for_the_first(state: dict[str, Any]) -> bool:
+        return has_returned.wait(3.0)  # without a limit it would wait for ever
+
+    with held(queue, path) as holding:
+        one, two = lined_up(queue, path, first, lambda: store.update(waits_for_the_first))
+        holding.release()
+        assert one.result()
+        assert two.result()
