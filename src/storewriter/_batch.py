@@ -22,8 +22,8 @@ from storewriter import events
 from storewriter._document import Document, version_of
 from storewriter._interrupts import is_of_a_step
 from storewriter._lanes import ANSWERED, LEFT, Ticket, answer
-from storewriter._replace import Commit, DocumentChanged
-from storewriter.errors import CommitUncertain, StoreCorrupt, VersionConflict
+from storewriter._replace import Commit, DocumentChanged, not_flushed
+from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
 from storewriter.storage import Look
 
 Isolation = Literal["own", "shared"]
@@ -44,8 +44,11 @@ class ReturnedAwaitable(TypeError):
         super().__init__("the function returned an awaitable; async functions need AsyncStore")
 
 
-class AskAgain(Exception):
-    """The function was not applied, because the thread that led the batch was interrupted: its caller asks anew."""
+class AskAgain(StoreWriterError):
+    """What the function did is in no document, because its batch broke for another one's sake: its caller asks anew."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the updates of {path} that were to be saved together were interrupted; try again", path=path)
 
 
 _PLAIN: Final = frozenset({int, str, bool, float, dict, list, tuple, bytes})
@@ -164,7 +167,7 @@ class Batch:
         try:
             self.load()
         except BaseException as error:
-            request.error = error
+            request.error, ticket.is_member = error, False
             return
         try:
             if self._shared is None:
@@ -172,7 +175,8 @@ class Batch:
             else:
                 self._apply_to_shared(request, self._shared)
         except BaseException as error:
-            request.error, request.failed = error, True
+            # Nothing of it is in the batch, so it need not wait for the answer.
+            request.error, request.failed, ticket.is_member = error, True, False
 
     def require_version(self, expected: str) -> None:
         """Raise VersionConflict unless the loaded document has this version."""
@@ -358,6 +362,8 @@ class Batch:
             if not self._is_the_end(error):
                 raise
             self.error = self._as_outcome(error)
+            if self._is_written and isinstance(self.error, OSError):
+                self.error = not_flushed(self.document.path, self.error)
         self._is_settled = True
 
     def answer(self) -> None:
@@ -377,7 +383,7 @@ class Batch:
         if self.error is not None:
             request.error = _copy_of(self.error)
         elif not (request.is_applied and self._is_saved and self._is_settled):
-            request.error = AskAgain()
+            request.error = AskAgain(self.document.path)
 
     def members(self) -> list[Ticket]:
         """In the order of the line."""

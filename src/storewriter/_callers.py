@@ -499,7 +499,7 @@ def _wait_for_answer(ticket: Ticket) -> None:
             return  # a neighbour's function does not come to an end, and neither does the user's patience
         ticket.interrupts += 1
         while True:  # as in `enter`
-            if ticket.state is not BATCHED:
+            if ticket.state is not BATCHED or ticket.generation != _forks.generation:
                 break
             cast("ThreadWaiter", ticket.waiter).sleep(None)
     finally:

@@ -28,6 +28,7 @@ import os
 import secrets
 from collections.abc import Callable
 
+from storewriter._descriptors import Descriptor
 from storewriter._replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
 from storewriter._system import NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain
@@ -63,6 +64,8 @@ def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durabilit
         _overwrite(path, data, found, durability, system)
         _end(path, durability, system)
     except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's: the journal holds the document until the next save
         outcome = _undo(path, old, found, durability, system)
         refuse(error, path, "saving in place", outcome)
 
@@ -99,7 +102,8 @@ def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability,
 
 def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
     """Step 2."""
-    fd = system.open(path, os.O_WRONLY | NOFOLLOW | NONBLOCK)
+    file = Descriptor()
+    fd = file.open(system.open, path, os.O_WRONLY | NOFOLLOW | NONBLOCK)
     try:
         now = system.fstat(fd)
         if (now.st_dev, now.st_ino) != (found.st_dev, found.st_ino):
@@ -109,7 +113,7 @@ def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durabi
         if durability == "power":
             system.flush(fd)
     finally:
-        system.close(fd)
+        file.close(system.close)
 
 
 def _end(path: str, durability: Durability, system: System) -> None:

@@ -8,14 +8,14 @@ Promise    ORDERED only for ext4 with an internal journal, barriers and `data=or
            ext4's `fast_commit` is no such journal: power cuts showed it to be safe only if a commit is flushed before
            the next one begins (FAST).
 How        The mount with this device number, from /proc/self/mountinfo (proc(5)); for ext4 the options in effect, from
-           /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no. Answers are
-           kept per device.
+           /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no.
 """
 
 from __future__ import annotations
 
 import enum
 import os
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -30,20 +30,22 @@ class Journal(enum.Enum):
     OTHER = "not known to order renames"
 
 
-_known: dict[int, Journal] = {}
-"""By device (`st_dev`)."""
+_known: dict[int, tuple[Journal, float]] = {}
+"""By device (`st_dev`), and when it was found out."""
 
 _MOST: Final = 64
+_SECONDS: Final = 5.0
+"""For so long an answer counts: a file system may be mounted anew with other options, or another one as this device."""
 
 
 def journal(device: int) -> Journal:
-    """What is known of a device's journal. Costs something at the first look only."""
-    known = _known.get(device)
-    if known is None:
+    """What is known of a device's journal. Costs something at the first look, and every few seconds."""
+    known, now = _known.get(device), time.monotonic()
+    if known is None or now - known[1] > _SECONDS:
         if len(_known) >= _MOST:
             _known.clear()
-        known = _known[device] = _examine(device)
-    return known
+        known = _known[device] = _examine(device), now
+    return known[0]
 
 
 def _examine(device: int) -> Journal:

@@ -108,6 +108,10 @@ class Nobody:
         """See `Waiter`."""
         return False
 
+    def is_leaving(self) -> bool:
+        """See `Waiter`."""
+        return True
+
 
 class Ticket:
     """One place in a line."""
@@ -490,6 +494,8 @@ def hand_on(ticket: Ticket) -> bool:
 
 def _may_join(other: Ticket, head: Ticket) -> bool:
     if other.batch_key is not head.batch_key and other.batch_key != head.batch_key:
+        return False
+    if other.waiter is not None and other.waiter.is_leaving():
         return False
     return other.deadline is None or time.monotonic() < other.deadline
 

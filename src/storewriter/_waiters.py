@@ -30,6 +30,10 @@ class Waiter(Protocol):
         """Wake the sleeper, now or when it goes to sleep. False: it never will."""
         ...
 
+    def is_leaving(self) -> bool:
+        """Whether its sleep has ended otherwise: it was cancelled, or its time is over, and it has yet to run."""
+        ...
+
 
 class AsyncWaiter(Waiter, Protocol):
     """A sleeper that is a task."""
@@ -59,6 +63,10 @@ class ThreadWaiter:
         except RuntimeError:  # already woken, and not yet awake
             pass
         return True
+
+    def is_leaving(self) -> bool:
+        """See `Waiter`; a thread knows by itself only."""
+        return False
 
     def sleep(self, seconds: float | None) -> bool:
         """True when woken, False when `seconds` have passed. KeyboardInterrupt is raised in the main thread."""
@@ -161,6 +169,10 @@ class AsyncioWaiter:
             return False
         return True
 
+    def is_leaving(self) -> bool:
+        """See `Waiter`."""
+        return not self._woken and self._future is not None and self._future.done()
+
     def _wake_here(self) -> None:
         self._woken = True
         future = self._future
@@ -230,14 +242,16 @@ def _expire(future: Any) -> None:
 class TrioWaiter:
     """A task of a trio run."""
 
-    __slots__ = ("_event", "_thread", "_token", "_trio", "_woken")
+    __slots__ = ("_is_leaving", "_task", "_thread", "_token", "_trio", "_woken")
 
     def __init__(self, trio: Any) -> None:
         self._trio = trio
         self._token = trio.lowlevel.current_trio_token()
         self._thread = get_ident()
         self._woken = False
-        self._event: Any = None
+        self._task: Any = None
+        """The task while it sleeps."""
+        self._is_leaving = False
 
     def wake(self) -> bool:
         """See `Waiter`."""
@@ -250,20 +264,29 @@ class TrioWaiter:
             return False
         return True
 
+    def is_leaving(self) -> bool:
+        """See `Waiter`."""
+        return self._is_leaving
+
     def _wake_here(self) -> None:
         self._woken = True
-        if self._event is not None:
-            self._event.set()
+        task, self._task = self._task, None
+        if task is not None:
+            self._trio.lowlevel.reschedule(task)
+
+    def _leave(self, _: object) -> Any:
+        """Called by trio at the moment of a cancellation, or when the time is over."""
+        self._task, self._is_leaving = None, True
+        return self._trio.lowlevel.Abort.SUCCEEDED
 
     async def sleep(self, seconds: float | None) -> bool:
         """See `AsyncWaiter`."""
         if not self._woken:
-            event = self._event = self._trio.Event()
-            try:
-                with self._trio.CancelScope(relative_deadline=float("inf") if seconds is None else max(0, seconds)):
-                    await event.wait()
-            finally:
-                self._event = None
+            self._is_leaving = False
+            self._task = self._trio.lowlevel.current_task()
+            with self._trio.CancelScope(relative_deadline=float("inf") if seconds is None else max(0, seconds)):
+                await self._trio.lowlevel.wait_task_rescheduled(self._leave)
+            self._is_leaving = False
         woken = self._woken
         self._woken = False
         return woken

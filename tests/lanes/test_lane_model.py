@@ -70,6 +70,9 @@ class Sleeper:
         self.woken.set()
         return True
 
+    def is_leaving(self) -> bool:
+        return False
+
 
 class Caller(Ticket):
     """A ticket with a name."""

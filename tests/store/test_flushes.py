@@ -18,6 +18,7 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._journals import Journal
 from storewriter.testing import Call, System, intercepted
 
 
@@ -36,8 +37,8 @@ class Disk:
     mutex: threading.Lock = attrs.field(factory=threading.Lock)
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
-        if call.name == "orders_renames":
-            return self.is_ordered
+        if call.name == "journal":
+            return Journal.ORDERED if self.is_ordered else Journal.OTHER
         if call.name == "write_out":
             return True
         if call.name == "rename":
