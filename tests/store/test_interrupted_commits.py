@@ -23,6 +23,7 @@ from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._journals import Journal
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
 
 _SOURCE = os.path.dirname(storewriter.__file__)
@@ -192,6 +193,10 @@ def open_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def journal_of(is_ordered: bool) -> Journal:
+    return Journal.ORDERED if is_ordered else Journal.OTHER
+
+
 class _Journal:
     """A file system that orders renames, or one that does not; then whatever else is done to its calls."""
 
@@ -200,8 +205,8 @@ class _Journal:
         self._around = around
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
-        if call.name == "orders_renames":
-            return self._is_ordered
+        if call.name == "journal":
+            return journal_of(self._is_ordered)
         return self._around(call, proceed)
 
 
@@ -296,11 +301,6 @@ def test_a_look_that_fails_after_the_rename_is_not_told_as_nothing_saved(
 class _Quick(System):
     """Without the waits for a disk; every call that opens is the system's own, in C."""
 
-    is_ordered: bool = False
-
-    def orders_renames(self, device: int) -> bool:
-        return self.is_ordered
-
     def write_out(self, fd: int) -> bool:
         return True
 
@@ -320,7 +320,7 @@ def test_interrupts_leave_no_descriptor_open(
     """At least 500, spread over all points of an update."""
     path = tmp_path / "state.json"
     path.write_text("{}")
-    store = Store(path, queue=queue, durability=durability, system=_Quick(is_ordered=is_ordered))
+    store = Store(path, queue=queue, durability=durability, system=_Quick(journal=lambda device: journal_of(is_ordered)))
 
     def update() -> None:
         store.update(bump("n"))
