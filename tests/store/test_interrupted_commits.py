@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 import attrs
@@ -21,7 +22,7 @@ import storewriter
 from helpers.companies import Company
 from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import wait_for
+from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._journals import Journal
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
@@ -178,6 +179,65 @@ def test_an_exception_in_the_middle_of_a_save_is_not_the_saves(
                 after = Store(path).read()["n"]
                 assert after - before in (2, 3), (name, turn, late)
     assert count > 10
+
+
+@attrs.frozen
+class _Told(System):
+    """Says when a document has taken the name, before anything else is done."""
+
+    tell: Callable[[], None] = attrs.field(kw_only=True)
+
+    def exchange(self, source: str, target: str) -> bool:
+        result = super().exchange(source, target)
+        self.tell()
+        return result
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_comes_while_a_batch_is_saved_is_in_the_next_one_wherever_an_interrupt_arrives(
+    kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path
+) -> None:
+    """A batch that has been saved takes in no one more, also if the end of its turn is repeated."""
+    number = 0
+    neighbours: list[Worker] = []
+
+    def operation() -> Callable[[], None]:
+        nonlocal number
+        number += 1
+        path = tmp_path / f"{number}.json"
+        path.write_text("{}")
+        has_come = False
+
+        def come() -> None:
+            nonlocal has_come
+            if not has_come:
+                has_come = True
+                neighbours.append(Worker(lambda: store.update(bump("neighbour"))))
+                until(lambda: queue.pending(path) == 1, "a neighbour in line")
+
+        store = Store(path, queue=queue, durability="process", system=_Told(tell=come))
+        return lambda: store.update(bump("own"))
+
+    def inside(code: CodeType) -> bool:
+        return code.co_filename.startswith(_SOURCE)
+
+    operation()()
+    tried = points(operation(), inside)
+    for neighbour in neighbours:
+        neighbour.result()
+    wrong: list[str] = []
+    came = 0
+    for point in tried:
+        neighbours.clear()
+        landing = interrupted(operation(), point, kind=kind)
+        for neighbour in neighbours:
+            came += 1
+            neighbour.result()
+            state = json.loads((tmp_path / f"{number}.json").read_text())
+            if state.get("neighbour") != 1:
+                wrong.append(f"{landing.place}: a neighbour came, and the document is {state}")
+    assert not wrong, "\n".join(wrong)
+    assert came > 50
 
 
 # -- after the rename --------------------------------------------------------------------------------------------------
