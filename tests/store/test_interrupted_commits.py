@@ -240,6 +240,54 @@ def test_who_comes_while_a_batch_is_saved_is_in_the_next_one_wherever_an_interru
     assert came > 50
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_in_a_batch_that_shares_a_state_loses_no_neighbour(
+    kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path
+) -> None:
+    """The interrupted thread is the last of three, and saves: wherever it is taken back, the others are saved."""
+    number = 0
+    neighbours: list[Worker] = []
+
+    def run(call: Callable[[Callable[[], None]], Any]) -> Any:
+        nonlocal number
+        number += 1
+        path = tmp_path / f"{number}.json"
+        path.write_text("{}")
+        store = Store(path, queue=queue, durability="process", isolation="shared")
+        first, in_line = threading.Event(), threading.Event()
+
+        def slow(state: dict[str, int]) -> None:
+            bump("a")(state)
+            if not first.is_set():  # it may be applied again
+                first.set()
+                until(lambda: queue.pending(path) == 2 or in_line.is_set(), "two in line")
+
+        neighbours[:] = [Worker(lambda: store.update(slow))]
+        wait_for(first)
+        neighbours.append(Worker(lambda: store.update(bump("b"))))
+        until(lambda: queue.pending(path) == 1, "a neighbour in line")
+        try:
+            return call(lambda: store.update(bump("own")))
+        finally:
+            in_line.set()
+            for neighbour in neighbours:
+                neighbour.wait()
+
+    def inside(code: CodeType) -> bool:
+        return code.co_filename.startswith(_SOURCE)
+
+    tried = run(lambda update: points(update, inside))
+    wrong: list[str] = []
+    for point in tried:
+        landing = run(lambda update, point=point: interrupted(update, point, kind=kind))  # type: ignore[misc]
+        state = json.loads((tmp_path / f"{number}.json").read_text())
+        told = [neighbour.error for neighbour in neighbours if neighbour.error is not None]
+        if told or (state.get("a"), state.get("b")) != (1, 1) or state.get("own", 0) > 1:
+            wrong.append(f"{landing.place}: the neighbours were told {told}, and the document is {state}")
+    assert not wrong, "\n".join(wrong)
+    assert len(tried) > 100
+
+
 # -- after the rename --------------------------------------------------------------------------------------------------
 
 
