@@ -426,8 +426,13 @@ def leave_turn(ticket: Ticket) -> None:
     A ticket without a turn leaves the line. In a thread, one that has handed its batch on waits for the answer.
     Whatever comes in the middle is raised when all that is done. Can be repeated.
     """
-    if ticket.batch is not None or (ticket.joined and ticket.state is not ANSWERED):
+    if ticket.batch is None and (not ticket.joined or ticket.state is ANSWERED):
+        return
+    try:
+        _leave_turn(ticket)
+    except BaseException:
         until_done(_leave_turn, ticket)
+        raise
 
 
 def end_turn(ticket: Ticket) -> None:
@@ -464,7 +469,13 @@ def _end_turn(ticket: Ticket) -> None:
                 inside[thread] = STEP
         if events.subscribers and ticket.state is HOLDING:
             _tell_released(ticket)
-        _pass_on(ticket)
+        try:
+            _lanes.pass_on(ticket)
+        except Exception as error:
+            if ticket.batch is None or not is_of_a_step(error):
+                raise
+            # The members' answer is what became of the save: raised, an update would be taken for one that failed.
+            log.exception("could not release the lock of %s", ticket.lane.key)
         ticket.grip = None
         inside[thread] = ours
         if ticket.batch is not None:
@@ -474,16 +485,6 @@ def _end_turn(ticket: Ticket) -> None:
             inside[thread] = outer
         elif thread in inside:
             del inside[thread]
-
-
-def _pass_on(ticket: Ticket) -> None:
-    try:
-        _lanes.pass_on(ticket)
-    except Exception as error:
-        if ticket.batch is None or not is_of_a_step(error):
-            raise
-        # The members' answer is what became of the save: raised, an update would be taken for one that failed.
-        log.exception("could not release the lock of %s", ticket.lane.key)
 
 
 _MOST_INTERRUPTS: Final = 100

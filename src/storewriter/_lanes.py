@@ -339,16 +339,10 @@ def leave(ticket: Ticket) -> bool:
 
 def decline(ticket: Ticket) -> None:
     """End a turn whose caller does not want it any more; what its release raises is logged."""
-    problems: list[BaseException] = []
-
-    def step() -> None:
-        problem = _end(ticket)
-        if problem is not None:
-            problems.append(problem)
-
-    until_done(step)
-    for problem in problems:
-        log.error("could not release the lock of %s", ticket.lane.key, exc_info=problem)
+    try:
+        until_done(pass_on, ticket)
+    except Exception:
+        log.exception("could not release the lock of %s", ticket.lane.key)
 
 
 def pass_on(ticket: Ticket) -> None:
@@ -357,7 +351,13 @@ def pass_on(ticket: Ticket) -> None:
     Once: if it has ended, or another thread is about to end it, this does nothing.
     May raise what releasing the hold raises; the line has gone on by then.
     """
-    problem = _end(ticket)
+    problem: BaseException | None = None
+    if ticket.generation != _forks.generation:
+        return  # a forked child: the turn is its parent's
+    if ticket.state is HOLDING:
+        problem = _advance(ticket)
+    if ticket.following is not None:
+        _see_off(ticket)
     if problem is None:
         return
     try:
@@ -366,17 +366,6 @@ def pass_on(ticket: Ticket) -> None:
         # An error refers to this frame, and this frame to the error: the cycle would keep the caller's frames alive,
         # and with them whatever is let go when they are gone.
         del problem
-
-
-def _end(ticket: Ticket) -> BaseException | None:
-    problem: BaseException | None = None
-    if ticket.generation != _forks.generation:
-        return None  # a forked child: the turn is its parent's
-    if ticket.state is HOLDING:
-        problem = _advance(ticket)
-    if ticket.following is not None:
-        _see_off(ticket)
-    return problem
 
 
 def _advance(ticket: Ticket) -> BaseException | None:
