@@ -445,8 +445,6 @@ def _leave_turn(ticket: Ticket) -> None:
     if ticket.batch is not None:
         ticket.batch.answer()
         ticket.batch = None
-    if ticket.state is BATCHED and not ticket.is_async:
-        _wait_for_answer(ticket)
 
 
 def _end_turn(ticket: Ticket) -> None:
@@ -469,6 +467,14 @@ def _end_turn(ticket: Ticket) -> None:
                 inside[thread] = STEP
         if events.subscribers and ticket.state is HOLDING:
             _tell_released(ticket)
+        if ticket.state is BATCHED and not ticket.is_async:
+            ticket.grip = None
+            # The successor is woken as the last thing before the sleep: the woken thread needs the interpreter, which
+            # this one gives up by sleeping. Until then this is a step.
+            _lanes.see_off(ticket)
+            inside[thread] = ours
+            _wait_for_answer(ticket)
+            return
         try:
             _lanes.pass_on(ticket)
         except Exception as error:
@@ -492,22 +498,11 @@ _MOST_INTERRUPTS: Final = 100
 
 
 def _wait_for_answer(ticket: Ticket) -> None:
-    thread, inside = get_ident(), _lanes.inside
-    outer = inside.get(thread)
-    inside[thread] = (ticket.lane.key, outer)
-    try:
-        if ticket.interrupts > _MOST_INTERRUPTS:
-            return  # a neighbour's function does not come to an end, and neither does the user's patience
-        ticket.interrupts += 1
-        while True:  # as in `enter`
-            if ticket.state is not BATCHED or ticket.generation != _forks.generation:
-                break
-            cast("ThreadWaiter", ticket.waiter).sleep(None)
-    finally:
-        if outer is not None:
-            inside[thread] = outer
-        elif thread in inside:
-            del inside[thread]
+    if ticket.interrupts > _MOST_INTERRUPTS:
+        return  # a neighbour's function does not come to an end, and neither does the user's patience
+    ticket.interrupts += 1
+    while ticket.state is BATCHED and ticket.generation == _forks.generation:
+        cast("ThreadWaiter", ticket.waiter).sleep(None)
 
 
 def _tell_released(ticket: Ticket) -> None:

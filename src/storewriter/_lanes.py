@@ -319,7 +319,7 @@ def give_up(ticket: Ticket) -> bool:
                 lane.drop(ticket)
             else:
                 _call_next(lane, ticket)
-    _see_off(ticket)
+    see_off(ticket)
     return True
 
 
@@ -357,7 +357,7 @@ def pass_on(ticket: Ticket) -> None:
     if ticket.state is HOLDING:
         problem = _advance(ticket)
     if ticket.following is not None:
-        _see_off(ticket)
+        see_off(ticket)
     if problem is None:
         return
     try:
@@ -583,7 +583,7 @@ def _call_next(lane: Lane, ticket: Ticket) -> None:
     queue.popleft()
 
 
-def _see_off(ticket: Ticket) -> None:
+def see_off(ticket: Ticket) -> None:
     """Wake whom a ticket named when it left. Can be repeated, and waking twice does no harm."""
     _rouse(ticket.following)
     ticket.following = None
@@ -627,7 +627,7 @@ def pass_over_lost(lane: Lane) -> None:
     head = lane.head
     if head is not None and head.is_async and head.is_lost():
         _pass_over(head)
-        _see_off(head)
+        see_off(head)
 
 
 def _send(lane: Lane) -> Ticket | None:

@@ -189,7 +189,7 @@ class LineOfWriters(RuleBasedStateMachine):
         assert _lanes.hand_on(head) == (expected is not None)
         if expected is None:
             return
-        _lanes.pass_on(head)  # wakes it
+        _lanes.see_off(head)
         assert head.state is (BATCHED if is_member else LEFT)
         assert (head.batch, expected.batch) == (None, self.batch)
         self.line.popleft()

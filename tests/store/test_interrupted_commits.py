@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType
 from typing import Any, Literal
 
 import attrs
@@ -22,7 +21,7 @@ import storewriter
 from helpers.companies import Company
 from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import until, wait_for
+from helpers.waiting import wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._journals import Journal
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
@@ -181,113 +180,6 @@ def test_an_exception_in_the_middle_of_a_save_is_not_the_saves(
     assert count > 10
 
 
-@attrs.frozen
-class _Told(System):
-    """Says when a document has taken the name, before anything else is done."""
-
-    tell: Callable[[], None] = attrs.field(kw_only=True)
-
-    def exchange(self, source: str, target: str) -> bool:
-        result = super().exchange(source, target)
-        self.tell()
-        return result
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_who_comes_while_a_batch_is_saved_is_in_the_next_one_wherever_an_interrupt_arrives(
-    kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path
-) -> None:
-    """A batch that has been saved takes in no one more, also if the end of its turn is repeated."""
-    number = 0
-    neighbours: list[Worker] = []
-
-    def operation() -> Callable[[], None]:
-        nonlocal number
-        number += 1
-        path = tmp_path / f"{number}.json"
-        path.write_text("{}")
-        has_come = False
-
-        def come() -> None:
-            nonlocal has_come
-            if not has_come:
-                has_come = True
-                neighbours.append(Worker(lambda: store.update(bump("neighbour"))))
-                until(lambda: queue.pending(path) == 1, "a neighbour in line")
-
-        store = Store(path, queue=queue, durability="process", system=_Told(tell=come))
-        return lambda: store.update(bump("own"))
-
-    def inside(code: CodeType) -> bool:
-        return code.co_filename.startswith(_SOURCE)
-
-    operation()()
-    tried = points(operation(), inside)
-    for neighbour in neighbours:
-        neighbour.result()
-    wrong: list[str] = []
-    came = 0
-    for point in tried:
-        neighbours.clear()
-        landing = interrupted(operation(), point, kind=kind)
-        for neighbour in neighbours:
-            came += 1
-            neighbour.result()
-            state = json.loads((tmp_path / f"{number}.json").read_text())
-            if state.get("neighbour") != 1:
-                wrong.append(f"{landing.place}: a neighbour came, and the document is {state}")
-    assert not wrong, "\n".join(wrong)
-    assert came > 50
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_interrupt_in_a_batch_that_shares_a_state_loses_no_neighbour(
-    kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path
-) -> None:
-    """The interrupted thread is the last of three, and saves: wherever it is taken back, the others are saved."""
-    number = 0
-    neighbours: list[Worker] = []
-
-    def run(call: Callable[[Callable[[], None]], Any]) -> Any:
-        nonlocal number
-        number += 1
-        path = tmp_path / f"{number}.json"
-        path.write_text("{}")
-        store = Store(path, queue=queue, durability="process", isolation="shared")
-        first, in_line = threading.Event(), threading.Event()
-
-        def slow(state: dict[str, int]) -> None:
-            bump("a")(state)
-            if not first.is_set():  # it may be applied again
-                first.set()
-                until(lambda: queue.pending(path) == 2 or in_line.is_set(), "two in line")
-
-        neighbours[:] = [Worker(lambda: store.update(slow))]
-        wait_for(first)
-        neighbours.append(Worker(lambda: store.update(bump("b"))))
-        until(lambda: queue.pending(path) == 1, "a neighbour in line")
-        try:
-            return call(lambda: store.update(bump("own")))
-        finally:
-            in_line.set()
-            for neighbour in neighbours:
-                neighbour.wait()
-
-    def inside(code: CodeType) -> bool:
-        return code.co_filename.startswith(_SOURCE)
-
-    tried = run(lambda update: points(update, inside))
-    wrong: list[str] = []
-    for point in tried:
-        landing = run(lambda update, point=point: interrupted(update, point, kind=kind))  # type: ignore[misc]
-        state = json.loads((tmp_path / f"{number}.json").read_text())
-        told = [neighbour.error for neighbour in neighbours if neighbour.error is not None]
-        if told or (state.get("a"), state.get("b")) != (1, 1) or state.get("own", 0) > 1:
-            wrong.append(f"{landing.place}: the neighbours were told {told}, and the document is {state}")
-    assert not wrong, "\n".join(wrong)
-    assert len(tried) > 100
-
-
 # -- after the rename --------------------------------------------------------------------------------------------------
 
 
@@ -301,31 +193,27 @@ def open_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def journal_of(is_ordered: bool) -> Journal:
-    return Journal.ORDERED if is_ordered else Journal.OTHER
+class _OnDisk:
+    """A file system with this journal; then whatever else is done to its calls."""
 
-
-class _Journal:
-    """A file system that orders renames, or one that does not; then whatever else is done to its calls."""
-
-    def __init__(self, is_ordered: bool, around: Callable[[Call, Callable[[], Any]], Any]) -> None:
-        self._is_ordered = is_ordered
+    def __init__(self, journal: Journal, around: Callable[[Call, Callable[[], Any]], Any]) -> None:
+        self._journal = journal
         self._around = around
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
         if call.name == "journal":
-            return journal_of(self._is_ordered)
+            return self._journal
         return self._around(call, proceed)
 
 
-def on_disk(is_ordered: bool, around: Callable[[Call, Callable[[], Any]], Any]) -> System:
-    return intercepted(_Journal(is_ordered, around))
+def on_disk(journal: Journal, around: Callable[[Call, Callable[[], Any]], Any]) -> System:
+    return intercepted(_OnDisk(journal, around))
 
 
-@pytest.mark.parametrize("is_ordered", [False, True])
+@pytest.mark.parametrize("journal", Journal)
 @pytest.mark.parametrize("durability", ["process", "power"])
 def test_an_error_after_the_rename_is_never_told_as_nothing_saved(
-    durability: Durability, is_ordered: bool, queue: PerStoreWriterQueue, tmp_path: Path
+    durability: Durability, journal: Journal, queue: PerStoreWriterQueue, tmp_path: Path
 ) -> None:
     """Each call after the rename fails once. What is told: it is saved, or that this is uncertain."""
     path = tmp_path / "state.json"
@@ -344,7 +232,7 @@ def test_an_error_after_the_rename_is_never_told_as_nothing_saved(
     recorder = Recorder()
     for _ in range(2):  # once for what is looked at once in the life of a file system
         recorder.forget()
-        assert batch(on_disk(is_ordered, recorder)) == [None, None]
+        assert batch(on_disk(journal, recorder)) == [None, None]
     names = recorder.names()
     renamed = names.index("rename" if "rename" in names else "exchange")
     before = open_files(tmp_path)
@@ -352,7 +240,7 @@ def test_an_error_after_the_rename_is_never_told_as_nothing_saved(
     for place in range(renamed + 1, len(names)):
         for late in (False, True):
             fault = Fault(OSError(errno.ESTALE, os.strerror(errno.ESTALE)), skip=place, late=late)
-            errors = batch(on_disk(is_ordered, fault))
+            errors = batch(on_disk(journal, fault))
             assert fault.struck is not None
             assert fault.struck.name == names[place]
             failed += 1
@@ -419,16 +307,16 @@ class _Quick(System):
         os.fstat(fd)
 
 
-@pytest.mark.parametrize("is_ordered", [False, True])
+@pytest.mark.parametrize("journal", [Journal.OTHER, Journal.ORDERED])
 @pytest.mark.parametrize("durability", ["process", "power"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupts_leave_no_descriptor_open(
-    kind: Kind, durability: Durability, is_ordered: bool, queue: PerStoreWriterQueue, tmp_path: Path
+    kind: Kind, durability: Durability, journal: Journal, queue: PerStoreWriterQueue, tmp_path: Path
 ) -> None:
     """At least 500, spread over all points of an update."""
     path = tmp_path / "state.json"
     path.write_text("{}")
-    store = Store(path, queue=queue, durability=durability, system=_Quick(journal=lambda device: journal_of(is_ordered)))
+    store = Store(path, queue=queue, durability=durability, system=_Quick(journal=lambda _: journal))
 
     def update() -> None:
         store.update(bump("n"))
