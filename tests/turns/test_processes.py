@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -334,37 +333,29 @@ store = Store(path, queue=PerStoreWriterQueue(timeout=30), durability="process")
 def bump(state):
     state[args[0]] = state.get(args[0], 0) + 1
 say("ready"); hear()
-until = time.monotonic() + float(args[1])
-mine, worst = 0, 0.0
-while time.monotonic() < until:
-    asked = time.monotonic()
+mine = 0
+while not os.path.exists(path + ".stop"):
     store.update(bump)
-    worst = max(worst, time.monotonic() - asked)
     mine += 1
-say(json.dumps([mine, worst]))
+say(mine)
 """
 
 
 def test_eight_processes_in_a_tight_loop_lose_no_update_and_starve_nobody(path: Path) -> None:
-    """A bounded version of the benchmark, with room for a busy machine."""
-    contenders = [child(_CONTENDER, path, place, 1.5) for place in range(8)]
-    processes = [contender.__enter__() for contender in contenders]
-    try:
+    """None of them leaves the race before each has had 20 turns. How even it is, `benchmarks/` measures."""
+    store = Store(path)
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(child(_CONTENDER, path, place)) for place in range(8)]
         for process in processes:
             process.expect("ready")
         for process in processes:
             process.tell()
-        results = [json.loads(process.hear()) for process in processes]
+        until(lambda: len(counts := store.read().values()) == 8 and min(counts) >= 20, "20 turns of each process")
+        Path(f"{path}.stop").touch()
+        counts = [int(process.hear()) for process in processes]
         for process in processes:
             process.finish()
-    finally:
-        for contender in contenders:
-            contender.__exit__(None, None, None)
-    counts = [count for count, _ in results]
-    assert Store(path).read() == {str(place): count for place, count in enumerate(counts)}
-    jain = sum(counts) ** 2 / (len(counts) * sum(count**2 for count in counts))
-    assert jain > 0.9, counts
-    assert max(worst for _, worst in results) < 2.0, results
+    assert store.read() == {str(place): count for place, count in enumerate(counts)}
 
 
 _KILLED_LATER = """
