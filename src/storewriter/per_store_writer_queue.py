@@ -211,7 +211,7 @@ def _not_seconds(value: float) -> str | None:
 class TurnRequest:
     """What `queue.turn()` returns: enter it with `with` or `async with`. One object serves one turn at a time."""
 
-    __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_user")
+    __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_users")
 
     def __init__(
         self, queue: PerStoreWriterQueue, paths: tuple[PathLike, ...], label: str | None, timeout: float | None
@@ -221,7 +221,7 @@ class TurnRequest:
         self._label = label
         self._timeout = timeout
         self._tickets: list[Caller] = []
-        self._user: Caller | None = None
+        self._users: dict[None, Caller] = {}  # one at most
         self._loop: Any = None
 
     def __repr__(self) -> str:
@@ -235,9 +235,8 @@ class TurnRequest:
         user = caller = Caller(self._queue, self._label, self._timeout)
         tickets = self._tickets
         try:
-            if self._user is not None:
+            if self._users.setdefault(None, user) is not user:
                 raise _in_use()
-            self._user = user
             for key in keys:
                 if tickets:
                     caller = caller.again()
@@ -248,7 +247,7 @@ class TurnRequest:
                 caller.enter(key)
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
-            if self._user is user:
+            if self._users.get(None) is user:
                 self._leave()
             raise
 
@@ -263,13 +262,12 @@ class TurnRequest:
 
     async def __aenter__(self) -> Turn:
         keys = self._keys()
-        caller = Caller(self._queue, self._label, self._timeout)
+        user = caller = Caller(self._queue, self._label, self._timeout)
         tickets = self._tickets
-        if self._user is not None:
-            raise _in_use()
-        self._user = caller
-        self._loop = caller.loop
         try:
+            if self._users.setdefault(None, user) is not user:
+                raise _in_use()
+            self._loop = user.loop
             for key in keys:
                 if tickets:
                     caller = caller.again()
@@ -277,7 +275,8 @@ class TurnRequest:
                 await caller.aenter(key)
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
-            await self._aleave(caller.loop)
+            if self._users.get(None) is user:
+                await self._aleave(user.loop)
             raise
 
     async def __aexit__(
@@ -301,7 +300,7 @@ class TurnRequest:
             except BaseException as error:  # noqa: BLE001 - the first one is raised when all have ended
                 problem = problem or error
             del tickets[-1]
-        self._user = None
+        self._users.clear()
         if problem is not None:
             try:
                 raise problem
@@ -320,7 +319,7 @@ class TurnRequest:
 def _in_use() -> RuntimeError:
     """One user at a time: two threads that enter the same object would end each other's turns.
 
-    Looking and claiming are plain steps, between which no other thread runs.
+    Looking and claiming are one operation. An interrupt finds no claim, or one that names its user.
     """
     return RuntimeError("this turn is already in use; ask queue.turn() for another one")
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import anyio
 import pytest
@@ -213,6 +218,53 @@ def test_one_request_object_serves_one_turn_at_a_time(queue: PerStoreWriterQueue
         holding.release()
         worker.result()
     use()  # and afterwards it can be used again
+
+
+def test_two_threads_that_enter_one_request_at_once_never_both_get_through(path: Path) -> None:
+    """The second one comes before each instruction of the first one's way in, as it may without the interpreter's lock."""
+    code = type(PerStoreWriterQueue().turn(path)).__enter__.__code__
+    queue = PerStoreWriterQueue(timeout=0)
+    outcomes = Counter[str]()
+    sys._getframe().f_trace_opcodes = True  # CPython 3.12 asks some frame for this when a tracer is set
+    for place in itertools.count(1):
+        request = queue.turn(path)
+        seconds: list[Worker] = []
+        count = 0
+
+        def each(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal count
+            count += event == "opcode"
+            if count == place and not seconds:
+                seconds.append(Worker(request.__enter__))
+                seconds[0].wait()
+            return each
+
+        def called(frame: FrameType, event: str, arg: object) -> Any:
+            if frame.f_code is not code:
+                return None
+            frame.f_trace = each
+            frame.f_trace_opcodes = True
+            return each
+
+        first: BaseException | None = None
+        before = sys.gettrace()
+        sys.settrace(called)
+        try:
+            request.__enter__()
+        except RuntimeError as error:
+            first = error
+        finally:
+            sys.settrace(before)
+        if not seconds:
+            break
+        refused = [error for error in (first, seconds[0].error) if error is not None]
+        assert len(refused) == 1, (place, refused)
+        assert "already in use" in str(refused[0])
+        assert queue.owner(path) is not None
+        request.__exit__(None, None, None)
+        outcomes["second" if first else "first"] += 1
+    request.__exit__(None, None, None)
+    assert min(outcomes["first"], outcomes["second"]) > 3, outcomes
 
 
 def test_run_exclusive_returns_what_plain_and_async_functions_return(queue, path, run) -> None:
