@@ -15,14 +15,16 @@ import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal
 
 from storewriter import events
 from storewriter._document import Document, version_of
 from storewriter._interrupts import is_of_a_step
-from storewriter._lanes import ANSWERED, LEFT, Ticket, answer
+from storewriter._lanes import ANSWERED, LEFT, Ticket, answer, in_step
 from storewriter._replace import Commit, DocumentChanged, not_flushed
+from storewriter._threads import Apart
 from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
 from storewriter.storage import Look
 
@@ -33,7 +35,10 @@ APPLY_SECONDS: Final = 0.01
 processes, and the other tasks of an event loop, wait for this long, and for one function more, at most."""
 
 
-_MOST_INTERRUPTS: Final = 100
+_FEW_INTERRUPTS: Final = 3
+"""After so many a save or a flush is not tried again in a thread that is interrupted, say by a timer."""
+
+_MOST_INTERRUPTS: Final = 1000
 """So often a save and a flush that are interrupted are repeated."""
 
 
@@ -128,6 +133,8 @@ class Batch:
     _must_confirm = False
     _interrupts = 0
     """How often the save or the flush was interrupted."""
+    _apart: Apart | None = None
+    """The step that another thread makes."""
     _absent: bytes | None = None
     """Where there is no document: the bytes that would say no more than its absence does."""
 
@@ -153,7 +160,7 @@ class Batch:
 
     def has_time(self) -> bool:
         """Whether another function may be applied before the save."""
-        return not self._interrupts and time.monotonic() < self._until
+        return not self._is_saved and not self._interrupts and time.monotonic() < self._until
 
     def apply(self, ticket: Ticket) -> None:
         """Apply the function of a ticket to a state of its own. What it raises is the request's error.
@@ -165,7 +172,8 @@ class Batch:
         request: Request = ticket.request
         request.error, request.failed, request.is_applied = None, False, False
         try:
-            self.load()
+            if self._found is None:
+                self.load()
         except BaseException as error:
             request.error, ticket.is_member = error, False
             return
@@ -284,7 +292,7 @@ class Batch:
         try:
             if self._shared is not None:
                 self.seal()
-            self._save(ticket)
+            self._perform(lambda: self._save(ticket))
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
@@ -354,10 +362,7 @@ class Batch:
         if self._is_settled or self.error is not None:
             return
         try:
-            if self._commit.descriptor is not None:
-                self.document.flushes.settle(self._commit)
-            elif self._must_confirm:
-                self.document.storage.confirm()
+            self._perform(self._settle)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
@@ -365,6 +370,24 @@ class Batch:
             if self._is_written and isinstance(self.error, OSError):
                 self.error = not_flushed(self.document.path, self.error)
         self._is_settled = True
+
+    def _settle(self) -> None:
+        if self._commit.descriptor is not None:
+            self.document.flushes.settle(self._commit)
+        elif self._must_confirm:
+            self.document.storage.confirm()
+
+    def _perform(self, step: Callable[[], None]) -> None:
+        """Make a step of the commit. A thread that is interrupted again and again leaves it to one of our own."""
+        if self._interrupts < _FEW_INTERRUPTS:
+            step()
+            return
+        if self._apart is None:
+            self._apart = Apart(partial(in_step, step))
+        error = self._apart.finish()
+        self._apart = None
+        if error is not None:
+            raise error
 
     def answer(self) -> None:
         """Give every member its outcome, in the order of the line. Only when all else is done."""

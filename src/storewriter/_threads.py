@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 from collections.abc import Callable
+from threading import Event
 from typing import Any, Final
 
 from storewriter import _forks
@@ -81,6 +82,36 @@ def _choose() -> _Worker | None:
 
 def _nothing() -> None:
     pass
+
+
+class Apart:
+    """A call in a thread of our own, which no signal handler interrupts, for a thread that one does. Made once."""
+
+    __slots__ = ("_call", "_claim", "_done", "_error")
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._claim = _thread.allocate_lock()
+        self._done = Event()
+        self._error: BaseException | None = None
+
+    def finish(self) -> BaseException | None:
+        """Return when the call has ended, with what it raised. Can be repeated, and must be if it was interrupted."""
+        try:
+            start(self._run)  # again, if it was interrupted: the first one has the claim
+        except RuntimeError:
+            self._run()
+        self._done.wait()
+        return self._error
+
+    def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self._call()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
 
 
 class WaiterReplaced(BaseException):
