@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _thread
 from collections.abc import Callable
-from threading import Event
 from typing import Any, Final
 
 from storewriter import _forks
@@ -54,30 +53,28 @@ def start(call: Callable[..., None], *args: Any) -> None:
 
     Raises RuntimeError if the system gives no more threads.
     """
-    worker = _choose()
-    if worker is None:
+    if not _hand_to_idle(call, args):
         _thread.start_new_thread(_Worker(call, args).run, ())
-        return
-    worker.call, worker.args = call, args
-    worker.wake.release()
 
 
-def _choose() -> _Worker | None:
-    """Take an idle thread off the list: it waits for its call from here on."""
+def _hand_to_idle(call: Callable[..., None], args: tuple[Any, ...]) -> bool:
+    """Take an idle thread off the list, which waits for its call from there on, and give it one. False: none is idle."""
     while True:
         try:
             worker = _idle[-1]
         except IndexError:
-            return None
+            return False
         try:
             _idle.remove(worker)
         except ValueError:
-            continue  # somebody else has chosen it, or it has gone
+            continue  # another thread has chosen it, or it has gone
         except BaseException:
-            # A KeyboardInterrupt, right after it was chosen: it must not wait for its call for ever.
+            # An interrupt, right after it was chosen: it must not wait for its call for ever.
             worker.wake.release()
             raise
-        return worker
+        worker.call, worker.args = call, args  # up to the release nothing can come between
+        worker.wake.release()
+        return True
 
 
 def _nothing() -> None:
@@ -87,12 +84,14 @@ def _nothing() -> None:
 class Apart:
     """A call in a thread of our own, which no signal handler interrupts, for a thread that one does. Made once."""
 
-    __slots__ = ("_call", "_claim", "_done", "_error")
+    __slots__ = ("_call", "_claim", "_error", "_is_done", "_wake")
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
         self._claim = _thread.allocate_lock()
-        self._done = Event()
+        self._is_done = False
+        self._wake = _thread.allocate_lock()  # no Event, whose own locks an interrupt may leave locked
+        self._wake.acquire()
         self._error: BaseException | None = None
 
     def finish(self) -> BaseException | None:
@@ -101,7 +100,8 @@ class Apart:
             start(self._run)  # again, if it was interrupted: the first one has the claim
         except RuntimeError:
             self._run()
-        self._done.wait()
+        while not self._is_done:
+            self._wake.acquire()
         return self._error
 
     def _run(self) -> None:
@@ -111,7 +111,8 @@ class Apart:
             self._call()
         except BaseException as error:
             self._error = error
-        self._done.set()
+        self._is_done = True
+        self._wake.release()
 
 
 class WaiterReplaced(BaseException):
