@@ -58,7 +58,7 @@ def start(call: Callable[..., None], *args: Any) -> None:
 
 
 def _hand_to_idle(call: Callable[..., None], args: tuple[Any, ...]) -> bool:
-    """Take an idle thread off the list, which waits for its call from there on, and give it one. False: none is idle."""
+    """Take an idle thread off the list, where it waits for its call from then on. False: there is none."""
     while True:
         try:
             worker = _idle[-1]
