@@ -99,8 +99,8 @@ def test_a_time_limit_of_one_thread_is_no_answer_to_another_one(
     workers = [Worker(lambda name=name: update_until_the_end(name)) for name in "abcd"]  # type: ignore[misc]
     asked = raised = acknowledged = 0
     try:
-        with Alarms(error, 0.002) as alarms:
-            while raised < 150:
+        with Alarms(error, 0.02) as alarms:
+            while raised < 60:
                 asked += 1
                 if alarms.interrupts(lambda: store.update(bump("main"))):
                     raised += 1
