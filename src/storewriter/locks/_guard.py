@@ -74,13 +74,14 @@ class Guard:
         """
         deadline = time.monotonic() + seconds
         try:
-            while not self._take_on(file):
+            while True:  # with a condition, its jump back might have no handler (tests/turns/test_loops_in_handlers.py)
+                if self._take_on(file):
+                    return True
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(0.002)
         except OSError:
             return False
-        return True
 
     def _take_on(self, file: _sidecar.LockFile) -> bool:
         name = guard_file(self._path, self._trust)
