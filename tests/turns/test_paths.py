@@ -47,7 +47,10 @@ def test_a_relative_path_of_a_turn_means_the_folder_of_the_moment(queue: PerStor
             assert second.path == str(tmp_path / "two" / "state.json")
 
 
+# Looked up while the folder is there: until 3.13.2 every AttributeError of a module becomes a SystemError without one, if
+# `sys.path` begins with the working folder (CPython, gh-130932), and a codec's first look-up runs into that.
 _WITHOUT_A_FOLDER = """
+import codecs; codecs.lookup("ascii")
 gone = os.path.join(os.path.dirname(path), "gone")
 os.mkdir(gone)
 os.chdir(gone)
