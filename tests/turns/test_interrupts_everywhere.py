@@ -466,4 +466,4 @@ def test_the_others_in_an_interrupted_batch_are_applied_once_and_told_so(
                 wrong.append(f"{name} was applied {state.get(name, 0)} times")
         runs.judge(setting, landing, *wrong)
     assert not runs.wrong, "\n".join(runs.wrong)
-    assert len(tried) > 100
+    assert len(tried) > 50  # how many there are is CPython's choice: 98 in the middle with 3.13
