@@ -11,35 +11,60 @@ from typing import Any
 import pytest
 
 from helpers.children import HOLDER, child
+from helpers.lines import lined_up
 from helpers.waiting import until
-from storewriter import PerStoreWriterQueue, StoreWriterError, _lanes, _threads
+from storewriter import LockTimeout, PerStoreWriterQueue, StoreWriterError, _lanes, _threads
 
 
-def test_whoever_would_have_to_wait_without_a_thread_is_told_for_which_store(
-    queue: PerStoreWriterQueue, path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The package gets none from now on; `threading` still does."""
+
     def none_left(*args: Any) -> int:
         raise RuntimeError("can't start new thread")
 
+    until(lambda: not _threads._idle)
+    monkeypatch.setattr(_thread, "start_new_thread", none_left)
+    return monkeypatch
+
+
+def test_a_task_that_would_have_to_wait_without_a_thread_is_told_for_which_store(
+    queue: PerStoreWriterQueue, path: Path, run: Any, no_threads: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
-        with pytest.raises(StoreWriterError, match="no more threads") as caught:
+        with pytest.raises(StoreWriterError, match=f"cannot wait for the turn on {path}: .* no more threads") as caught:
             async with queue.turn(path):
                 pass
         assert caught.value.__dict__["path"] == str(path)
 
     with child(HOLDER, path) as holder:
         holder.expect("holding")
-        until(lambda: not _threads._idle)
-        monkeypatch.setattr(_thread, "start_new_thread", none_left)
         run(main)
-        with pytest.raises(StoreWriterError, match=f"cannot wait for the turn on {path}"), queue.turn(path):
-            pass
         assert _lanes.find(str(path)) is None
-        monkeypatch.undo()
+        no_threads.undo()
         holder.tell()
         holder.finish()
     with queue.turn(path):
         pass
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_plain_thread_that_must_wait_and_gets_no_other_thread_asks_again_by_itself(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
+    def ask() -> None:
+        with queue.turn(path):
+            pass
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout, match=f"pid {holder.pid}"), queue.turn(path, timeout=0.05):
+            pass
+        (worker,) = lined_up(queue, path, ask)
+        holder.tell()
+        worker.result()
+        holder.finish()
+    assert _lanes.find(str(path)) is None
 
 
 @pytest.mark.parametrize(
