@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import queue as queues
+import statistics
 import sys
 import threading
 from collections.abc import Callable
@@ -383,17 +384,20 @@ def _calls(operation: Callable[[], object]) -> int:
 
 
 def test_what_a_function_can_reach_makes_no_difference(queue: PerStoreWriterQueue, path: Path) -> None:
-    """The calls that the last of a batch makes, which saves it, are as many whatever the functions refer to."""
+    """The calls that the last of a batch makes, which saves it, are as many whatever the functions refer to.
+
+    Most times: the first one finds no document, and some calls are made only now and then, by the clock.
+    """
     store = Store(path, queue=queue, durability="process")
-    counts: dict[str, int] = {}
+    counts: dict[str, list[int]] = {name: [] for name in _changes()}
 
     def last(name: str, change: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         def ask() -> None:
-            counts[name] = _calls(lambda: store.update(change))
+            counts[name].append(_calls(lambda: store.update(change)))
 
         return ask
 
-    for _ in range(2):  # once for what is made at the first call
+    for _ in range(15):
         for name, change in _changes().items():
             with held(queue, path) as holding:
                 workers = lined_up(queue, path, lambda: store.update(touch), last(name, change))
@@ -401,7 +405,7 @@ def test_what_a_function_can_reach_makes_no_difference(queue: PerStoreWriterQueu
                 for worker in workers:
                     worker.result()
     own = {"nothing": 1, "closure": 1, "table": 2, "self": 2}  # the function, and its `len`
-    assert len({counts[name] - calls for name, calls in own.items()}) == 1, counts
+    assert len({statistics.mode(counts[name]) - calls for name, calls in own.items()}) == 1, counts
 
 
 # -- any functions, against each alone ---------------------------------------------------------------------------------
