@@ -19,7 +19,7 @@ from storewriter.locks._marker_file import marker_file
 Start = Callable[[], Contender]
 
 MOST_STEPS = 200
-FEWEST_STEPS = 5
+FEWEST_STEPS = 3
 """So that a test whose hooks have come off fails."""
 LONG = 10_000.0
 NAMES = ("marker", "lease:1000")
