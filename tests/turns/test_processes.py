@@ -155,33 +155,38 @@ def test_a_waiter_that_is_stopped_at_the_gate_keeps_nobody_out_for_long(
         pass
 
 
-_OTHER_TWICE = """
+_OTHER_AGAIN = """
 queue = PerStoreWriterQueue(timeout=20)
 with queue.turn(path):
     say("in")
-hear()
-with queue.turn(path):
-    with open(path + ".order", "a") as file:
-        file.write("other ")
+for _ in range(10):
+    hear()
+    with queue.turn(path):
+        with open(path + ".order", "a") as file:
+            file.write("other ")
+    say("out")
 """
 
 
 def test_past_a_stopped_waiter_the_line_is_kept(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Those who have found out stand behind each other as before."""
+    """Those who have found out stand behind each other as before, but for those who come while the next one wakes up."""
     sidecar = path.parent / ".state.json.lock"
-    with stopped_at_the_gate(path), child(_OTHER_TWICE, path) as other:
+    with stopped_at_the_gate(path), child(_OTHER_AGAIN, path) as other:
         with queue.turn(path):
             pass
         other.expect("in")
-        with queue.turn(path):
-            others = _waiters_in_kernel(sidecar)
-            other.tell()
-            until(lambda: _waiters_in_kernel(sidecar) > others, "the other process in front of the lock")
-            _write(path, "first")
-        with queue.turn(path):
-            _write(path, "again")
+        for _ in range(10):
+            with queue.turn(path):
+                others = _waiters_in_kernel(sidecar)
+                other.tell()
+                until(lambda others=others: _waiters_in_kernel(sidecar) > others, "the other one in front of the lock")  # type: ignore[misc]
+                _write(path, "first")
+            with queue.turn(path):
+                _write(path, "again")
+            other.expect("out")
         other.finish()
-    assert _order(path) == ["first", "other", "again"]
+    order = " ".join(_order(path))
+    assert order.count("first other again") >= 5, order
 
 
 def test_whoever_the_lock_goes_past_again_and_again_is_let_through(queue: PerStoreWriterQueue, path: Path) -> None:
