@@ -1,0 +1,55 @@
+"""How many functions an update enters when nothing is in its way: counted, not timed, so that any machine gives the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import storewriter
+from storewriter import PerStoreWriterQueue, Store
+
+SOURCE = os.path.dirname(storewriter.__file__)
+
+
+def entered(work: Any) -> tuple[int, int]:
+    """How many functions of the package, and in how many of its files, one piece of work enters."""
+    found: set[tuple[str, str]] = set()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(SOURCE):
+            found.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+    for _ in range(5):
+        work()  # what is looked up once is known now
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return len(found), len({name for name, _ in found})
+
+
+def test_an_update_alone_enters_few_functions(path: Path) -> None:
+    store = Store(path)
+
+    def bump(state: dict[str, int]) -> None:
+        state["n"] = state.get("n", 0) + 1
+
+    functions, files = entered(lambda: store.update(bump))
+    assert functions <= 80
+    assert files <= 20
+
+
+def test_a_turn_alone_enters_few_functions(path: Path) -> None:
+    queue = PerStoreWriterQueue()
+
+    def turn() -> None:
+        with queue.turn(path):
+            pass
+
+    functions, files = entered(turn)
+    assert functions <= 32
+    assert files <= 9
