@@ -430,9 +430,8 @@ def leave_turn(ticket: Ticket) -> None:
         return
     try:
         _leave_turn(ticket)
-    except BaseException:
-        until_done(_leave_turn, ticket)
-        raise
+    except BaseException as error:
+        until_done(_leave_turn, ticket, problem=error)
 
 
 def end_turn(ticket: Ticket) -> None:

@@ -36,12 +36,11 @@ def quietly(call: Callable[..., object], *args: object) -> None:
             raise
 
 
-def until_done(step: Callable[..., object], *args: object) -> None:
+def until_done(step: Callable[..., object], *args: object, problem: BaseException | None = None) -> None:
     """Repeat a step until it has come to its end, and raise then what came in the middle.
 
-    A step that raises an error of its own has come to its end with that.
+    It is called again after every error: what is done already is not done twice. `problem` is what came before.
     """
-    problem: BaseException | None = None
     for _ in range(_MOST):
         try:
             step(*args)

@@ -355,10 +355,12 @@ def _place(mine: str, path: str) -> None:
 
 
 def _is_alive(pid: int) -> bool:
+    """A process that is being ended gives its locks back before it is a zombie: PF_EXITING (proc_pid_stat(5), flags)."""
     try:
-        return _state(pid) not in "ZX"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
+    return fields[0] not in "ZX" and not int(fields[6]) & 0x4
 
 
 _STEPS: list[tuple[Any, tuple[str, ...]]] = [
