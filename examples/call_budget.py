@@ -17,7 +17,7 @@ class CallBudget:
         self._per_day = per_day
 
     def take(self, key: str, day: str) -> bool:
-        def take_one(calls: dict) -> bool:  # may run again on fresh state: no effects but on the state
+        def take_one(calls: dict) -> bool:  # may run again: it does nothing except change the state
             made = calls.setdefault(day, {}).get(key, 0)
             if made < self._per_day:
                 calls[day][key] = made + 1
