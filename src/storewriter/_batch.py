@@ -34,6 +34,9 @@ APPLY_SECONDS: Final = 0.01
 """Seconds for which functions are applied before the batch is saved; the next waiter is in the next batch. Other
 processes, and the other tasks of an event loop, wait for this long, and for one function more, at most."""
 
+_THREADS: Final = 2
+"""So many times as long for a batch of threads: no event loop waits for them, and each needs the interpreter first."""
+
 
 _FEW_INTERRUPTS: Final = 3
 """After so many a save or a flush is not tried again in a thread that is interrupted, say by a timer."""
@@ -138,10 +141,11 @@ class Batch:
     _absent: bytes | None = None
     """Where there is no document: the bytes that would say no more than its absence does."""
 
-    def __init__(self, document: Document, isolation: Isolation = "own") -> None:
+    def __init__(self, document: Document, isolation: Isolation = "own", *, on_loop: bool = False) -> None:
         self.document = document
         self._started = time.monotonic()
-        self._until = self._started + APPLY_SECONDS
+        self._seconds = APPLY_SECONDS if on_loop else APPLY_SECONDS * _THREADS
+        self._until = self._started + self._seconds
         self._commit = Commit()
         self._shared: SharedState | None = SharedState() if isolation == "shared" else None
 
@@ -155,7 +159,7 @@ class Batch:
             self._good = found[0]
             if self._good is None:
                 self._absent = self.document.encoded_default()
-            self._until = time.monotonic() + APPLY_SECONDS
+            self._until = time.monotonic() + self._seconds
             self._found = found
 
     def has_time(self) -> bool:

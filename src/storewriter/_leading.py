@@ -60,7 +60,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
     """Apply the function of a task that has its turn, and those of its loop that wait behind it; save them."""
     cancelled: BaseException | None = None
     try:
-        batch = ticket.batch = Batch(document, isolation)
+        batch = ticket.batch = Batch(document, isolation, on_loop=True)
         # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
         await pause(ticket.loop)
         if document.storage.size() > SMALL:
