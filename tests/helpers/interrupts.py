@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import dis
 import functools
+import gc
 import linecache
 import re
 import sys
@@ -161,7 +162,22 @@ def interrupted(
     """Run the operation with an interrupt at this point. What it raised has been dropped when this returns.
 
     `look` is called before that, while the error is still alive. `kind` is what arrives.
+
+    The collector is off meanwhile: Hypothesis hooks a Python function into it, and an interrupt that is raised in
+    there is reported as unraisable and dropped.
     """
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _interrupted(operation, point, look, kind)
+    finally:
+        if was_collecting:
+            gc.enable()
+
+
+def _interrupted(
+    operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None, kind: Kind
+) -> Landing:
     before = sys.gettrace()
     sys.settrace(_armed_at(point, kind))
     try:
@@ -202,7 +218,7 @@ def interrupted_twice(
         _Ours.made = None
         sys.settrace(entered)
         frame = sys._getframe(2)  # whoever caught it; above it is `_Ours.__init__`
-        while frame is not None and frame.f_code is not interrupted.__code__:
+        while frame is not None and frame.f_code is not _interrupted.__code__:
             if inside(frame.f_code):
                 _each_instruction(frame, local)
             frame = frame.f_back  # type: ignore[assignment]
