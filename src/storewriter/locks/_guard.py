@@ -2,7 +2,7 @@
 
 Promise    While it is held nobody else creates, replaces or removes the store's marker, so what was read under it is
            still true when it is acted upon. It ends with its process.
-How        flock(2) on a file of its own, `.<name>.guard`: the sidecar is locked, shared, by every holder of a lease, and
+How        flock(2) on a file of its own, `.<name>.guard`: on the sidecar every holder of a lease has a shared lock, and
            a network file system turns flock(2) into a byte lock on the whole file.
 Only       for leases, where kernel locks exclude everybody who can reach the file system (`Trust.LOCAL`,
            `Trust.SHARED`). A `marker` holds the sidecar alone, which excludes all others from its marker, too.
