@@ -11,14 +11,14 @@ Does not   reach other hosts: whether a network file system carries locks over i
 from __future__ import annotations
 
 import enum
+import fcntl
 import os
 from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
-from storewriter._fcntl import fcntl
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter._system import NOFOLLOW, NONBLOCK
 
 
 class Trust(enum.Enum):
@@ -123,7 +123,7 @@ def trust_in(mount: Mount | None) -> Trust:
 def is_refused_twice(fd: int, name: str) -> bool | None:
     """Whether another descriptor of a file that `fd` holds locked is refused the lock. None: it cannot be tried now."""
     try:
-        other = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
+        other = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK)
     except OSError:
         return None
     try:

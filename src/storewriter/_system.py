@@ -11,6 +11,7 @@ How        The calls that every commit makes are fields that hold the functions 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -21,16 +22,10 @@ import attrs
 from storewriter._journals import Journal, journal
 from storewriter._linux_calls import born, exchange, write_out
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
-NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
-DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
-NOCTTY: Final = getattr(os, "O_NOCTTY", 0)
+NOFOLLOW: Final = os.O_NOFOLLOW
+NONBLOCK: Final = os.O_NONBLOCK
+DIRECTORY: Final = os.O_DIRECTORY
+NOCTTY: Final = os.O_NOCTTY
 _FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
 
 NO_XATTR: Final = frozenset(
@@ -168,7 +163,6 @@ class System:
 
 
 def _full_flush(fd: int, command: int) -> None:
-    assert fcntl is not None
     try:
         fcntl.fcntl(fd, command)
     except OSError as error:
@@ -183,7 +177,7 @@ def chmod(path: str, mode: int) -> None:
         os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
         return
     # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
-    fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
+    fd = os.open(path, os.O_PATH | NOFOLLOW)
     try:
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import time
@@ -29,14 +30,13 @@ import attrs
 from filelock import LeaseSettingsMismatch, Timeout
 
 from storewriter import _forks, _mounts, events
-from storewriter._fcntl import HAS_FLOCK, fcntl
 from storewriter._interrupts import is_of_a_step, quietly
 from storewriter._keys import sidecar
 from storewriter._liveness import myself
 from storewriter._mounts import Trust
 from storewriter._owner import Owner
 from storewriter._replace import temporary
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter._system import NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, NotARegularFile
 from storewriter.locks import _sidecar
 from storewriter.locks._guard import Guard
@@ -52,7 +52,7 @@ _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
 
 
-_OWN: Final = os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC
+_OWN: Final = os.O_RDWR | NOFOLLOW | NONBLOCK
 """For writing too: a marker can be given back even if it cannot be removed."""
 
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
@@ -207,8 +207,6 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     """
     found = os.fstat(fd)
     _sidecar.require_regular(found, path)
-    if not HAS_FLOCK:
-        return Trust.NONE
     try:
         fcntl.flock(fd, terms.presence | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -328,7 +326,7 @@ def _give_an_end(path: str) -> None:
     minds.
     """
     with contextlib.suppress(OSError):  # not ours to write: its owner's own contenders will
-        fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | CLOEXEC)
+        fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK)
         try:
             found = os.fstat(fd)
             if found.st_size == 0 and found.st_nlink == 1:

@@ -10,9 +10,9 @@ Only       for leases, where kernel locks exclude everybody who can reach the fi
 
 from __future__ import annotations
 
+import fcntl
 import os
 
-from storewriter._fcntl import fcntl
 from storewriter._interrupts import quietly
 from storewriter._keys import sidecar
 from storewriter.locks._sidecar import LockFile
