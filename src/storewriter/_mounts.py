@@ -18,7 +18,7 @@ from typing import Final
 
 import attrs
 
-from storewriter._system import NOFOLLOW, NONBLOCK
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 
 
 class Trust(enum.Enum):
@@ -123,7 +123,7 @@ def trust_in(mount: Mount | None) -> Trust:
 def is_refused_twice(fd: int, name: str) -> bool | None:
     """Whether another descriptor of a file that `fd` holds locked is refused the lock. None: it cannot be tried now."""
     try:
-        other = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK)
+        other = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
     try:

@@ -22,6 +22,7 @@ import attrs
 from storewriter._journals import Journal, journal
 from storewriter._linux_calls import born, exchange, write_out
 
+CLOEXEC: Final = os.O_CLOEXEC
 NOFOLLOW: Final = os.O_NOFOLLOW
 NONBLOCK: Final = os.O_NONBLOCK
 DIRECTORY: Final = os.O_DIRECTORY
@@ -177,7 +178,7 @@ def chmod(path: str, mode: int) -> None:
         os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
         return
     # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
-    fd = os.open(path, os.O_PATH | NOFOLLOW)
+    fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
     try:
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:

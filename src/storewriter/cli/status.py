@@ -19,7 +19,7 @@ from storewriter._keys import canonical, sidecar
 from storewriter._liveness import Verdict, describe, judge
 from storewriter._mounts import Mount, Trust
 from storewriter._owner import Owner
-from storewriter._system import NOFOLLOW, NONBLOCK
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.locks._existence import owner_at
 from storewriter.locks._marker_file import Seen, look, marker_file
 from storewriter.locks._sidecar import holder, read_record
@@ -88,7 +88,7 @@ def _strategy(path: str, owner: Owner | None) -> str | None:
     if owner is not None:
         return owner.strategy
     try:
-        fd = os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK)
+        fd = os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
     try:
@@ -106,7 +106,7 @@ def _waiters(path: str, owner: Owner | None) -> tuple[Owner, ...]:
 def _try_lock(name: str) -> bool | None:
     """Whether locks on this file exclude anybody; None: there is no such file, or it is not ours to lock."""
     try:
-        fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK)
+        fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
     try:

@@ -36,7 +36,7 @@ from storewriter._liveness import myself
 from storewriter._mounts import Trust
 from storewriter._owner import Owner
 from storewriter._replace import temporary
-from storewriter._system import NOFOLLOW, NONBLOCK
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, NotARegularFile
 from storewriter.locks import _sidecar
 from storewriter.locks._guard import Guard
@@ -52,7 +52,7 @@ _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
 
 
-_OWN: Final = os.O_RDWR | NOFOLLOW | NONBLOCK
+_OWN: Final = os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC
 """For writing too: a marker can be given back even if it cannot be removed."""
 
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
@@ -326,7 +326,7 @@ def _give_an_end(path: str) -> None:
     minds.
     """
     with contextlib.suppress(OSError):  # not ours to write: its owner's own contenders will
-        fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK)
+        fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | CLOEXEC)
         try:
             found = os.fstat(fd)
             if found.st_size == 0 and found.st_nlink == 1:

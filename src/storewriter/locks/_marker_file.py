@@ -23,7 +23,7 @@ import attrs
 from storewriter import _liveness
 from storewriter._liveness import Verdict
 from storewriter._owner import Owner
-from storewriter._system import NOFOLLOW, NONBLOCK
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 
 _LIMIT: Final = 1024
 """Bytes of a marker that filelock reads; a longer one is damaged."""
@@ -79,7 +79,7 @@ def look(path: str) -> Seen | None:
     counts as damaged.
     """
     try:
-        fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK)
+        fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -27,10 +27,10 @@ from storewriter._keys import sidecar
 from storewriter._liveness import Verdict, describe, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
-from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, chmod
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM, chmod
 from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 
-_FLAGS: Final = os.O_RDWR | NOFOLLOW | NONBLOCK
+_FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
@@ -250,7 +250,7 @@ def holder(path: str) -> Owner | None:
 def open_to_read(path: str) -> int | None:
     """Open a store's sidecar for looking only; None if there is none."""
     try:
-        return os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK)
+        return os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
 
