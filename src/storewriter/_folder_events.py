@@ -13,48 +13,21 @@ Fails by   OSError from `open_events` and `aim` when the kernel gives no more wa
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import socket
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
 from storewriter._linux_calls import c_library, last_error
 
-__all__ = ["Bell", "FolderEvents", "open_events"]
+__all__ = ["FolderEvents", "open_events"]
 
 
 def open_events() -> FolderEvents | None:
     """The events of this system; None if there are none. Raises OSError when the kernel gives no more."""
     library = c_library()
     return FolderEvents(library) if hasattr(library, "inotify_init1") else None
-
-
-class Bell:
-    """A descriptor that any thread can make readable."""
-
-    __slots__ = ("_hears", "_rings")
-
-    def __init__(self) -> None:
-        self._hears, self._rings = socket.socketpair()
-        self._hears.setblocking(False)
-        self._rings.setblocking(False)
-
-    def fileno(self) -> int:
-        """See the class."""
-        return self._hears.fileno()
-
-    def ring(self) -> None:
-        """Make it readable, for good."""
-        with contextlib.suppress(OSError):  # full: it is readable already; closed: nothing waits for it
-            self._rings.send(b"\0")
-
-    def close(self) -> None:
-        """Give back the descriptors."""
-        self._hears.close()
-        self._rings.close()
 
 
 _CLOSE_WRITE: Final = 0x8

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ import anyio.lowlevel
 
 from storewriter import _keys, events
 from storewriter._document import Document, version_of
-from storewriter._folder_events import Bell, FolderEvents, open_events
+from storewriter._folder_events import FolderEvents, open_events
 from storewriter._waiters import current_task, off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
@@ -178,7 +179,8 @@ class Watch(Generic[S]):
     def __init__(self, document: Callable[[], Document], *, poll: Backoff = PACE, events: bool = True) -> None:
         self._closed = False
         self._busy = threading.Lock()
-        self._bell = Bell()
+        # Whatever waits for the first is woken by closing the second.
+        self._end, self._closing = socket.socketpair()
         self._eye = _Eye[S](document, poll, with_events=events)
 
     def __iter__(self) -> Watch[S]:
@@ -206,16 +208,16 @@ class Watch(Generic[S]):
 
     def _wait(self, seconds: float) -> None:
         listening = self._eye.events
-        watched: list[Bell | FolderEvents] = [self._bell] if listening is None else [self._bell, listening]
         poll = select.poll()
-        for one in watched:
-            poll.register(one, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
+        if listening is not None:
+            poll.register(listening, select.POLLIN)
         poll.poll(seconds * 1000)
 
     def close(self) -> None:
         """End the iteration, also one that waits in another thread, and give back descriptors."""
         self._closed = True
-        self._bell.ring()
+        self._closing.close()
         self._give_back_if_over()
 
     def _give_back_if_over(self) -> None:
@@ -223,7 +225,7 @@ class Watch(Generic[S]):
         if self._closed and self._busy.acquire(blocking=False):
             try:
                 self._eye.close()
-                self._bell.close()
+                self._end.close()
             finally:
                 self._busy.release()
 

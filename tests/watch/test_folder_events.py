@@ -14,10 +14,10 @@ from watching import OFTEN, put
 
 from helpers.waiting import PATIENCE
 from storewriter import Store, _folder_events
-from storewriter._folder_events import Bell, FolderEvents, open_events
+from storewriter._folder_events import FolderEvents, open_events
 
 
-def readable(one: FolderEvents | Bell, seconds: float = PATIENCE) -> bool:
+def readable(one: FolderEvents, seconds: float = PATIENCE) -> bool:
     return bool(select.select([one], [], [], seconds)[0])
 
 
@@ -154,13 +154,3 @@ def test_a_system_without_events_is_looked_at(path: Path, monkeypatch: pytest.Mo
 def test_elsewhere_than_on_linux_there_are_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storewriter._folder_events.c_library", lambda: None)
     assert open_events() is None
-
-
-def test_a_bell_may_be_rung_as_often_as_one_likes_and_after_it_was_closed() -> None:
-    bell = Bell()
-    assert not readable(bell, 0)
-    for _ in range(100_000):
-        bell.ring()
-    assert readable(bell)
-    bell.close()
-    bell.ring()

@@ -22,7 +22,7 @@ import attrs
 
 from storewriter import _forks, _mounts
 from storewriter._descriptors import Descriptor, Key, opened
-from storewriter._kernel_locks import kernel_locks
+from storewriter._kernel_locks import flock_holders
 from storewriter._keys import sidecar
 from storewriter._liveness import Verdict, describe, is_same, judge, myself
 from storewriter._owner import Owner
@@ -262,7 +262,7 @@ def owner_of(fd: int) -> Owner | None:
     container goes by its own pid there.
     """
     record = read_record(fd)
-    holders = [lock.pid for lock in kernel_locks(os.fstat(fd)) if lock.kind == "FLOCK" and not lock.waiting]
+    holders = flock_holders(os.fstat(fd))
     is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
     if not holders:
         if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
