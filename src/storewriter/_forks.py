@@ -24,7 +24,7 @@ def in_child(reset: Callable[[], None]) -> None:
 def install() -> None:
     """Install the hook; cheap to call again."""
     global installed
-    if not installed and hasattr(os, "register_at_fork"):
+    if not installed:
         installed = True
         os.register_at_fork(after_in_child=_after_fork)
 

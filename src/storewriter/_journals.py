@@ -7,8 +7,8 @@ Promise    ORDERED only for ext4 with an internal journal, barriers and `data=or
            docs/decisions.md names the functions of the kernel that this rests on.
            ext4's `fast_commit` is no such journal: power cuts showed it to be safe only if a commit is flushed before
            the next one begins (FAST).
-How        The mount with this device number, from /proc/self/mountinfo (proc(5)); for ext4 the options in effect, from
-           /proc/fs/ext4, and the journal's inode, from /proc/fs/jbd2. What cannot be read counts as no.
+How        The mount with this device number; for ext4 the options in effect, from /proc/fs/ext4, and the journal's
+           inode, from /proc/fs/jbd2. What cannot be read counts as no.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from __future__ import annotations
 import enum
 import os
 import time
-from collections.abc import Iterator
 from typing import Final
+
+from storewriter._mounts import mounts
 
 
 class Journal(enum.Enum):
@@ -49,32 +50,15 @@ def journal(device: int) -> Journal:
 
 
 def _examine(device: int) -> Journal:
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:  # another system, or one that does not say
-        return Journal.OTHER
-    for kind, source, options in _mounts_with(device, lines):
-        return _journal_of(kind, source, options)  # every mount of a file system says the same
-    return Journal.OTHER
-
-
-def _mounts_with(device: int, lines: list[str]) -> Iterator[list[str]]:
-    """Type, source and options of each mount of the file system with this number."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in lines:
-        # 36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue   (proc(5))
-        before, _, after = line.partition(" - ")
-        if before.split()[2:3] == [number] and len(after.split()) == 3:
-            yield after.split()
-
-
-def _journal_of(kind: str, source: str, options: str) -> Journal:
-    if kind == "xfs":
+    mount = next((mount for mount in mounts() if mount.device == number), None)  # all of a file system say the same
+    if mount is not None and mount.kind == "xfs":
         # A log or the content on another device is not covered by the flush that a commit of the log begins with.
-        is_apart = any(option.startswith(("logdev=", "rtdev=", "nobarrier")) for option in options.split(","))
+        is_apart = any(option.startswith(("logdev=", "rtdev=", "nobarrier")) for option in mount.options)
         return Journal.OTHER if is_apart else Journal.ORDERED
-    return _journal_of_ext4(os.path.basename(os.path.realpath(source))) if kind == "ext4" else Journal.OTHER
+    if mount is not None and mount.kind == "ext4":
+        return _journal_of_ext4(os.path.basename(os.path.realpath(mount.source)))
+    return Journal.OTHER
 
 
 def _journal_of_ext4(name: str) -> Journal:

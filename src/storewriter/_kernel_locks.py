@@ -1,57 +1,27 @@
-"""Who holds and who waits for a kernel lock, as /proc/locks tells (proc(5)).
+"""Who has locked a file, as /proc/locks and /proc/<pid> tell (proc(5)).
 
 Promise    Names holders that never heard of us too: `flock(1)`, another library, another language.
 Does not   work outside Linux, nor show processes of other PID namespaces (the kernel leaves them out).
-           An open-file-description lock belongs to no process, so the kernel shows none for it.
+           An open-file-description lock belongs to no process, so /proc/locks names none for it.
 """
 
 from __future__ import annotations
 
 import os
 
-import attrs
 
-
-@attrs.frozen
-class KernelLock:
-    """One line of /proc/locks."""
-
-    kind: str
-    """FLOCK, POSIX or OFDLCK."""
-    pid: int
-    waiting: bool
-
-
-def kernel_locks(found: os.stat_result) -> list[KernelLock]:
-    """The locks on a file, holders first; empty where the kernel does not tell."""
+def flock_holders(found: os.stat_result) -> list[int]:
+    """The processes that hold flock(2) on a file; empty where the kernel does not tell."""
     try:
         with open("/proc/locks", encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
+            # 1: FLOCK  ADVISORY  WRITE 812 fd:01:35 0 EOF; a waiter's line has an arrow before its kind.
+            lines = [line.split() for line in file if " FLOCK " in line and "->" not in line]
     except OSError:
         return []
-    return locks_in(lines, found)
-
-
-def locks_in(lines: list[str], found: os.stat_result) -> list[KernelLock]:
-    """The same, from lines that were read before."""
-    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    inode = f":{found.st_ino}"
-    parsed = [(parts, where) for parts in map(str.split, lines) if (where := _place(parts)) is not None]
+    exact = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    holders = [int(fields[4]) for fields in lines if fields[5] == exact]
     # btrfs and overlayfs show another device number here than stat(2) does: the inode alone has to do then.
-    exact = [parts for parts, where in parsed if where == device]
-    chosen = exact or [parts for parts, where in parsed if where.endswith(inode)]
-    return sorted((_lock(parts) for parts in chosen), key=lambda lock: lock.waiting)
-
-
-def _place(parts: list[str]) -> str | None:
-    """The device and inode of a line; a waiter's line has an arrow before its kind."""
-    fields = [part for part in parts if part != "->"]
-    return fields[5] if len(fields) >= 6 else None
-
-
-def _lock(parts: list[str]) -> KernelLock:
-    fields = [part for part in parts if part != "->"]
-    return KernelLock(kind=fields[1], pid=int(fields[4]), waiting="->" in parts)
+    return holders or [int(fields[4]) for fields in lines if fields[5].endswith(f":{found.st_ino}")]
 
 
 def processes_with(path: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Three system calls of Linux that Python's `os` does not have.
+"""Three system calls of Linux that Python's `os` does not have, and the C library for others (`_folder_events.py`).
 
 Which      Swapping two names, a file's time of birth, and writing a file out without a flush of its device.
 How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
@@ -30,17 +30,24 @@ _NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.E
 
 
 @cache
-def _function(name: str) -> Any:
-    """A function of the C library; None where there is no such thing (old libraries, other systems)."""
+def c_library() -> Any:
+    """The C library of Linux; None on other systems."""
     if sys.platform != "linux":
         return None
     try:
         import ctypes
     except ImportError:  # no descriptor left, or no right to read it any more: commits go on without these calls
         return None
+    return ctypes.CDLL(None, use_errno=True)
 
-    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+
+@cache
+def _function(name: str) -> Any:
+    """A function of the C library; None where there is no such thing (old libraries, other systems)."""
+    function = getattr(c_library(), name, None)
     if function is not None:
+        import ctypes
+
         file = [ctypes.c_int, ctypes.c_char_p]
         number = ctypes.c_uint
         function.argtypes = {
@@ -57,7 +64,8 @@ def load() -> None:
     _function("sync_file_range")
 
 
-def _fails_with() -> int:
+def last_error() -> int:
+    """Why the last call through the C library has failed."""
     import ctypes
 
     return ctypes.get_errno()
@@ -70,7 +78,7 @@ def exchange(source: str, target: str) -> bool:
         return False
     if not function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE):
         return True
-    code = _fails_with()
+    code = last_error()
     if code in _NO_EXCHANGE:
         return False
     raise OSError(code, os.strerror(code), source, None, target)
@@ -83,7 +91,7 @@ def write_out(fd: int) -> bool:
         return False
     if not function(fd, 0, 0, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
         return True
-    code = _fails_with()
+    code = last_error()
     if code in _NO_WRITE_OUT:
         return False
     raise OSError(code, os.strerror(code))
@@ -99,7 +107,7 @@ def born(path: str) -> int | None:
 
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     if function(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer):
-        code = _fails_with()
+        code = last_error()
         if code in _NO_BIRTH:
             return None
         raise OSError(code, os.strerror(code), path)

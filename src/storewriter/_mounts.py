@@ -11,14 +11,11 @@ Does not   reach other hosts: whether a network file system carries locks over i
 from __future__ import annotations
 
 import enum
+import fcntl
 import os
-from collections.abc import Iterable
 from typing import Final
 
 import attrs
-
-from storewriter._fcntl import fcntl
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 
 
 class Trust(enum.Enum):
@@ -43,25 +40,29 @@ class Mount:
     """Type of the file system, `ext4` or `fuse.sshfs`."""
     options: frozenset[str]
     """Options of the mount and of the file system."""
+    device: str = ""
+    """`253:1`, the major and minor number of `st_dev`."""
+    source: str = ""
+    """What is mounted: `/dev/vda1`, `server:/data`."""
 
 
 def mount_of(path: str) -> Mount | None:
     """The mount that a canonical path is on; None where the kernel does not tell."""
+    # The deepest one, and of several over the same point the last: it hides the others.
+    return max(
+        (mount for mount in reversed(mounts()) if _is_under(path, mount.point)),
+        key=lambda mount: len(mount.point),
+        default=None,
+    )
+
+
+def mounts() -> list[Mount]:
+    """All mounts that this process sees, in their order; none where the kernel does not tell."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return mount_in(file, path)
+            return [mount for mount in map(_parsed, file) if mount is not None]
     except OSError:
-        return None
-
-
-def mount_in(lines: Iterable[str], path: str) -> Mount | None:
-    """The same, from lines that were read before. A later mount over the same point hides an earlier one."""
-    best: Mount | None = None
-    for line in lines:
-        mount = _parsed(line)
-        if mount is not None and _is_under(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+        return []
 
 
 def _parsed(line: str) -> Mount | None:
@@ -71,7 +72,7 @@ def _parsed(line: str) -> Mount | None:
     if not dash or len(fields) < 6 or len(rest) < 2:
         return None
     options = ",".join([fields[5], *rest[2:]])
-    return Mount(_unescaped(fields[4]), rest[0], frozenset(options.split(",")))
+    return Mount(_unescaped(fields[4]), rest[0], frozenset(options.split(",")), fields[2], rest[1])
 
 
 def _unescaped(text: str) -> str:
@@ -123,7 +124,7 @@ def trust_in(mount: Mount | None) -> Trust:
 def is_refused_twice(fd: int, name: str) -> bool | None:
     """Whether another descriptor of a file that `fd` holds locked is refused the lock. None: it cannot be tried now."""
     try:
-        other = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
+        other = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:

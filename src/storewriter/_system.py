@@ -11,6 +11,7 @@ How        The calls that every commit makes are fields that hold the functions 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -21,16 +22,11 @@ import attrs
 from storewriter._journals import Journal, journal
 from storewriter._linux_calls import born, exchange, write_out
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
-NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)
-DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
-NOCTTY: Final = getattr(os, "O_NOCTTY", 0)
+CLOEXEC: Final = os.O_CLOEXEC
+NOFOLLOW: Final = os.O_NOFOLLOW
+NONBLOCK: Final = os.O_NONBLOCK
+DIRECTORY: Final = os.O_DIRECTORY
+NOCTTY: Final = os.O_NOCTTY
 _FULLFSYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
 
 NO_XATTR: Final = frozenset(
@@ -168,7 +164,6 @@ class System:
 
 
 def _full_flush(fd: int, command: int) -> None:
-    assert fcntl is not None
     try:
         fcntl.fcntl(fd, command)
     except OSError as error:

@@ -3,11 +3,11 @@
 Promise    The current state first, then each new one that is there when it is asked for. States that were replaced
            before anybody asked are skipped, the last one never is. Whoever committed it: this process, another one, a
            person with an editor.
-How        Listen first, then look: what comes after the look wakes, so nothing falls in between. Events (inotify, or
-           watchfiles with the extra `watch`) only say that it is worth looking; what is compared is the content. Events
-           or not, the file is looked at now and then: a look is one stat(2), unless the stat has changed or is so new
-           that a coarse clock could hide another change behind it.
-Does not   take turns, hold up writers, or keep a thread (with inotify); a watch that has ended keeps nothing.
+How        Listen first, then look: what comes after the look wakes, so nothing falls in between. Events (inotify, on
+           Linux) only say that it is worth looking; what is compared is the content. Events or not, the file is looked
+           at now and then: a look is one stat(2), unless the stat has changed or is so new that a coarse clock could
+           hide another change behind it.
+Does not   take turns, hold up writers, or keep a thread; a watch that has ended keeps nothing.
 Fails by   StoreCorrupt for a document that cannot be read and stays so for a moment (a program may be writing into it);
            then asking again waits for the next document. NotARegularFile, OSError: at every asking until it is over.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ import anyio.lowlevel
 
 from storewriter import _keys, events
 from storewriter._document import Document, version_of
-from storewriter._folder_events import Bell, FolderEvents, open_events
+from storewriter._folder_events import FolderEvents, open_events
 from storewriter._waiters import current_task, off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
@@ -178,7 +179,8 @@ class Watch(Generic[S]):
     def __init__(self, document: Callable[[], Document], *, poll: Backoff = PACE, events: bool = True) -> None:
         self._closed = False
         self._busy = threading.Lock()
-        self._bell = Bell()
+        # Whatever waits for the first is woken by closing the second.
+        self._end, self._closing = socket.socketpair()
         self._eye = _Eye[S](document, poll, with_events=events)
 
     def __iter__(self) -> Watch[S]:
@@ -206,19 +208,16 @@ class Watch(Generic[S]):
 
     def _wait(self, seconds: float) -> None:
         listening = self._eye.events
-        watched: list[Bell | FolderEvents] = [self._bell] if listening is None else [self._bell, listening]
-        if not hasattr(select, "poll"):
-            select.select(watched, [], [], seconds)
-            return
         poll = select.poll()
-        for one in watched:
-            poll.register(one, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
+        if listening is not None:
+            poll.register(listening, select.POLLIN)
         poll.poll(seconds * 1000)
 
     def close(self) -> None:
-        """End the iteration, also one that waits in another thread, and give back descriptors and threads."""
+        """End the iteration, also one that waits in another thread, and give back descriptors."""
         self._closed = True
-        self._bell.ring()
+        self._closing.close()
         self._give_back_if_over()
 
     def _give_back_if_over(self) -> None:
@@ -226,7 +225,7 @@ class Watch(Generic[S]):
         if self._closed and self._busy.acquire(blocking=False):
             try:
                 self._eye.close()
-                self._bell.close()
+                self._end.close()
             finally:
                 self._busy.release()
 
@@ -249,8 +248,8 @@ class AsyncWatch(Generic[S]):
     `async with store.watch() as states: async for state in states: ...`
 
     Cancellation ends a wait at once and loses no state: asking again tells it. One task iterates at a time
-    (RuntimeError otherwise). Leaving the block, or `aclose()`, gives back descriptors and threads; a watch that is
-    simply dropped is closed, too.
+    (RuntimeError otherwise). Leaving the block, or `aclose()`, gives back its descriptors; a watch that is simply
+    dropped is closed, too.
     """
 
     def __init__(self, document: Callable[[], Document], *, poll: Backoff = PACE, events: bool = True) -> None:
@@ -307,18 +306,11 @@ class AsyncWatch(Generic[S]):
                 await anyio.wait_readable(listening.fileno())
 
     async def aclose(self) -> None:
-        """End the iteration and give back descriptors and threads. Only while no task waits in it (RuntimeError)."""
+        """End the iteration and give back descriptors. Only while no task waits in it (RuntimeError)."""
         if self._busy:
             raise RuntimeError("this watch is being iterated by a task; cancel the task instead")
         self._closed = True
-        listening = self._eye.events
-        if listening is None or not listening.has_thread:
-            self._eye.close()
-            return
-        _, loop = current_task()
-        _, cancelled = await off_loop(self._eye.close, loop)
-        if cancelled is not None:
-            raise cancelled
+        self._eye.close()
 
     async def __aenter__(self) -> AsyncWatch[S]:
         return self

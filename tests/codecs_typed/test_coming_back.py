@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import decimal
 import enum
@@ -21,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from library import KINDS, Kind
 
-from storewriter.codecs import EncodeError, TooDeep, _typed
+from storewriter.codecs import EncodeError, TooDeep
 from storewriter.codecs._same import difference
 from storewriter.codecs.attrs import AttrsCodec, converter
 from storewriter.codecs.msgspec import MsgspecCodec
@@ -197,7 +196,6 @@ class Scratch:
     cache: int = attrs.field(default=0, eq=False, init=False)
 
 
-@pytest.mark.parametrize("quick", [True, False], ids=["by type", "read back"])
 @pytest.mark.parametrize(
     "state",
     [
@@ -211,8 +209,8 @@ class Scratch:
     ],
     ids=repr,
 )
-def test_types_without_an_equality_of_use_come_back_too(state: Odd, quick: bool) -> None:
-    codec = AttrsCodec(Odd) if quick else AttrsCodec(Odd, converter=converter())
+def test_types_without_an_equality_of_use_come_back_too(state: Odd) -> None:
+    codec = AttrsCodec(Odd)
     assert difference(codec.decode(codec.encode(state)), state) is None
 
 
@@ -241,7 +239,7 @@ def test_what_equality_does_not_look_at_is_no_content() -> None:
     assert AttrsCodec(Scratch).decode(AttrsCodec(Scratch).encode(state)) == state
 
 
-# Proof by type
+# Any value in any field
 
 
 class Level(enum.IntEnum):
@@ -298,32 +296,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "any": st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2), max_leaves=5),
 }
 STATES = st.builds(Everything, **FIELDS)
-BY_TYPE = AttrsCodec(Everything)
-READ_BACK = AttrsCodec(Everything, converter=converter())
-
-
-def outcome(codec: AttrsCodec[Any], state: Any) -> bytes | None:
-    try:
-        return codec.encode(state)
-    except EncodeError:
-        return None
-
-
-def test_there_is_a_proof_for_plain_classes() -> None:
-    assert BY_TYPE._shape.comes_back is not None
-    assert READ_BACK._shape.comes_back is None
-
-
-@given(state=STATES, child=STATES)
-def test_states_of_the_right_types_are_proven_without_reading_them_back(state: Everything, child: Everything) -> None:
-    state.children = [child]
-    assert BY_TYPE._shape.comes_back is not None
-    is_proven = BY_TYPE._shape.comes_back([state])
-    assert is_proven or any(type(one.f) is int and abs(one.f) > 2**53 for one in (state, child))
-    data = outcome(READ_BACK, state)
-    assert outcome(BY_TYPE, state) == data
-    if is_proven and data is not None:  # a text may hold what JSON cannot say
-        assert difference(state, READ_BACK.decode(data)) is None
+EVERYTHING = AttrsCodec(Everything)
 
 
 @attrs.define
@@ -331,8 +304,8 @@ class Share:
     of: float = 0.0
 
 
-@pytest.mark.parametrize("codec", [AttrsCodec(Share), AttrsCodec(Share, converter=converter())], ids=["by type", "read back"])
-def test_whole_numbers_in_a_float_field_are_written_if_a_double_says_them(codec: AttrsCodec[Share]) -> None:
+def test_whole_numbers_in_a_float_field_are_written_if_a_double_says_them() -> None:
+    codec = AttrsCodec(Share)
     for good in (0, -1, 2**53, -(2**53), 2**60):
         assert codec.decode(codec.encode(Share(good))) == Share(good)
     for wrong in (2**53 + 1, -(2**53) - 1, 10**400, True):
@@ -341,13 +314,30 @@ def test_whole_numbers_in_a_float_field_are_written_if_a_double_says_them(codec:
 
 
 @given(state=STATES, name=st.sampled_from([*sorted(FIELDS), "children"]), stranger=STRANGERS, deep=st.booleans())
-def test_with_and_without_the_proof_the_same_states_are_written_and_refused(
+def test_a_state_with_any_value_in_any_field_is_refused_or_comes_back(
     state: Everything, name: str, stranger: Any, deep: bool
 ) -> None:
     setattr(state, name, stranger)
     if deep:
         state = attrs.evolve(state, children=[state], **{name: getattr(state, name)} if name != "children" else {})
-    assert outcome(BY_TYPE, state) == outcome(READ_BACK, state)
+    try:
+        data = EVERYTHING.encode(state)
+    except EncodeError:
+        return
+    assert difference(state, EVERYTHING.decode(data)) is None
+
+
+@given(state=STATES, child=STATES)
+def test_a_state_of_the_right_types_is_written(state: Everything, child: Everything) -> None:
+    state.children = [child]
+    try:
+        data = EVERYTHING.encode(state)
+    except EncodeError as error:
+        # A text may hold what JSON cannot say, a span a fraction, and a float field a whole number that is no double.
+        is_no_double = any(type(one.f) is int and abs(one.f) > 2**53 for one in (state, child))
+        assert "surrogates" in str(error) or "not exact" in str(error) or is_no_double
+    else:
+        assert difference(state, EVERYTHING.decode(data)) is None
 
 
 @attrs.define
@@ -368,62 +358,6 @@ class OwnInit:
         self.__attrs_init__(abs(x))  # type: ignore[attr-defined]
 
 
-@attrs.define
-class PreInit:
-    x: int
-
-    def __attrs_pre_init__(self) -> None:
-        pass
-
-
-@attrs.define
-class OwnNew:
-    x: int
-
-    def __new__(cls, x: int) -> Any:
-        return object.__new__(cls)
-
-
-class Plain(Item):
-    """A subclass that attrs knows nothing of."""
-
-
-class Loose(enum.Enum):
-    PAIR = (1, 2)
-
-
-@attrs.define
-class HoldsLoose:
-    it: Loose
-
-
-class Flags(enum.Flag):
-    A = 1
-
-
-@attrs.define
-class HoldsFlags:
-    it: Flags
-
-
-@dataclasses.dataclass
-class Data:
-    x: int = 0
-
-
-@attrs.define
-class HoldsData:
-    it: Data
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [Checked, Converted, OwnInit, OwnNew, PreInit, Derived, Counter, Plain, HoldsLoose, HoldsFlags, HoldsData],
-)
-def test_there_is_no_proof_for_classes_that_do_more_than_hold_fields(kind: type) -> None:
-    assert AttrsCodec(kind)._shape.comes_back is None
-
-
 def test_validators_and_converters_are_asked_although_the_types_are_right() -> None:
     wrong = Checked(1)
     with attrs.validators.disabled():
@@ -438,13 +372,6 @@ def test_validators_and_converters_are_asked_although_the_types_are_right() -> N
     own.x = -1
     with pytest.raises(EncodeError):
         AttrsCodec(OwnInit).encode(own)
-
-
-def test_a_plain_class_is_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_typed, "_require_that_it_comes_back", lambda *args: pytest.fail("read back"))
-    AttrsCodec(Box).encode(Box([Item("a"), Item("b")]))
-    with pytest.raises(pytest.fail.Exception):
-        AttrsCodec(Box).encode(Box([Item("a"), Special("b")]))
 
 
 def test_a_class_that_was_made_twice_is_told_from_itself() -> None:

@@ -1,66 +1,78 @@
-"""The guard of a release: on the sidecar that its hold has open, where that carries it."""
+"""The guard of a lease: a kernel lock on a file of its own, which its hold keeps open."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers.scarcity import no_descriptors
-from storewriter._keys import sidecar
-from storewriter._mounts import Trust
+from storewriter.errors import LockLost
+from storewriter.locks import Lease, Marker
 from storewriter.locks._guard import Guard, guard_file
-from storewriter.locks._sidecar import LockFile
-
-pytestmark = pytest.mark.skipif(
-    guard_file("/state.json", Trust.LOCAL) != sidecar("/state.json"), reason="the sidecar carries no guard here"
-)
 
 
-@pytest.fixture
-def lent(path: str) -> Iterator[LockFile]:
-    file = LockFile()
-    file.open_at(path, sidecar(path))
-    yield file
-    file.close()
-
-
-def test_it_needs_no_descriptor_and_ends_when_it_is_left_although_the_sidecar_stays_open(
-    path: str, lent: LockFile
+def test_taken_once_it_needs_no_descriptor_any_more_and_ends_when_it_is_left_although_its_file_stays_open(
+    path: str,
 ) -> None:
-    releasing, other = Guard(path, Trust.LOCAL), Guard(path, Trust.LOCAL)
+    releasing, other = Guard(path), Guard(path)
+    assert releasing.take(wait=False)
+    releasing.leave()
     with no_descriptors():
-        assert releasing.take_for_release(lent, 0.0)
+        assert releasing.take(wait=False)
     assert not other.take(wait=False)
     releasing.leave()
     releasing.leave()
     assert other.take(wait=False)
-    assert not releasing.take_for_release(lent, 0.01)
-    releasing.leave()
-    other.leave()
-    assert releasing.take_for_release(lent, 0.0)
-    lent.close()
-    releasing.leave()
+    assert not releasing.take(wait=False)
+    other.close()
+    other.close()
+    assert releasing.take(wait=False)
+    releasing.close()
 
 
-def test_it_is_taken_on_the_sidecar_that_is_there_if_the_lent_one_was_deleted(path: str, lent: LockFile) -> None:
-    releasing, other = Guard(path, Trust.LOCAL), Guard(path, Trust.LOCAL)
-    os.unlink(sidecar(path))
-    Path(sidecar(path)).touch(0o600)
-    assert releasing.take_for_release(lent, 0.0)
+def test_it_is_taken_on_the_file_that_is_there_if_its_own_was_deleted(path: str) -> None:
+    releasing, other = Guard(path), Guard(path)
+    assert releasing.take(wait=False)
+    releasing.leave()
+    os.unlink(guard_file(path))
+    Path(guard_file(path)).touch(0o600)
+    assert releasing.take(wait=False)
     assert not other.take(wait=False)
-    releasing.leave()
+    releasing.close()
     assert other.take(wait=False)
-    other.leave()
+    other.close()
 
 
-def test_where_it_has_a_file_of_its_own_that_cannot_be_opened_the_release_goes_on_without(
-    path: str, lent: LockFile
-) -> None:
-    releasing = Guard(path, Trust.SHARED)
+def test_a_release_goes_on_without_it_if_its_file_was_deleted_and_cannot_be_opened_anew(path: str) -> None:
+    hold = Lease(stale=60.0).attempt(path, None)
+    assert hold is not None
+    os.unlink(guard_file(path))
     with no_descriptors():
-        assert not releasing.take_for_release(lent, 10.0)
-    assert releasing.take_for_release(lent, 0.0)
-    releasing.leave()
+        hold.release()
+    again = Lease(stale=60.0).attempt(path, None)
+    assert again is not None
+    again.release()
+
+
+def test_a_commit_happens_under_it_and_an_ended_hold_keeps_nothing_of_it(path: str) -> None:
+    hold, other = Lease(stale=60.0).attempt(path, None), Guard(path)
+    assert hold is not None
+    assert other.take(wait=False), "a hold does not keep it for its whole turn"
+    other.leave()
+    with hold.fence():
+        assert not other.take(wait=False)
+    os.unlink(hold.lock.lock_file)
+    with pytest.raises(LockLost), hold.fence():
+        raise AssertionError
+    assert other.take(wait=False)
+    other.close()
+    hold.release()
+
+
+def test_a_marker_needs_none(path: str) -> None:
+    hold = Marker().attempt(path, None)
+    assert hold is not None
+    hold.release()
+    assert not os.path.exists(guard_file(path))

@@ -13,7 +13,7 @@ import pytest
 
 from contenders import Contender
 from storewriter import LockLost, PerStoreWriterQueue, Store, _mounts, events
-from storewriter._mounts import Mount, Trust
+from storewriter._mounts import Mount
 from storewriter.locks import Lease, Marker, _existence
 from storewriter.locks._guard import guard_file
 from storewriter.locks._marker_file import look, marker_file
@@ -203,18 +203,17 @@ def test_an_owner_in_another_container_is_never_judged_by_its_pid(contender: Sta
     assert other.ask("attempt", name, path) is (name != "marker"), "only a lease runs out"
 
 
-def test_where_locks_go_through_a_server_the_guard_has_a_file_of_its_own(
+def test_where_locks_go_through_a_server_a_stuck_holder_is_succeeded_too(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There flock(2) is a byte lock on the whole file: a stuck holder's presence would keep the guard for ever."""
+    """There flock(2) is a byte lock on the whole sidecar, which the stuck holder keeps: the guard is another file."""
     monkeypatch.setattr(_mounts, "mount_of", lambda path: Mount("/", "nfs4", frozenset({"rw"})))
     _mounts.forget()
     lease = Lease(stale=1000.0)
     try:
         old = lease.attempt(path, None)
         assert old is not None
-        assert guard_file(path, Trust.SHARED) != guard_file(path, Trust.LOCAL)
-        assert os.path.exists(guard_file(path, Trust.SHARED))
+        assert os.path.exists(guard_file(path))
         assert lease.attempt(path, None) is None
         for one in _existence._contenders.values():
             one.watch._since -= 10_000.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from contenders import Contender
 from storewriter import PerStoreWriterQueue, _mounts
-from storewriter._mounts import Mount, Trust, mount_in, mount_of, trust_in
+from storewriter._mounts import Mount, Trust, mount_of, trust_in
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import Flock, flock
 
@@ -21,7 +22,7 @@ MOUNTINFO = """\
 41 40 0:51 / /data/local rw - nfs server:/l rw,nolock,local_lock=all
 42 27 0:52 / /with\\040a\\040space rw master:1 - fuse.sshfs me@host: rw,user_id=0
 43 27 0:53 / /data rw - xfs /dev/vdb rw
-""".splitlines()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,11 @@ def forget() -> Iterator[None]:
     clear()
 
 
-def test_the_mount_of_a_path_is_the_deepest_above_it_and_the_last_one_there() -> None:
+def test_the_mount_of_a_path_is_the_deepest_above_it_and_the_last_one_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.open", lambda *args, **kwargs: io.StringIO(MOUNTINFO))
+
     def kind(path: str) -> str | None:
-        mount = mount_in(MOUNTINFO, path)
+        mount = mount_of(path)
         return None if mount is None else mount.kind
 
     assert kind("/etc/state.json") == "ext4"
@@ -46,8 +49,8 @@ def test_the_mount_of_a_path_is_the_deepest_above_it_and_the_last_one_there() ->
     assert kind("/data/state.json") == "xfs"
     assert kind("/data/local/state.json") == "nfs"
     assert kind("/with a space/state.json") == "fuse.sshfs"
-    assert mount_in([], "/etc") is None
-    assert mount_in(["garbage", ""], "/etc") is None
+    monkeypatch.setattr("builtins.open", lambda *args, **kwargs: io.StringIO("garbage\n\n"))
+    assert kind("/etc") is None
 
 
 def test_the_kernel_tells_the_mount_of_a_real_path() -> None:

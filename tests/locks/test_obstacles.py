@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import threading
@@ -188,7 +189,11 @@ def test_a_marker_that_is_just_being_put_down_was_not_left_behind(path: str, mon
     folder = Path(path).parent
     alias = folder.with_name("alias")
     alias.symlink_to(folder)
-    monkeypatch.setattr(_existence, "HAS_FLOCK", False)
+
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     opened = _existence._open_own
 
     def open_late(hold: _existence.ExistenceHold) -> bool:

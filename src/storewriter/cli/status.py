@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -13,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from storewriter import _mounts
-from storewriter._fcntl import HAS_FLOCK, fcntl
 from storewriter._kernel_locks import processes_with
 from storewriter._keys import canonical, sidecar
 from storewriter._liveness import Verdict, describe, judge
@@ -105,8 +105,6 @@ def _waiters(path: str, owner: Owner | None) -> tuple[Owner, ...]:
 
 def _try_lock(name: str) -> bool | None:
     """Whether locks on this file exclude anybody; None: there is no such file, or it is not ours to lock."""
-    if not HAS_FLOCK:
-        return None
     try:
         fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import contextvars
 import re
-import threading
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar
 
 from storewriter import _threads
 
@@ -46,7 +45,7 @@ def beyond(text: str) -> int | None:
 
 
 def with_room(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `fn` returns or raises; RecursionError only if it does not even get by with a stack of its own."""
+    """What `fn` returns or raises; RecursionError if it does not get by with a stack of its own, or there is none."""
     try:
         return fn(*args, **kwargs)
     except RecursionError:
@@ -54,25 +53,9 @@ def with_room(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def _in_a_thread(call: Callable[[], T]) -> T:
-    answer: list[Any] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
+    answer: list[T] = []
     context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            answer.append(context.run(call))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            done.set()
-
-    try:
-        _threads.start(run)
-    except RuntimeError as error:
-        msg = "the stack ends here, and the system gives no thread with one of its own"
-        raise RecursionError(msg) from error
-    done.wait()
-    if errors:
-        raise errors.pop()
-    return cast("T", answer[0])
+    error = _threads.Apart(lambda: answer.append(context.run(call))).finish()
+    if error is not None:
+        raise error
+    return answer[0]

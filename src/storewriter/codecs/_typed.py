@@ -6,8 +6,7 @@ Promise    A document is taken only if the objects made of it would be written a
            fails the update that put it there, and not everybody's next load.
 How        What was read is turned into JSON values again, and compared with the document. A library that has a quick
            way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare. What
-           is to be written is read as everybody will read it, and compared with the state (`_same.py`), unless there is
-           a quicker proof that it comes back.
+           is to be written is read as everybody will read it, and compared with the state (`_same.py`).
 May differ defaults that are added, texts that a type writes in its own way (a date with Z or +00:00), null for which a
            field has a value, the order of a list that was made a set.
 """
@@ -60,8 +59,6 @@ class Shape(Generic[S]):
     """A document to objects, more quickly. Raises any exception, to have it tried the other way."""
     to_bytes: Callable[[S], bytes] | None = None
     """What `from_bytes` took, if nothing was lost."""
-    comes_back: Callable[[list[S]], bool] | None = None
-    """A quick proof that states, which JSON has taken, come back as they were. False: they may, or may not."""
 
     def quickly(self, data: bytes) -> tuple[S] | None:
         """The objects of a document that is proven to be written as the very same bytes."""
@@ -96,7 +93,7 @@ def decode(shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool) ->
 
 def _encode(shape: Shape[S], document: JsonCodec, state: S, verify: bool) -> bytes:
     data = document.encode(_plain(shape, state))
-    if verify and (shape.comes_back is None or not shape.comes_back([state])):
+    if verify:
         _require_that_it_comes_back(shape, document, state, data)
     return data
 

@@ -1,12 +1,14 @@
 """How `marker` and `lease` get in: the steps that the two share.
 
 Promise    Two contenders that see the same stale marker never both get in, and no release takes a successor's marker
-           away: wherever kernel locks reach everybody, each of these happens under the guard (`_guard.py`); elsewhere
-           filelock's exchange of names decides, and the marker is looked at once more after it was put down.
+           away: wherever kernel locks reach everybody, each of these happens with the presence held alone, or under
+           the guard (`_guard.py`); elsewhere filelock's exchange of names decides, and the marker is looked at once
+           more after it was put down.
            A store that is in use with another strategy is found out before anybody writes (`StrategyMismatch`).
 How        1. Look at the marker: a live owner's ends the attempt, with no lock touched.
-           2. Take the presence: flock(2) on the sidecar, for the whole turn. Users of `flock` cannot get in meanwhile.
-           3. Take the guard and look again: nothing changes any more.
+           2. Take the presence: flock(2) on the sidecar, for the whole turn. Users of `flock` cannot get in meanwhile,
+              nor can others of `marker`, who take it alone; leases share it.
+           3. For a lease take the guard. Look again: nothing changes any more.
            4. Take a stale marker away; put ours down (filelock's `O_CREAT | O_EXCL`).
            5. Look whether the marker at the path is ours, write the record into the sidecar, leave the guard.
 Does not   wait for anybody: whoever is in the way ends the attempt. Runs in a thread all the same, because any of
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import time
@@ -27,7 +30,6 @@ import attrs
 from filelock import LeaseSettingsMismatch, Timeout
 
 from storewriter import _forks, _mounts, events
-from storewriter._fcntl import HAS_FLOCK, fcntl
 from storewriter._interrupts import is_of_a_step, quietly
 from storewriter._keys import sidecar
 from storewriter._liveness import myself
@@ -182,6 +184,8 @@ def _attempt(path: str, label: str | None, terms: Terms, contender: _Contender) 
         if trust is not None:
             hold.trust = trust
             contender.is_guarded = trust in (Trust.LOCAL, Trust.SHARED)
+            if contender.is_guarded and terms.stale is not None:
+                hold.guard = Guard(path)
             is_ours = _attempt_beside(hold, contender)
         if is_ours:
             _sidecar.write_record(hold.presence.fd, terms.name, label)
@@ -203,8 +207,6 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     """
     found = os.fstat(fd)
     _sidecar.require_regular(found, path)
-    if not HAS_FLOCK:
-        return Trust.NONE
     try:
         fcntl.flock(fd, terms.presence | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -221,13 +223,13 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
 
 def _attempt_beside(hold: ExistenceHold, contender: _Contender) -> bool:
     """The rest of an attempt, beside the presence. The hold has the marker if it is true, and nothing otherwise."""
-    if not contender.is_guarded:
+    guard = hold.guard
+    if guard is None:
         return _step_in(hold, contender)
-    hold.guard = Guard(hold.path, hold.trust)
     try:
-        return hold.guard.take(wait=False) and _step_in(hold, contender)
+        return guard.take(wait=False) and _step_in(hold, contender)
     finally:
-        hold.guard.leave()
+        guard.leave()
 
 
 def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
@@ -308,7 +310,7 @@ def _is_left_behind(seen: Seen) -> bool:
 
 
 def _remove(path: str, seen: Seen) -> None:
-    """Take a stale marker away, under the guard: nobody can have put another one in its place."""
+    """Take a stale marker away, where no other contender can have put another one in its place."""
     name = marker_file(path)
     with contextlib.suppress(FileNotFoundError):  # its owner woke up and released it
         found = os.lstat(name)
@@ -406,6 +408,19 @@ def owner_at(path: str) -> Owner | None:
     return attrs.evolve(record, strategy=seen.strategy)
 
 
+def _take_soon(guard: Guard) -> None:
+    """Take the guard, or go on without it after a while, or if its file was deleted and cannot be opened anew."""
+    deadline = time.monotonic() + _RELEASE
+    try:
+        while True:  # with a condition, its jump back might have no handler (tests/turns/test_loops_in_handlers.py)
+            if guard.take(wait=False) or time.monotonic() >= deadline:
+                return
+            time.sleep(0.002)
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
+
+
 class ExistenceHold:
     """A marker that is ours, and the presence beside it."""
 
@@ -434,19 +449,11 @@ class ExistenceHold:
         """The marker: open, so that its inode's number cannot come back, and this process knows that it is held."""
         self.trust = Trust.NONE
         self.guard: Guard | None = None
-        """Taken for an instant at a time, where there is one."""
+        """What commits and releases of a lease happen under; None where they need none, or there is none."""
         self._loss = loss
         self._generation = _forks.generation
         self._is_repeated = False
         self._taken = time.monotonic()
-
-    def _guard_of_commits(self) -> Guard | None:
-        """What commits and releases happen under; None where they need none."""
-        if self.terms.stale is None or self.trust not in (Trust.LOCAL, Trust.SHARED):
-            return None
-        if self.guard is None:
-            self.guard = Guard(self.path, self.trust)
-        return self.guard
 
     def may_pass(self) -> bool:
         return time.monotonic() - self._taken < _KEEP and self._loss.reason is None
@@ -472,7 +479,7 @@ class ExistenceHold:
     def fence(self) -> Generator[None]:
         if self._generation != _forks.generation:
             raise _sidecar.is_parents(self.path)
-        guard = self._guard_of_commits()
+        guard = self.guard
         try:
             if guard is not None:
                 guard.take(wait=True)
@@ -493,13 +500,12 @@ class ExistenceHold:
         if not self.presence.is_open:
             msg = f"the hold on {self.path} was already released"
             raise RuntimeError(msg)
-        guard = self._guard_of_commits()
         try:
-            if guard is not None:
+            if self.guard is not None:
                 # Against a contender that found this marker stale: it must not put down its own between filelock's
-                # look at the path and the removal. Somebody who keeps the guard for long is not such a one, or is
-                # stopped in the middle, and then nobody else can put a marker down either.
-                guard.take_for_release(self.presence, _RELEASE)
+                # look at the path and the removal. One that keeps the guard for long is not doing that, or is stopped
+                # in the middle, and then no other one can put a marker down either.
+                _take_soon(self.guard)
             self._give_back()
         except BaseException as error:
             # An interrupted release is repeated (`_lanes.py`): the presence goes after the marker.
@@ -542,9 +548,9 @@ class ExistenceHold:
         return True
 
     def close(self) -> None:
-        """Let go of the guard and of both files. Can be repeated."""
+        """Let go of the guard and of all files. Can be repeated."""
         if self.guard is not None:
-            self.guard.leave()
+            self.guard.close()
         self.own.close()
         if self.presence.is_open and self.trust is not Trust.NONE:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -21,16 +22,15 @@ import attrs
 
 from storewriter import _forks, _mounts
 from storewriter._descriptors import Descriptor, Key, opened
-from storewriter._fcntl import fcntl
-from storewriter._kernel_locks import kernel_locks
+from storewriter._kernel_locks import flock_holders
 from storewriter._keys import sidecar
 from storewriter._liveness import Verdict, describe, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
-from storewriter._system import NOFOLLOW, NONBLOCK, SYSTEM, chmod
+from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM, chmod
 from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 
-_FLAGS: Final = os.O_RDWR | NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | NONBLOCK
+_FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
@@ -250,7 +250,7 @@ def holder(path: str) -> Owner | None:
 def open_to_read(path: str) -> int | None:
     """Open a store's sidecar for looking only; None if there is none."""
     try:
-        return os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        return os.open(sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
 
@@ -262,7 +262,7 @@ def owner_of(fd: int) -> Owner | None:
     container goes by its own pid there.
     """
     record = read_record(fd)
-    holders = [lock.pid for lock in kernel_locks(os.fstat(fd)) if lock.kind == "FLOCK" and not lock.waiting]
+    holders = flock_holders(os.fstat(fd))
     is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
     if not holders:
         if not (sys.platform == "linux" and os.path.exists("/proc/locks")):

@@ -30,7 +30,6 @@ import attrs
 from filelock import lock_descriptor, unlock_descriptor
 
 from storewriter import _forks, _mounts, events
-from storewriter._fcntl import HAS_FLOCK
 from storewriter._keys import sidecar
 from storewriter._owner import Owner
 from storewriter.errors import UnsupportedLock
@@ -69,7 +68,7 @@ class Flock:
 
     name = NAME
     is_quick = True
-    waits: ClassVar[bool] = HAS_FLOCK
+    waits: ClassVar[bool] = True
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
