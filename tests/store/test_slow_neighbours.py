@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -21,7 +22,8 @@ from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, wait_for
 from storewriter import LockTimeout, PerStoreWriterQueue, Store, _batch, _lanes, events
-from storewriter.testing import Fault, intercepted
+from storewriter.codecs import FunctionCodec, JsonCodec
+from storewriter.testing import Call, Fault, intercepted
 
 _SOURCE = os.path.dirname(storewriter.__file__)
 
@@ -318,6 +320,169 @@ def test_a_task_behind_the_slow_function_is_answered_in_its_turn(
     assert run(main) == "task"
     assert last.result() == "slow"
     assert store.read() == {"first": 1, "slow": 1, "task": 1}
+
+
+class _Looks:
+    """Counts how often each thread has looked whether it must save a part."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.late: list[int] = []
+        """The thread of each look that came when the time of the batch was over."""
+        self.answered: list[tuple[int, int]] = []
+        """Which thread gave the answers of which batch."""
+        part, answer = _batch.Batch.part, _batch.Batch.answer
+
+        def noted_part(batch: _batch.Batch, ticket: _lanes.Ticket) -> Any:
+            is_late = time.monotonic() >= batch._until
+            result = part(batch, ticket)
+            if is_late:
+                self.late.append(ticket.thread)
+            return result
+
+        def noted_answer(batch: _batch.Batch) -> None:
+            self.answered.append((id(batch), threading.get_ident()))
+            answer(batch)
+
+        monkeypatch.setattr(_batch.Batch, "part", noted_part)
+        monkeypatch.setattr(_batch.Batch, "answer", noted_answer)
+
+
+def test_a_slow_function_that_ends_while_the_waiter_saves_waits_for_that(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And another waiter, which looks meanwhile, leaves the part to the one that saves it."""
+    path.write_text("{}")
+    looks = _Looks(monkeypatch)
+    slow = Slow(put("slow"))
+    calls: list[tuple[str, int]] = []
+    threads: dict[str, int] = {}
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        calls.append((call.name, threading.get_ident()))
+        if call.name == "write" and len(calls_of("write")) == 1:
+            lane = _lanes.find(str(path))
+            assert lane is not None
+            assert lane.head is not None
+            batch = lane.head.batch
+            slow.go_on.set()
+            until(lambda: batch._is_closed, "the end of the slow function")
+            looks.late.clear()
+            batch._early.last.before.waiter.wake()
+            until(lambda: threads["first"] in looks.late, "a look of the other waiter")
+        return proceed()
+
+    def calls_of(name: str) -> list[int]:
+        return [thread for other, thread in calls if other == name]
+
+    store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
+
+    def update(name: str) -> Any:
+        threads[name] = threading.get_ident()
+        return store.update(put(name))
+
+    workers, last = behind(queue, path, slow, lambda: update("first"), lambda: update("second"), store=store)
+    assert [worker.result() for worker in (*workers, last)] == ["first", "second", "slow"]
+    assert slow.times == 1
+    assert store.read() == {"first": 1, "second": 1, "slow": 1}
+    writes = calls_of("write")
+    assert len(writes) == 2
+    assert writes[0] == threads["second"] != writes[1]
+    assert len(looks.answered) == len({batch for batch, _ in looks.answered}) == 2
+
+
+class _SlowToBegin:
+    """A codec that keeps one thread from beginning with its function."""
+
+    def __init__(self, may_begin: Callable[[], object]) -> None:
+        self.thread = 0
+        self.codec = FunctionCodec(_plain.encode, self._decode)
+        self._may_begin = may_begin
+
+    def _decode(self, data: bytes) -> Any:
+        if threading.get_ident() == self.thread:
+            until(self._may_begin, "a look of a waiter")
+        return _plain.decode(data)
+
+
+_plain: JsonCodec = JsonCodec(shape=dict)
+
+
+def test_a_waiter_that_looks_before_the_next_function_begins_looks_again(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("{}")
+    looks = _Looks(monkeypatch)
+    waits = _SlowToBegin(lambda: threads["second"] in looks.late)
+    store: Store[Any] = Store(path, queue=queue, codec=waits.codec)
+    slow = Slow(put("slow"))
+    threads: dict[str, int] = {}
+
+    def update(name: str) -> Any:
+        threads[name] = threading.get_ident()
+        return store.update(put(name))
+
+    def last() -> Any:
+        waits.thread = threading.get_ident()
+        return store.update(slow)
+
+    with held(queue, path) as holding:
+        workers = lined_up(queue, path, lambda: update("first"), lambda: update("second"), last)
+        holding.release()
+        assert [worker.result() for worker in workers[:2]] == ["first", "second"]
+    slow.go_on.set()
+    assert workers[2].result() == "slow"
+    assert slow.times == 1
+    assert store.read() == {"first": 1, "second": 1, "slow": 1}
+
+
+def test_a_look_between_a_function_that_failed_and_the_next_one_loses_no_member(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one's save fails: it must be told so."""
+    path.write_text("{}")
+    looks = _Looks(monkeypatch)
+    waits = _SlowToBegin(lambda: threads["first"] in looks.late)
+    fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
+    store: Store[Any] = Store(path, queue=queue, codec=waits.codec, system=intercepted(fault))
+    threads: dict[str, int] = {}
+
+    def first() -> Any:
+        threads["first"] = threading.get_ident()
+        return store.update(put("first"))
+
+    def last() -> Any:
+        waits.thread = threading.get_ident()
+        return store.update(put("last"))
+
+    with held(queue, path) as holding:
+        workers = lined_up(queue, path, first, lambda: store.update(fail), last)
+        holding.release()
+        for worker in workers:
+            worker.wait()
+    assert isinstance(workers[1].error, ZeroDivisionError)
+    acknowledged = {worker.result(): 1 for worker in workers if worker.error is None}
+    assert store.read() == acknowledged
+    assert len(acknowledged) < 2
+
+
+def test_what_was_answered_is_not_applied_again_when_the_slow_one_is_taken_back(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
+    """With a shared state the functions of a batch are applied again if one of them is taken back: those left."""
+    path.write_text("{}")
+    fault = Fault(Interrupted(), name="write", skip=1)
+    store: Store[Any] = Store(path, queue=queue, isolation="shared", system=intercepted(fault))
+    slow = Slow(put("slow"))
+    runs: list[int] = []
+    (first,), last = behind(
+        queue, path, slow, lambda: store.update(lambda state: (runs.append(1), put("first")(state))[1]), store=store
+    )
+    assert first.result() == "first"
+    slow.go_on.set()
+    last.wait()
+    assert isinstance(last.error, Interrupted)
+    assert len(runs) == 1
+    assert store.read() == {"first": 1}
 
 
 @pytest.mark.parametrize("isolation", ["own", "shared"])
