@@ -3,14 +3,19 @@
 Promise    A function gets a state that was decoded from the bytes that the function before it left, and what it leaves
            is encoded at once. So nothing that a caller keeps, puts in or gets out is shared with another caller. One
            that raises, or leaves a state that cannot be encoded, fails its own caller and changes nothing. No update is
-           answered before a flush that holds it has ended.
+           answered before a flush that holds it has ended, and none waits for a neighbour's function when the time of
+           the batch is over.
 How        `bytes -> state -> function -> bytes`, once a function. With `isolation="shared"` the functions of a batch go
-           on with one state, which is encoded at the end.
+           on with one state: threads encode it after each function, an event loop at the end.
+           Among threads, each applies its function, hands the batch on and waits. If the time of the batch is over and
+           a function still runs, the thread that was the last before it saves what was applied until then, as a batch
+           of its own (`part`). The running function then ends up in a second save, on the document of the first one.
 Does not   lock, wait or know threads and loops: `_callers.py` ends turns, and `store.py` chooses where functions run.
 """
 
 from __future__ import annotations
 
+import _thread
 import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -140,6 +145,20 @@ class Batch:
     """The step that another thread makes."""
     _absent: bytes | None = None
     """Where there is no document: the bytes that would say no more than its absence does."""
+    _runner: Ticket | None = None
+    """Whose function runs. As long as it does, what was applied before it can be saved without it (`part`)."""
+    _newest: Ticket | None = None
+    """The last member whose function was applied, which makes the part."""
+    _is_closed = False
+    """Whether the save has begun, so that no part can be made any more."""
+    _early: Batch | None = None
+    """What was applied before the last function, if that took too long."""
+    _gate: Any = None
+    """Of a part: held while it is saved."""
+    _base: bytes | None = None
+    """What the early part wants to save, and the last function was applied to."""
+    _is_rebased = False
+    """Whether `_found` is the early part's document."""
 
     def __init__(self, document: Document, isolation: Isolation = "own", *, on_loop: bool = False) -> None:
         self.document = document
@@ -148,6 +167,10 @@ class Batch:
         self._until = self._started + self._seconds
         self._commit = Commit()
         self._shared: SharedState | None = SharedState() if isolation == "shared" else None
+        self._on_loop = on_loop
+        self._mutex = _thread.allocate_lock()
+        """Between the thread whose function runs and the one that makes a part. Held for a few plain stores only, so
+        that no fork finds it locked."""
 
     def load(self) -> None:
         """Once, before the first function. Raises NotARegularFile, OSError."""
@@ -183,10 +206,13 @@ class Batch:
             return
         try:
             if self._shared is None:
-                self._apply(request)
+                self._apply(request, ticket)
             else:
-                self._apply_to_shared(request, self._shared)
+                self._apply_to_shared(request, self._shared, ticket)
         except BaseException as error:
+            self._runner = None
+            if request.is_applied:
+                raise  # an interrupt that came right after that: the update is in the batch, and stays
             # Nothing of it is in the batch, so it need not wait for the answer.
             request.error, request.failed, ticket.is_member = error, True, False
 
@@ -204,13 +230,16 @@ class Batch:
                 found=found,
             )
 
-    def _apply(self, request: Request) -> None:
+    def _apply(self, request: Request, ticket: Ticket | None = None) -> None:
         state = self.state()
         if request.expect is not None:
             self.require_version(request.expect)
+        self._runner = ticket
         data = self.document.codec.encode(request.run(state))
-        # Plain stores, so that no interrupt can come in between.
-        self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
+        with self._mutex:
+            # Plain stores, so that no interrupt can come in between.
+            self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
+            self._runner, self._newest = None, ticket or self._newest
 
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
@@ -239,11 +268,15 @@ class Batch:
 
     # -- isolation="shared" --------------------------------------------------------------------------------------------
 
-    def _apply_to_shared(self, request: Request, shared: SharedState) -> None:
+    def _apply_to_shared(self, request: Request, shared: SharedState, ticket: Ticket) -> None:
         if request.replaces or request.expect is not None:
             # What `transform` returns is the caller's, and a version is judged by bytes.
             self.seal()
-            self._apply(request)
+            shared.state = None
+            self._apply(request, ticket)
+            return
+        if not self._on_loop:
+            self._apply_and_encode(request, shared, ticket)
             return
         if not shared.requests:
             shared.state = self.state()
@@ -254,6 +287,29 @@ class Batch:
             raise
         request.is_applied = True
         shared.requests.append(request)
+
+    def _apply_and_encode(self, request: Request, shared: SharedState, ticket: Ticket) -> None:
+        """Among threads the state goes on, and is encoded after each function, in case the next one takes too long."""
+        is_new = shared.state is None
+        state = self.state() if is_new else shared.state
+        shared.state = None  # if the function fails, the next one gets a new state
+        self._runner = ticket
+        request.run(state)
+        try:
+            data = self.document.codec.encode(state)
+        except Exception:
+            if is_new or self._can_be_encoded(state):
+                raise  # in the second case it is a signal handler's, and not the codec's
+            data = None
+        if data is None:
+            self._apply(request, ticket)  # the functions before it may have had a part in that
+            return
+        with self._mutex:
+            if is_new or not self._authors:
+                self._before, self._authors = self._good, ()
+            self._authors = (*self._authors, request)
+            self._good, request.is_applied, self._runner, self._newest = data, True, None, ticket
+        shared.state = state
 
     def seal(self) -> None:
         """Make bytes of the shared state, where its functions run. Can be repeated."""
@@ -287,6 +343,49 @@ class Batch:
             except Exception as error:
                 request.error, request.failed = error, True
 
+    # -- a function that takes too long ---------------------------------------------------------------------------------
+
+    def patience(self, ticket: Ticket) -> float | None:
+        """Seconds for which a member that has handed the batch on sleeps before it looks for its `part` again."""
+        if self._is_closed or self._newest is not ticket:
+            return None
+        left = self._until - time.monotonic()
+        return left if left > 0 else self._seconds
+
+    def part(self, ticket: Ticket) -> Batch | None:
+        """What was applied before the function that runs, if the time is over: for the last of its members to save.
+
+        None: it is not over, another member makes the part, or the save has begun. Can be repeated.
+        The thread whose function runs keeps the turn until the part is saved, and goes on with that document.
+        """
+        if self._early is None and (self._newest is not ticket or time.monotonic() < self._until):
+            return None
+        part = Batch(self.document)
+        part._newest, part._gate = ticket, _thread.allocate_lock()
+        with self._mutex:
+            runner = self._runner
+            if self._early is None and runner is not None and self._newest is ticket and not self._is_closed:
+                part.last, part._found, part._good, part._absent = runner.before, self._found, self._good, self._absent
+                part._started = self._started
+                self._early, self._base, self._authors = part, self._good, ()
+                self.last, runner.before = runner, None
+        early = self._early
+        return early if early is not None and early._newest is ticket else None
+
+    def save_part(self, ticket: Ticket) -> None:
+        """Save a part in its own thread, or in that of the last function, whichever comes first; the other one waits."""
+        with self._gate:
+            self.save(ticket)
+
+    def _go_on_from_part(self) -> Look:
+        """The last function was applied to what the part was to save: go on if that is the document now."""
+        found = self.document.storage.look()
+        data, absent = found[0], self._absent
+        if data != self._base and not (data is None and self._base == absent):
+            raise AskAgain(self.document.path)
+        self._found, self._is_rebased, self._absent = found, True, absent if data is None else None
+        return found
+
     # -- after the last function ---------------------------------------------------------------------------------------
 
     def save(self, ticket: Ticket) -> None:
@@ -294,6 +393,10 @@ class Batch:
         if self._is_saved:
             return
         try:
+            with self._mutex:
+                self._is_closed = True
+            if self._early is not None:
+                self._early.save_part(ticket)
             if self._shared is not None:
                 self.seal()
             self._perform(lambda: self._save(ticket))
@@ -308,6 +411,8 @@ class Batch:
         hold: Any = ticket.lane.hold
         if found is None:
             return
+        if self._early is not None and self._authors and not self._is_rebased:
+            found = self._go_on_from_part()
         if self._interrupts:
             if self._good is not None and self._good != found[0] and document.has(self._good):
                 # It had the name already when the interrupt came. Its descriptor may have been closed again.
@@ -398,8 +503,9 @@ class Batch:
         if events.subscribers and not self._is_reported:
             self._report()
         for member in self.members():
-            # Once: a member that was answered may be on its way with the same request again, in another batch.
-            if member.state is not ANSWERED:
+            # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
+            # batch.
+            if member.is_member and member.state is not ANSWERED:
                 self._decide(member.request)
             if member.state is not LEFT:
                 answer(member)  # again, if this was interrupted before it was awake: that does no harm

@@ -492,16 +492,18 @@ def _end_turn(ticket: Ticket) -> None:
             del inside[thread]
 
 
-_MOST_INTERRUPTS: Final = 100
-"""After so many interrupts a member of a batch waits for its answer no longer."""
-
-
 def _wait_for_answer(ticket: Ticket) -> None:
-    if ticket.interrupts > _MOST_INTERRUPTS:
-        return  # a neighbour's function does not come to an end, and neither does the user's patience
-    ticket.interrupts += 1
+    """Sleep until another thread has saved the batch; save its part here if that thread's function takes too long."""
+    batch, waiter = ticket.handed_on, cast("ThreadWaiter", ticket.waiter)
     while ticket.state is BATCHED and ticket.generation == _forks.generation:
-        cast("ThreadWaiter", ticket.waiter).sleep(None)
+        part = batch.part(ticket)
+        if part is None:
+            waiter.sleep(batch.patience(ticket))
+        else:
+            part.save_part(ticket)
+            part.settle()
+            part.answer()
+    ticket.handed_on = None  # the batch refers to its members
 
 
 def _tell_released(ticket: Ticket) -> None:

@@ -136,8 +136,8 @@ class Ticket:
     """The member before it in its batch."""
     is_member = False
     """Whether it is in a batch, which will answer it."""
-    interrupts = 0
-    """How often its wait for the answer was begun."""
+    handed_on: Any = None
+    """The batch that it has handed on, and whose answer it waits for; opaque here."""
     deadline: float | None = None
     """Until when it may be put into a batch (time.monotonic())."""
     lane: Lane
@@ -475,6 +475,7 @@ def hand_on(ticket: Ticket) -> bool:
         # From here to the call nothing can come between.
         following.batch, following.state = ticket.batch, HOLDING
         lane.head = ticket.following = following
+        ticket.handed_on = ticket.batch if ticket.is_member else None
         ticket.batch = None
         ticket.state = BATCHED if ticket.is_member else LEFT
         lane.queue.popleft()

@@ -121,7 +121,6 @@ def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_th
     assert store.read()["first"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a thread whose update was handed on waits for its neighbour's function")
 def test_a_neighbours_function_that_waits_for_us_is_no_deadlock(queue: PerStoreWriterQueue, path: Path) -> None:
     """Alone, the first update is committed before the second function runs."""
     store: Store[Any] = Store(path, queue=queue)
