@@ -108,7 +108,7 @@ def too_late(path: str) -> StoreWriterError:
 
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
-    verdict = "unknown" if owner is None else _judged(owner)
+    verdict = "unknown" if owner is None else judge(owner).value
     held_by = "nobody that can be named" if owner is None else str(owner)
     line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
     return LockTimeout(
@@ -122,19 +122,6 @@ def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, wa
         timeout=caller.timeout,
         ahead=ahead,
     )
-
-
-_last_judged: tuple[float, Owner, str] | None = None
-
-
-def _judged(owner: Owner) -> str:
-    """Whether an owner is alive, now or a moment ago."""
-    global _last_judged
-    now = time.monotonic()
-    known = _last_judged
-    if known is None or now - known[0] >= _MOMENT or known[1] != owner:
-        known = _last_judged = now, owner, judge(owner).value
-    return known[2]
 
 
 def _limit(caller: Caller) -> str:

@@ -48,6 +48,19 @@ _HAS_PATH_DESCRIPTORS: Final = hasattr(os, "O_PATH") and os.path.isdir("/proc/se
 _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
 
 
+def chmod(path: str, mode: int) -> None:
+    """chmod(2) of what has this name, never of what a link there leads to. Its own mode does not matter."""
+    if not _HAS_PATH_DESCRIPTORS:
+        os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
+        return
+    # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
+    fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
 @attrs.frozen
 class System:
     """The real calls. Pass another object with the same names instead (`storewriter.testing`)."""
@@ -64,16 +77,28 @@ class System:
     """fstat(2)."""
     lstat: Callable[[str], os.stat_result] = os.lstat
     """lstat(2)."""
+    truncate: Callable[[int, int], None] = os.ftruncate
+    """ftruncate(2)."""
+    unlink: Callable[[str], None] = os.unlink
+    """unlink(2)."""
+    link: Callable[[str, str], None] = os.link
+    """link(2): the new name second; it must be free."""
+    mkdir: Callable[[str, int], None] = os.mkdir
+    """mkdir(2)."""
+    names: Callable[[str], list[str]] = os.listdir
+    """Names in a folder, in no order."""
+    chmod: Callable[[str, int], None] = chmod
+    """chmod(2) of what has this name, never of what a link there leads to."""
+    fchmod: Callable[[int, int], None] = os.fchmod
+    """fchmod(2)."""
+    fchown: Callable[[int, int, int], None] = os.fchown
+    """fchown(2)."""
+    born: Callable[[str], int | None] = born
+    """When a file was made, in nanoseconds of its file system's clock; None where nobody knows. It never changes, and
+    with the inode number it tells a file from all others: that number is given to another file as soon as it is free.
+    statx(2)."""
     journal: Callable[[int], Journal] = journal
     """What is known of the journal of the file system with this number (`st_dev`)."""
-
-    def born(self, path: str) -> int | None:
-        """When a file was made, in nanoseconds of its file system's clock; None where nobody knows.
-
-        It never changes, and with the inode number it tells a file from all others: that number is given to another
-        file as soon as it is free. statx(2).
-        """
-        return born(path)
 
     def flush(self, fd: int) -> None:
         """Make a file's content and attributes survive a power cut.
@@ -97,10 +122,6 @@ class System:
         """
         return write_out(fd)
 
-    def truncate(self, fd: int, size: int) -> None:
-        """ftruncate(2)."""
-        os.ftruncate(fd, size)
-
     def rename(self, source: str, target: str) -> None:
         """rename(2): over an existing file, atomically."""
         os.replace(source, target)
@@ -108,30 +129,6 @@ class System:
     def exchange(self, source: str, target: str) -> bool:
         """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
         return exchange(source, target)
-
-    def unlink(self, path: str) -> None:
-        """unlink(2)."""
-        os.unlink(path)
-
-    def link(self, source: str, target: str) -> None:
-        """link(2)."""
-        os.link(source, target)
-
-    def mkdir(self, path: str, mode: int) -> None:
-        """mkdir(2)."""
-        os.mkdir(path, mode)
-
-    def chmod(self, path: str, mode: int) -> None:
-        """chmod(2) of what has this name, never of what a link there leads to."""
-        chmod(path, mode)
-
-    def fchmod(self, fd: int, mode: int) -> None:
-        """fchmod(2)."""
-        os.fchmod(fd, mode)
-
-    def fchown(self, fd: int, uid: int, gid: int) -> None:
-        """fchown(2)."""
-        os.fchown(fd, uid, gid)
 
     def writable(self, path: str) -> bool:
         """access(2) with the effective ids: whether this process may write the file."""
@@ -158,10 +155,6 @@ class System:
         """fremovexattr(2)."""
         os.removexattr(fd, name)
 
-    def names(self, folder: str) -> list[str]:
-        """Names in a folder, in no order."""
-        return os.listdir(folder)
-
 
 def _full_flush(fd: int, command: int) -> None:
     try:
@@ -170,19 +163,6 @@ def _full_flush(fd: int, command: int) -> None:
         if error.errno not in _NO_FULL_FLUSH:
             raise
         os.fsync(fd)
-
-
-def chmod(path: str, mode: int) -> None:
-    """chmod(2) of what has this name, never of what a link there leads to. Its own mode does not matter."""
-    if not _HAS_PATH_DESCRIPTORS:
-        os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
-        return
-    # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
-    fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", mode)
-    finally:
-        os.close(fd)
 
 
 SYSTEM: Final = System()

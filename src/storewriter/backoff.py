@@ -93,10 +93,10 @@ class Backoff:
             attempt += 1
 
     def _bare(self, attempt: int) -> float:
-        # By logarithm, because the power itself overflows a float long after the maximum has taken over.
-        if attempt * math.log(self.factor) >= math.log(self.maximum / self.minimum):
-            return self.maximum if self.factor > 1 else self.minimum
-        return min(self.maximum, self.minimum * self.factor**attempt)
+        try:
+            return min(self.maximum, self.minimum * self.factor**attempt)
+        except OverflowError:  # long after the maximum has taken over
+            return self.maximum
 
     def _jittered(self, delay: float, dice: random.Random) -> float:
         if self.jitter == "full":
