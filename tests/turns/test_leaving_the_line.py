@@ -379,7 +379,7 @@ def test_lock_timeout_names_a_holder_in_this_process(queue: PerStoreWriterQueue,
     assert error.alive == "alive"
     assert error.owner is not None
     assert (error.owner.pid, error.owner.label) == (os.getpid(), "nightly digest")
-    for part in (str(path), str(os.getpid()), "nightly digest", "2 ahead", "this very process"):
+    for part in (str(path), str(os.getpid()), "nightly digest", "2 ahead", "this same process"):
         assert part in str(error)
 
 
