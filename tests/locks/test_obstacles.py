@@ -166,7 +166,7 @@ def test_a_marker_that_this_process_left_behind_is_taken_over_by_it_at_once(
     again = strategy.attempt(path, None)
     stop()
     assert again is not None
-    assert ["this same process" in event.reason for event in told if isinstance(event, events.LockReclaimed)] == [True]
+    assert ["this very process" in event.reason for event in told if isinstance(event, events.LockReclaimed)] == [True]
     again.check()
     again.release()
     assert look(path) is None
