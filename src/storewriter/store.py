@@ -1,7 +1,7 @@
 """Load-modify-save: `Store`, `AsyncStore`, `Transaction`.
 
 Promise    The update is the unit. What `update`, `transform` or a transaction has acknowledged is in every later state,
-           whoever dies when; what raised, or was cancelled while it waited, is in none.
+           even if a process is killed; what raised, or was cancelled while it waited, is in none.
 How        An update stands in the lane of its store. With the turn it applies its function, and hands the turn and
            the unsaved document on to the update behind it; the last one saves, and all are answered after one flush
            (`_batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
