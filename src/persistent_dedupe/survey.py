@@ -23,7 +23,8 @@ class NamespaceFigures:
     """None if its name was too long to be kept in the file's."""
     path: str
     entries: int = 0
-    recent: int = 0
+    recent: int | None = 0
+    """None if no window was given."""
     invalid: int = 0
     """Entries that are no record, and kept."""
     oldest: float | None = None
