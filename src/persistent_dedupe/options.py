@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from persistent_dedupe.window import Window, whole_milliseconds
-
-if TYPE_CHECKING:
-    from storewriter import PerStoreWriterQueue
+from storewriter import PerStoreWriterQueue
 
 __all__ = ["BadFile", "DedupeOptions", "Failure"]
 
@@ -36,6 +34,12 @@ def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float) ->
     if value <= 0:
         msg = f"DedupeOptions.{attribute.name} must be above 0, got {value!r}"
         raise ValueError(msg)
+
+
+def _queue_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, PerStoreWriterQueue):
+        msg = f"DedupeOptions.queue must be a PerStoreWriterQueue, got {value!r}"
+        raise TypeError(msg)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +80,7 @@ class DedupeOptions:
         default="power", validator=attrs.validators.in_(("power", "process"))
     )
     """`power`: a recorded key survives a power cut. `process`: it survives the death of any process."""
-    queue: PerStoreWriterQueue | None = None
+    queue: PerStoreWriterQueue | None = attrs.field(default=None, validator=_queue_or_none)
     """Which lock strategy guards the files (with its own timeout); None: the default one, with `timeout`."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
