@@ -30,7 +30,7 @@ DONE, NOT_ALL_CHANGED = 0, 1
 
 
 class _ListByDefault(click.Group):
-    """A group whose options, without a command, are those of `list`."""
+    """A group that takes the options of `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):

@@ -72,7 +72,7 @@ def value_at(text: str, at: int) -> tuple[Any, int]:
 
 
 def _constant_from(text: str, at: int) -> int:
-    """Where NaN or Infinity stands: the scanner does not say."""
+    """Where NaN or Infinity stands: the scanner does not return it."""
     found = _STRING_OR_CONSTANT.finditer(text, at)
     return next((match.start() for match in found if not match[0].startswith('"')), at)
 

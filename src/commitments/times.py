@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def utc_text(seconds: float) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """How long, in the two units that say it best: `3d 4h`, `12m 5s`, `0s`."""
+    """A length of time in its two largest units: `3d 4h`, `12m 5s`, `0s`."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit in ("d", "h", "m", "s"):

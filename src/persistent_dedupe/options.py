@@ -1,4 +1,4 @@
-"""What a dedupe object is told at its construction: one frozen, validated value."""
+"""The options of a dedupe object: one frozen, validated value."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class DedupeOptions:
 
     ttl: float = attrs.field(validator=_number)
     """Seconds for which a key counts as recent, rounded down to milliseconds. 0 or less: for ever, that is, until
-    `file_max_entries` pushes it out. Whoever shares a file should use the same value: each writer prunes by its own."""
+    `file_max_entries` pushes it out. All writers of a file should use the same value: each prunes by its own."""
     memory_max_size: float = attrs.field(default=1_000, validator=_number)
     """Keys kept in memory over all namespaces, rounded down. 0 or less: no memory, every check looks into the file."""
     file_max_entries: float = attrs.field(default=10_000, validator=_number)
     """Keys kept in one file, rounded down, at least 1. Beyond it the oldest go; `counters.evicted` counts those that
     had not expired."""
     on_disk_error: Callable[[Exception], object] | None = None
-    """Told of every error of a file, a lock timeout included, whatever the answer to the caller then is."""
+    """Called with every error of a file, a lock timeout included, whatever the call then returns."""
     failure: Failure = attrs.field(default="open", validator=attrs.validators.in_(("open", "closed")))
     """What a check answers if the file cannot be used. `open`: new, not recorded (an event handled twice is better
     than one never handled). `closed`: the error is raised (an event refused is better than one handled twice)."""

@@ -1,4 +1,4 @@
-"""What the commands print: a table for people, JSON for scripts. Everything stored is made harmless on the way."""
+"""What the commands print: a table, or JSON with `--json`. Everything stored is made harmless on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def verdict(result: CheckResult) -> str:
-    """The answer of `check`, for people."""
+    """The answer of `check`, as text."""
     if result:
         return "new" if result.recorded else "new, but it could not be recorded"
     since = "" if result.seen_at is None else f" {age_text(time.time() - result.seen_at)} ago"

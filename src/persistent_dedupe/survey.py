@@ -36,7 +36,7 @@ class NamespaceFigures:
     abandoned_claims: int = 0
     """Those of the open claims that can be taken over."""
     moved_aside: int = 0
-    """Bad files that were moved aside and that nobody has looked after yet."""
+    """Bad files that were moved aside and that are still there."""
     problem: str | None = None
     """Why the file cannot be read."""
 

@@ -12,7 +12,7 @@ from storewriter._mounts import Trust
 from storewriter.cli.bench.choices import ALONE, CASES, DURABILITIES, Figures, strategy_names, typical_ratio
 
 AS_FAST = 1.1
-"""Up to this ratio two strategies count as equally fast: windows this short cannot tell more."""
+"""Up to this ratio two strategies count as equally fast: windows this short cannot resolve more."""
 
 _VIRTUES = {
     "flock": "the kernel releases the lock the moment its holder dies, and waiters queue in order",
@@ -33,7 +33,7 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """All of it, for people."""
+        """All of it, as lines."""
         first = f"Use lock='{self.lock}'." if self.lock else "No strategy can be recommended here."
         return "\n".join([first, *(f"- {reason}" for reason in self.reasons)])
 

@@ -43,8 +43,8 @@ def demo(trials: int, folder: str | None, as_json: bool) -> int:
     """Show plain code losing updates, and storewriter keeping them, on a real commitments store.
 
     In each setting two writers change different commitments of one file at once: first by plain load-modify-save with
-    an atomic rename, as people write it, then through storewriter. Every update that was acknowledged is then looked
-    up in the file. Nothing is slowed down to force a loss, so how much plain code loses depends on your machine.
+    an atomic rename, as it is usually written, then through storewriter. Every update that was acknowledged is then
+    looked up in the file. Nothing is slowed down to force a loss, so how much plain code loses depends on your machine.
     """
     with tempfile.TemporaryDirectory(prefix="storewriter-demo-", dir=folder) as place:
         subject = in_folder(place)

@@ -1,4 +1,4 @@
-"""Who fights over the store: two tasks, two threads, two processes; each as before and as after.
+"""The writers: two tasks, two threads, two processes; each as before and as after.
 
 A setting makes, for one side, a function that runs one trial on a store that was just restored. What was acknowledged
 is then looked up in the file.
@@ -31,9 +31,9 @@ class Setting:
     """One way to have two writers at once."""
 
     name: str
-    """Short, for scripts."""
+    """Short name in JSON."""
     title: str
-    """For people."""
+    """Shown as the heading."""
     trials: Callable[[Subject, Side], AbstractContextManager[RunTrial]]
     """Set the writers up and hand out what runs one trial."""
 
