@@ -6,7 +6,7 @@ Promise    Of all that claim one key at the same time, whichever tasks, threads 
 How        A table in the object for its own callers; for all others a store of claims beside the namespace's
            file. A claim is written down before the last look at whether the key is recent, and struck out after the
            record: a caller that finds no claim finds the record.
-Does not   make handling and recording one step: an event whose handler dies between the two was handled, and comes again.
+Does not   make handling and recording one step: if a process dies between the two, the event comes again.
 """
 
 from __future__ import annotations
