@@ -45,7 +45,7 @@ COLUMNS = (
     Beside("SQLite", ("sqlite-wal-full", "sqlite-wal-normal")),
     Beside("SQLite, batched by hand", ("sqlite-batched",)),
     Beside("Node: proper-lockfile", ("node-proper-lockfile",)),
-    Beside("bare limit", ("bare-orjson", "flock-batched", "bare-two-flushes", "bare-flock")),
+    Beside("bare sketch", ("bare-orjson", "flock-batched", "bare-two-flushes", "bare-flock")),
 )
 MORE_COLUMNS = (
     *COLUMNS[:3],
@@ -162,8 +162,8 @@ def _caption(run: Run) -> str:
     cut = "" if settings.get("finished", True) else f", the last one cut short ({len(run.measurements)} measurements)"
     return (
         f"Medians of {rounds(settings)}{cut}; in brackets, how many times "
-        "better than filelock in the same run. 'Bare limit' is what is left without any guarantee. Absolute figures "
-        "move with the machine: compare ratios. "
+        "better than filelock in the same run. 'Bare sketch' has no lock and no recovery: storewriter can beat it "
+        "where updates share a flush. Absolute figures move with the machine: compare ratios. "
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['file_system']}, "
         f"{machine['python']}, SQLite {machine['sqlite']}{node}, {', '.join(versions)}."
     )

@@ -1,7 +1,8 @@
-"""The `commitments` command. `commitments.cli` is what it does; this is how it ends.
+"""The `commitments` command: errors become messages and exit codes here, `commitments.cli` does the work.
 
-Exit codes: 0 done; 1 some ids were not changed; 2 wrong usage; 3 the store cannot be read or written; 4 its
-lock was not obtained; 130 interrupted. Never a traceback.
+Exit codes, the same as of `storewriter` and `persistent-dedupe`: 0 done; 1 negative result (some ids were not
+changed); 2 wrong usage; 3 the store cannot be read or written; 4 the lock was not obtained; 130 interrupted; 141 the
+reader of the output has closed it. Never a traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from commitments.terminal import safe_text
 
-USAGE, UNREADABLE, LOCKED, INTERRUPTED = 2, 3, 4, 130
+USAGE, UNREADABLE, LOCKED, INTERRUPTED, UNREAD = 2, 3, 4, 130, 141
 
 _NEEDED = ("click", "rich")
 
@@ -27,7 +28,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # Whatever the terminal's encoding cannot say is shown as an escape.
+        # Characters that the terminal's encoding lacks are shown as escapes.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -40,13 +41,13 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone. Python flushes at exit, and would complain there.
+        # Python flushes at exit, and would report the same error there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return UNREAD
 
 
 class _Notices(logging.Handler):
-    """Shows warnings (on whom we wait, for one). An error is raised as well, and shown where it ends."""
+    """Shows warnings, such as which process holds the lock. Errors are raised as well, and shown by `_run`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR:
@@ -62,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
     notices = _Notices(logging.WARNING)
     logging.getLogger().addHandler(notices)
     try:
-        # Not `commitments.main(...)`: it ends the process by itself if the reader of a pipe has gone.
+        # Not `commitments.main(...)`: it ends the process by itself when the output is closed.
         with commitments.make_context("commitments", list(arguments)) as context:
             code = commitments.invoke(context)
         sys.stdout.flush()

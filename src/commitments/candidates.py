@@ -13,7 +13,7 @@ from commitments.record import KINDS, SENSITIVITIES, SOURCES, Kind, Number, Scop
 from commitments.trimming import is_blank
 
 DEFAULT_WINDOW_MS = 12 * 60 * 60 * 1000
-"""How long a commitment stays due if nobody says."""
+"""How long a commitment stays due by default."""
 
 
 class CandidateRefused(ValueError):

@@ -1,4 +1,4 @@
-"""The commands: `list`, `add`, `dismiss`, `sent`, `attempt`, `snooze`. How they end is in `__main__`."""
+"""The commands: `list`, `add`, `dismiss`, `sent`, `attempt`, `snooze`. Errors and exit codes are in `__main__`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 import click
 
 from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefused, Item
+from commitments.document import EXPIRE_AFTER_MS
 from commitments.json_output import listing_json, object_json
 from commitments.outcomes import Marked
 from commitments.queries import Listing
@@ -29,7 +30,7 @@ DONE, NOT_ALL_CHANGED = 0, 1
 
 
 class _ListByDefault(click.Group):
-    """A group whose options, without a command, are those of `list`."""
+    """A group that takes the options of `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
@@ -37,20 +38,44 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Follow-ups that an agent's conversations imply. Without a command: list the pending ones.
+
+\b
+Exit codes:
+  0    done
+  1    negative result: some ids were not changed
+  2    wrong usage
+  3    the store cannot be read or written
+  4    the lock was not obtained; nothing was written
+  130  interrupted (Ctrl-C)
+  141  the reader of the output has closed it
+"""
+
+
+@click.group(cls=_ListByDefault, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="storewriter")
 def commitments() -> None:
-    """Follow-ups that an agent's conversations imply. Without a command: list the pending ones.
+    """The command line."""
 
-    Exit codes: 0 done; 1 some ids were not changed; 2 wrong usage; 3 the store cannot be read or written; 4
-    its lock was not obtained.
-    """
+
+def _given_path(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """The store. A blank text, a script's empty variable, is refused: it must not mean the store of this user."""
+    if path is not None and (not trim(path) or "\0" in path):
+        raise click.BadParameter(f"{path!r} cannot be the path of a store.")
+    return path
+
+
+def _opened(path: str | None) -> CommitmentsStore:
+    """The store. A path that cannot name a file is wrong usage."""
+    return _valid(CommitmentsStore, path)
 
 
 def _common(command: F) -> F:
     """Add the options that every command has."""
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-    return click.option("--store", "path", metavar="PATH", help="The store (default: that of this user).")(command)
+    return click.option(
+        "--store", "path", callback=_given_path, metavar="PATH", help="The store (default: that of this user)."
+    )(command)
 
 
 def _ids(command: F) -> F:
@@ -63,14 +88,14 @@ def _ids(command: F) -> F:
 @_common
 @click.option("--status", type=click.Choice(STATUSES), help="Only this status (default: pending).")
 @click.option("--agent", metavar="ID", help="Only this agent.")
-@click.option("--all", "every_status", is_flag=True, help="Every status, whatever --status says.")
+@click.option("--all", "every_status", is_flag=True, help="Every status; --status is ignored.")
 @click.option("--watch", is_flag=True, help="Show the list again whenever the store changes.")
 def list_(
     path: str | None, as_json: bool, status: str | None, agent: str | None, every_status: bool, watch: bool
 ) -> None:
     """List commitments by due time."""
     view = _View(
-        CommitmentsStore(path),
+        _opened(path),
         None if every_status else cast("Status", status or "pending"),
         trim(agent or "") or None,
         as_json,
@@ -127,7 +152,7 @@ class _View:
 @_ids
 def dismiss(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
     """Dismiss commitments, so that they are never brought up."""
-    store, wanted = CommitmentsStore(path), _given(ids)
+    store, wanted = _opened(path), _given(ids)
     return _report("dismissed", store.mark_status(wanted, "dismissed", every_copy=every_copy), as_json)
 
 
@@ -135,7 +160,7 @@ def dismiss(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: b
 @_ids
 def sent(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
     """Mark commitments as delivered."""
-    store, wanted = CommitmentsStore(path), _given(ids)
+    store, wanted = _opened(path), _given(ids)
     return _report("sent", store.mark_status(wanted, "sent", every_copy=every_copy), as_json)
 
 
@@ -143,7 +168,7 @@ def sent(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool
 @_ids
 def attempt(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
     """Count a delivery attempt on commitments, whatever their status."""
-    store, wanted = CommitmentsStore(path), _given(ids)
+    store, wanted = _opened(path), _given(ids)
     marked = store.mark_attempted(wanted, every_copy=every_copy)
     for id_, status in marked.terminal.items():
         _say(f"{id_} was already {status}; the attempt was counted all the same")
@@ -164,10 +189,12 @@ def snooze(
 ) -> int:
     """Hide commitments for a while."""
     if (until is None) == (for_ is None):
-        raise click.UsageError("say either --until TIME or --for DURATION.")
+        raise click.UsageError("give either --until TIME or --for DURATION.")
     now = system_clock()
-    until_ms = _valid(parse_time, until, now, "UTC") if until else now + _valid(parse_duration, for_ or "")
-    store, wanted = CommitmentsStore(path), _given(ids)
+    until_ms = now + _valid(parse_duration, for_ or "") if until is None else _valid(parse_time, until, now, "UTC")
+    if until_ms <= now:
+        raise click.UsageError(f"{utc_text(until_ms)} is not in the future, so nothing would be hidden.")
+    store, wanted = _opened(path), _given(ids)
     return _report("snoozed", store.snooze(wanted, until_ms, now_ms=now, every_copy=every_copy), as_json)
 
 
@@ -203,7 +230,7 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
 @click.option("--thread", default="", metavar="ID", help="The thread.")
 @click.option("--sender", default="", metavar="ID", help="The sender.")
 @click.option("--text", required=True, help="The check-in to offer.")
-@click.option("--reason", required=True, help="Why somebody may expect it.")
+@click.option("--reason", required=True, help="Why the follow-up may be expected.")
 @click.option("--due", required=True, metavar="TIME", help="Not before: 2030-03-10T09:00, +6h.")
 @click.option("--latest", metavar="TIME", help="End of its window (default: 12 hours after --due).")
 @click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="IANA name; for times too.")
@@ -219,7 +246,7 @@ def add(path: str | None, as_json: bool, **given: Any) -> None:
     now = system_clock()
     try:
         item, candidate = _item_of(given), _candidate_of(given, now)
-        upserted = CommitmentsStore(path).upsert(item, [candidate], now_ms=now)
+        upserted = _opened(path).upsert(item, [candidate], now_ms=now)
     except CandidateRefused as error:
         raise click.UsageError(f"{error}.") from None
     created, merged = ([record.id for record in found] for found in (upserted.created, upserted.merged))
@@ -248,16 +275,21 @@ def _candidate_of(given: dict[str, Any], now_ms: int) -> Candidate:
     timezone = _valid(zone, given["timezone"]).key
     earliest = _valid(parse_time, given["due"], now_ms, timezone)
     latest = given["latest"]
+    latest_ms = earliest + DEFAULT_WINDOW_MS if latest is None else _valid(parse_time, latest, now_ms, timezone)
+    if latest_ms + EXPIRE_AFTER_MS < now_ms:
+        raise CandidateRefused(
+            f"its window ends at {utc_text(latest_ms)}, more than 72 hours ago, so it would be expired at once"
+        )
     return Candidate(
         kind=given["kind"],
         sensitivity=given["sensitivity"],
         source=given["source"],
         reason=given["reason"],
         suggested_text=given["text"],
-        dedupe_key=given["key"] or _made_key(given["text"], earliest),
+        dedupe_key=_made_key(given["text"], earliest) if given["key"] is None else given["key"],
         confidence=given["confidence"],
         earliest_ms=earliest,
-        latest_ms=_valid(parse_time, latest, now_ms, timezone) if latest else earliest + DEFAULT_WINDOW_MS,
+        latest_ms=latest_ms,
         timezone=timezone,
     )
 
@@ -269,7 +301,7 @@ def _made_key(text: str, due_ms: int) -> str:
 
 
 def _valid(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Parse what was given on the command line; a ValueError is wrong usage."""
+    """Call a parser with arguments of the command line; a ValueError is wrong usage."""
     try:
         return parse(*args, **kwargs)
     except ValueError as error:

@@ -16,7 +16,7 @@ class CommitmentsConfig:
     """The gateway's settings for commitments."""
 
     enabled: bool = False
-    """Whether due commitments are delivered; off unless somebody turned it on."""
+    """Whether due commitments are delivered; off by default."""
     max_per_day: int = attrs.field(default=DEFAULT_MAX_PER_DAY, validator=attrs.validators.ge(1))
     """How many may be sent per agent and session in any 24 hours; at least 1."""
 

@@ -85,7 +85,7 @@ class Document:
 
     def expired(self, now_ms: int) -> list[int]:
         """Return the places of the active records that ended more than `EXPIRE_AFTER_MS` before `now_ms`."""
-        # Mostly there is nothing to expire, and the earliest end says so without a walk. It stays a lower
+        # Mostly there is nothing to expire, and the earliest end shows that without a walk. It stays a lower
         # bound while records change only as `replace` promises.
         if self._first_end is not None and now_ms <= self._first_end:
             return []

@@ -1,6 +1,6 @@
 """From what a model inferred to candidates that a store accepts: what is dropped, and why, and when it is due.
 
-Nothing is dropped without a word: whoever runs the extraction can count and show it.
+Everything dropped is returned with its reason, to be counted and shown.
 """
 
 from __future__ import annotations

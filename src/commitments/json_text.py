@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeAlias, cast
 
 Edit: TypeAlias = "str | Mapping[str, Edit] | None"
 """What to do with a member: give it this JSON text as its value, edit the object it holds, or remove it."""
@@ -71,7 +72,7 @@ def value_at(text: str, at: int) -> tuple[Any, int]:
 
 
 def _constant_from(text: str, at: int) -> int:
-    """Where NaN or Infinity stands: the scanner does not say."""
+    """Where NaN or Infinity stands: the scanner does not return it."""
     found = _STRING_OR_CONSTANT.finditer(text, at)
     return next((match.start() for match in found if not match[0].startswith('"')), at)
 
@@ -120,16 +121,39 @@ def _expect(text: str, at: int, character: str) -> int:
 def encode_value(value: object) -> str:
     """Return JSON text on one line; non-ASCII as itself, a lone surrogate (no UTF-8 can hold it) escaped.
 
-    Raises ValueError for a number that is not finite.
+    Numbers are spelled as by OpenClaw's JavaScript: `1`, not `1.0`. Raises ValueError for one that is not finite.
     """
-    return _escaped(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    return _number(value) if isinstance(value, float) else _escaped(json.dumps(value, ensure_ascii=False))
 
 
 def encode_object(members: Mapping[str, object], indent: str) -> str:
     """Return JSON text with a member a line, two spaces deeper than `indent`; values as in `encode_value`."""
-    text = json.dumps(members, ensure_ascii=False, allow_nan=False, indent=2)
-    # A JSON string never holds a raw line break, so every line break here is layout.
-    return _escaped(text).replace("\n", "\n" + indent)
+    inner = indent + "  "
+    return _lines([f"{encode_value(name)}: {_encoded(value, inner)}" for name, value in members.items()], "{}", indent)
+
+
+def _encoded(value: object, indent: str) -> str:
+    if isinstance(value, Mapping):
+        return encode_object(cast("Mapping[str, object]", value), indent)
+    if isinstance(value, list):
+        inner = indent + "  "
+        return _lines([_encoded(item, inner) for item in cast("list[object]", value)], "[]", indent)
+    return encode_value(value)
+
+
+def _lines(items: list[str], brackets: str, indent: str) -> str:
+    if not items:
+        return brackets
+    begin = f"\n{indent}  "
+    return brackets[0] + begin + f",{begin}".join(items) + f"\n{indent}" + brackets[1]
+
+
+def _number(value: float) -> str:
+    """The number as JavaScript's JSON.stringify spells it: in full from 1e-6 to 1e21, exponents without a zero."""
+    text = json.dumps(value, allow_nan=False)
+    if 1e-6 <= abs(value) < 1e21:
+        return format(Decimal(text), "f").removesuffix(".0")
+    return text.replace("e-0", "e-") if value else "0"
 
 
 def _escaped(text: str) -> str:

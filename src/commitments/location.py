@@ -37,11 +37,11 @@ class Location:
         return cls(_absolute(given), is_default=False)
 
     def keep_private(self) -> None:
-        """Take everybody else's rights off the directory of the store of this user.
+        """Remove the rights of group and others from the directory of the store of this user.
 
-        A missing directory will be created private. A link, somebody else's directory, and the directory of a
-        path that was given (which may be anything, `/tmp` for one) are left alone. Where the file system has
-        no rights to take, a warning is logged.
+        A missing directory will be created private. A link, a directory of another user, and the directory of a
+        path that was given (which may be anything, `/tmp` for one) are left alone. Where the file system does
+        not allow it, a warning is logged.
         """
         directory = os.path.dirname(self.path)
         if not self.is_default or not _is_open_to_others(directory):

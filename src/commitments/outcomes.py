@@ -1,4 +1,4 @@
-"""What became of each id that an operation was asked to change, and of each candidate of an upsert."""
+"""The outcome for each id that was given to an operation, and for each candidate of an upsert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person should know about entries that do not look as they should."""
+"""Problems of stored entries: what is wrong, and whether the entry is used in spite of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Problem:
     """Whether the entry takes part in nothing (or is used in spite of the problem)."""
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         who = "" if self.id is None else f" ({self.id})"
         what = self.reason if self.field is None else f"{self.field} {self.reason}"
         return f"entry {self.index}{who}: {what}" + ("; left out" if self.left_out else "")

@@ -27,7 +27,7 @@ class Listing:
     commitments: tuple[Commitment, ...]
     """The records that were asked for."""
     problems: tuple[Problem, ...]
-    """Everything odd about the store's entries, whether they were asked for or not."""
+    """The problems of all entries of the store, in this listing or not."""
 
 
 def everything(document: Document) -> Listing:

@@ -73,7 +73,7 @@ class DueWindow:
 
 @attrs.frozen(kw_only=True)
 class Commitment:
-    """A follow-up that somebody may expect, as it stands in the store. An optional field may be None.
+    """A follow-up that a user may expect, as it stands in the store. An optional field may be None.
 
     `kind`, `sensitivity`, `source` and `status` are plain strings because another program may have written a
     value that this one does not know; such a record is kept and listed, and a `Problem` says so.
@@ -142,7 +142,7 @@ class InvalidEntry:
     """What is wrong."""
 
     def __str__(self) -> str:
-        """Return what is wrong, for people."""
+        """Return what is wrong, as text."""
         return f"{self.field} {self.reason}" if self.field else self.reason
 
 

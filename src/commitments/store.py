@@ -1,10 +1,10 @@
 """The store: `CommitmentsStore` for plain code, `AsyncCommitmentsStore` for tasks of asyncio and trio.
 
-Promise    What a call has reported is in the file, and in every later state of it, whoever else writes: other
-           tasks and threads, a gateway daemon, a command line. A file that cannot be read whole is never
-           written.
+Promise    What a call has reported is in the file, and in every later state of it, whatever else writes it
+           through storewriter: tasks, threads, a gateway daemon, a command line. A file that cannot be read
+           whole is never written.
 How        An operation is a function on a document (`changes`, `queries`). It runs inside an update of a
-           storewriter store, so everybody who waits is committed together.
+           storewriter store, so updates that wait are committed together.
 Does not   deliver anything, or decide what deserves a follow-up.
 Fails by   the errors of storewriter (StoreCorrupt, LockTimeout, ReadOnlyStore, ...) and OSError.
 """
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOCK_TIMEOUT = 10.0
-"""Seconds to wait for other writers. They hold the store for milliseconds, so by then somebody is stuck."""
+"""Seconds to wait for other writers. They hold the store for milliseconds, so by then one of them hangs."""
 
 _log = logging.getLogger("commitments")
 
@@ -82,9 +82,9 @@ class CommitmentsStore:
         return self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
 
     def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
-        """Yield what `list` would return, now and after every change of the file, whoever made it; save nothing.
+        """Yield what `list` would return, now and after every change of the file by any program; save nothing.
 
-        Asking for the next one waits for it. Listings that were replaced before anybody asked are left out.
+        Asking for the next one waits for it. Listings that were replaced before they were read are left out.
         """
         with self._store.watch() as states:
             for document in states:
@@ -346,7 +346,7 @@ class AsyncCommitmentsStore:
 
 
 def _after_expiry(question: Callable[[Document], T], now_ms: int) -> Callable[[Document], T]:
-    """Return the question, asked once what is too old has been marked as expired."""
+    """Return the query, run after the records that are too old were marked as expired."""
 
     def answer(document: Document) -> T:
         changes.expire(document, now_ms)
@@ -361,7 +361,7 @@ def _listing_of(document: Document, status: Status | None, agent_id: str | None,
 
 
 def _pass_if_not_writable(error: OSError, path: str) -> None:
-    """Raise `error`, unless it only says that we may not write: who may look may have an answer."""
+    """Raise `error`, unless it only means that writing is not permitted: reading is enough for a listing."""
     if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
         raise error
     _log.warning("%s: what has expired is shown as expired, but cannot be saved: %s", path, error)

@@ -1,4 +1,4 @@
-"""A listing as people see it: columns of fixed width in a pipe, colours and whatever room there is on a terminal.
+"""A listing as text: columns of fixed width in a pipe, colours and the full width on a terminal.
 
 All text in it was made harmless. An id is never shortened, because the other commands need it whole.
 """

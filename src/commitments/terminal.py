@@ -1,4 +1,4 @@
-r"""Text that somebody else wrote, made harmless for a terminal.
+r"""Text from the store, made harmless for a terminal.
 
 Stored text can hold escape sequences that recolour the screen, retitle the window, hide a link behind another
 one, or write the clipboard. They are removed whole; other control characters are removed; a line break is

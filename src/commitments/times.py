@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def parse_duration(text: str) -> int:
     """Return the milliseconds of `90s`, `45m`, `6h` or `2d`. Raises ValueError for anything else."""
     match = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration; write for example 90s, 45m, 6h or 2d")
+        raise ValueError(f"{text!r} is not a duration; write for example 90s, 45m, 6h or 2d")
     return int(match[1]) * _UNITS_MS[match[2]]
 
 
 def parse_time(text: str, now_ms: int, timezone: str) -> int:
-    """Return a time in milliseconds since the Unix epoch. Raises ValueError if it is none.
+    """Return a time in milliseconds since the Unix epoch. Raises ValueError for another text.
 
     Accepted: ISO 8601 (`2030-03-10T09:00`, in `timezone` unless it has an offset), a duration from now
     (`+6h`), or the milliseconds themselves.
@@ -45,7 +45,7 @@ def parse_time(text: str, now_ms: int, timezone: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time; write for example 2030-03-10T09:00+01:00 or +6h") from None
+        raise ValueError(f"{text!r} is not a time; write for example 2030-03-10T09:00+01:00 or +6h") from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=zone(timezone))
     return milliseconds_of(when)
@@ -61,4 +61,4 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no IANA time zone; write for example Europe/Lisbon") from None
+        raise ValueError(f"{name!r} is not an IANA time zone; write for example Europe/Lisbon") from None

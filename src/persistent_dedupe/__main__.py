@@ -1,7 +1,8 @@
-"""The `persistent-dedupe` command. `persistent_dedupe.cli` is what it does; this is how it ends.
+"""The `persistent-dedupe` command: errors become messages and exit codes here, `persistent_dedupe.cli` does the work.
 
-Exit codes: 0 done, or new; 1 the store cannot be read or written; 2 wrong usage; 3 seen before, or not there;
-4 the lock was not obtained; 130 interrupted. Never a traceback.
+Exit codes, the same as of `storewriter` and `commitments`: 0 done, or new; 1 negative result (seen before, or not
+there); 2 wrong usage; 3 the store cannot be read or written; 4 the lock was not obtained; 130 interrupted; 141 the
+reader of the output has closed it. Never a traceback.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from persistent_dedupe.terminal import safe_text
 
 __all__ = ["main", "run"]
 
-UNUSABLE, USAGE, LOCKED, INTERRUPTED = 1, 2, 4, 130
+USAGE, UNUSABLE, LOCKED, INTERRUPTED, UNREAD = 2, 3, 4, 130, 141
 
 _NEEDED = ("click", "rich")
 
@@ -29,7 +30,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # Whatever the terminal's encoding cannot say is shown as an escape.
+        # Characters that the terminal's encoding lacks are shown as escapes.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -41,13 +42,13 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone. Python flushes at exit, and would complain there.
+        # Python flushes at exit, and would report the same error there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return UNREAD
 
 
 class _Notices(logging.Handler):
-    """Shows warnings, on whom we wait for one. An error is raised as well, and shown where that ends."""
+    """Shows warnings, such as which process holds the lock. Errors are raised as well, and shown by `_run`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR:
@@ -63,7 +64,7 @@ def _run(arguments: Sequence[str]) -> int:
     notices = _Notices(logging.WARNING)
     logging.getLogger().addHandler(notices)
     try:
-        # Not `main()`: it has ways of its own to end after an interrupt, or when the reader of a pipe has gone.
+        # Not `main()`: it ends the process by itself after an interrupt, or when the output is closed.
         with persistent_dedupe.make_context("persistent-dedupe", list(arguments)) as context:
             code = persistent_dedupe.invoke(context)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""One call of one operation: whose key, when, and what comes of errors."""
+"""One call of one operation: its key, its time, and what follows from errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Call:
     now: int
     """Milliseconds since the epoch."""
     on_error: OnError | None
-    """Whom to tell of errors."""
+    """Called with every error of a file."""
     options: DedupeOptions
     reports: Reports
     _errors: list[tuple[Path, Exception]] = attrs.field(factory=list[tuple[Path, Exception]], init=False)
@@ -43,13 +43,13 @@ class Call:
             raise ValueError(msg)
 
     def note(self, path: Path, error: Exception) -> None:
-        """Remember an error, to be told."""
+        """Keep an error until the call is over."""
         if all(error is not known for _, known in self._errors):
             self._errors.append((path, error))
 
     @contextmanager
     def telling(self) -> Generator[None]:
-        """Tell of the errors in the block once it is over: then the call holds up nobody any more."""
+        """Report the errors of the block once it is over, when no other caller waits for it any more."""
         try:
             yield
         finally:
@@ -72,7 +72,7 @@ class Call:
             raise error
 
     async def repairing(self, path: Path, store: StorePort[object], attempt: Callable[[], Awaitable[T]]) -> T:
-        """Run an update; if the file cannot be understood, do what the options say about a bad file."""
+        """Run an update; if the file cannot be decoded, do what the options say about a bad file."""
         try:
             return await attempt()
         except StoreCorrupt as error:

@@ -1,7 +1,7 @@
 """Check and record, and what goes with it: one core for the sync and the async face.
 
 Promise    Of all callers that check one key at the same time, whichever tasks, threads and processes they are, exactly
-           one is told new as long as the file can be used. What cannot be recorded is never lost in silence.
+           one gets new as long as the file can be used. A key that cannot be recorded is always reported.
 How        Callers of one object wait for the first check of a key; checks of different objects and processes meet in
            the updates of the namespace's store, which are applied one after the other and committed in groups.
 Does not   know whether the caller then handled the event: that is what claims are for (`claiming.py`).
@@ -139,7 +139,7 @@ class Checking:
             return await self.is_recent(call)
 
     async def is_recent(self, call: Call) -> bool:
-        """`has_recent` for a call whose errors are told elsewhere."""
+        """`has_recent` for a call whose errors are reported elsewhere."""
         scoped = call.scoped
         if self._ground.state.recall(scoped, call.now) is not None:
             return True
@@ -166,7 +166,7 @@ class Checking:
         try:
             return True if file is None else await self._forget_in(file, call)
         finally:
-            # Last: somebody may have looked into the file, and remembered the key, until it was gone there.
+            # Last: another call may have read the file, and remembered the key, before it was removed there.
             self._ground.state.forget(scoped)
 
     async def _forget_in(self, file: NamespaceFile, call: Call) -> bool:

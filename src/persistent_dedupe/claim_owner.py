@@ -1,4 +1,4 @@
-"""Who owns a claim, and whether that process is provably gone.
+"""The owner of a claim, and whether that process is provably gone.
 
 Promise    Gone is proof: the same host and PID namespace, and there is no such process, or its pid now belongs to one
            that started at another time, or the machine has been booted since. Anything else is not gone.
@@ -22,7 +22,7 @@ def this_process() -> Owner:
 
 
 def is_this_process(owner: Owner) -> bool:
-    """Whether the owner is this very process."""
+    """Whether the owner is this process itself."""
     here = this_process()
     return owner.pid == here.pid and _is_near(owner, here) and owner.start_ticks == here.start_ticks
 

@@ -3,10 +3,10 @@
 Promise    Of all that claim one key at the same time, whichever tasks, threads and processes they are, one owns it;
            the others can wait for what becomes of it. An owner that dies is succeeded, an owner that lives is not
            (unless the options set a limit).
-How        A table in the object for its own callers; for everybody else a store of claims beside the namespace's
+How        A table in the object for its own callers; for all others a store of claims beside the namespace's
            file. A claim is written down before the last look at whether the key is recent, and struck out after the
-           record: whoever finds no claim finds the record.
-Does not   make handling and recording one step: who dies between the two has handled the event, and it comes again.
+           record: a caller that finds no claim finds the record.
+Does not   make handling and recording one step: if a process dies between the two, the event comes again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from storewriter import Backoff, CommitUncertain, Owner
 __all__ = ["Claiming"]
 
 _PACE = Backoff(minimum=0.005, factor=1.5, maximum=0.25)
-"""How often a claim of another process is looked at by those who wait for it."""
+"""How often waiters poll a claim of another process."""
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class Taken:
     """What became of writing a claim down."""
 
     holder: OpenClaim | None
-    """Who had it already."""
+    """The claim that was there already."""
     reclaimed: int
     """Claims of owners that are gone, struck out on the way."""
 
@@ -116,7 +116,7 @@ class Claiming:
         )
 
     async def _write_down(self, file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
-        """Enter the claim into the namespace's claims; returns who has it if somebody does."""
+        """Enter the claim into the namespace's claims; returns the open claim if there is one."""
         claim = OpenClaim(key=call.scoped.key, token=mine.token, since=call.now / 1000, owner=this_process())
         mine.is_written = True  # before it is: an interruption must not leave it behind
 
@@ -177,7 +177,7 @@ class Claiming:
             return await self._checking.forget(call)
 
     async def _forget_claim(self, file: NamespaceFile, call: Call) -> None:
-        """Strike out a claim of anybody: this is how a person frees a key whose owner cannot be judged."""
+        """Remove a claim of any owner: this is how a person frees a key whose owner cannot be checked."""
         key = call.scoped.key
         try:
             if (await file.claims.read()).holder(key) is not None:
@@ -201,11 +201,11 @@ class Claiming:
         try:
             await file.claims.update(lambda book: book.remove(key, token), f"end the claim on {key[:40]!r}")
         except UNUSABLE as error:
-            # Told, but never raised: what the claim was for is settled. Once it is held by nobody here, the next
+            # Reported, but never raised: the outcome of the claim is settled. Once no caller here holds it, the next
             # claim of this process strikes it out.
             call.note(file.claims_path, error)
 
-    # -- other people's claims
+    # -- claims of other objects and processes
 
     async def wait(self, claim: Claim, timeout: float | None) -> bool:
         """Wait for what becomes of a claim in flight."""
@@ -226,7 +226,7 @@ class Claiming:
         return await self._wait_for(holder, ScopedKey(claim.namespace, claim.key), deadline)
 
     async def _wait_for(self, holder: OpenClaim | None, scoped: ScopedKey, deadline: float | None) -> bool:
-        """Look at somebody else's claim until it has ended."""
+        """Poll the claim of another object or process until it has ended."""
         file = self._ground.file(scoped.namespace)
         if file is None or holder is None:
             msg = f"no other process can hold the claim on {scoped.key!r} of an object without files"
@@ -242,7 +242,7 @@ class Claiming:
             if not open_now:
                 return await self._outcome(call)
             if open_now[0].gone:
-                raise _released(scoped, "its owner is gone, or has been too long at it")
+                raise _released(scoped, "its owner is gone, or has passed its time limit")
             delay = next(delays, None)
             if delay is None:
                 msg = f"the claim on {scoped.key!r} of {holder.owner or 'an unknown process'} is still open"

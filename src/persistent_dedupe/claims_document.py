@@ -37,7 +37,7 @@ class ClaimBook:
     """The file as it is, if it is of a later version."""
 
     def holder(self, key: str) -> OpenClaim | None:
-        """Who claims the key, if anybody does."""
+        """The open claim on the key; None if there is none."""
         records = self._records()
         return _claim(key, records[key]) if key in records else None
 

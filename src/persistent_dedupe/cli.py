@@ -1,4 +1,4 @@
-"""The commands: `check`, `list`, `forget`, `stats`. How they end is in `__main__`."""
+"""The commands: `check`, `list`, `forget`, `stats`. Errors and exit codes are in `__main__`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
 from persistent_dedupe.dedupe import PersistentDedupe
@@ -34,17 +35,17 @@ __all__ = ["persistent_dedupe"]
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-NEW, SEEN_BEFORE, NOT_THERE, UNREADABLE = 0, 3, 3, 1
+NEW, SEEN_BEFORE, NOT_THERE, USAGE, UNREADABLE = 0, 1, 1, 2, 3
 
 STORE_VARIABLE = "PERSISTENT_DEDUPE_STORE"
 
 
-def _parsed(parse: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str], float]:
-    """A callback that reads an option's text; a ValueError is wrong usage."""
+def _parsed(parse: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """A callback that parses an option's text; a ValueError is wrong usage."""
 
-    def callback(_: click.Context, __: click.Parameter, text: str) -> float:
+    def callback(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
         try:
-            return parse(text)
+            return None if text is None else parse(text)
         except ValueError as error:
             raise click.BadParameter(f"{error}.") from None
 
@@ -61,18 +62,40 @@ _HELP = """Has this event been handled already? Keys that are remembered across 
 
 \b
 Exit codes:
-  0  done; check: the key is new
-  1  the store cannot be read or written
-  2  wrong usage
-  3  check: seen before; forget: some key was not there
-  4  the lock was not obtained
+  0    done; check: the key is new
+  1    negative result; check: seen before; forget: some key was not there
+  2    wrong usage
+  3    the store cannot be read or written
+  4    the lock was not obtained; nothing was written
+  130  interrupted (Ctrl-C)
+  141  the reader of the output has closed it
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(help=_HELP, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="storewriter")
-def persistent_dedupe() -> None:
+@click.pass_context
+def persistent_dedupe(context: click.Context) -> None:
     """The command line."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(USAGE)
+
+
+def _given_folder(_: click.Context, __: click.Parameter, path: str | None) -> Path:
+    """The folder of the keys. A blank text, a script's empty variable, is refused: it must not mean the default."""
+    if path is None:
+        return default_store()
+    if not path.strip() or "\0" in path:
+        raise click.BadParameter(f"{path!r} cannot be the path of a folder.")
+    return Path(path)
+
+
+def _given_namespace(_: click.Context, __: click.Parameter, namespace: str | None) -> str | None:
+    """The namespace. A blank text is refused, for the same reason."""
+    if namespace is not None and not trimmed(namespace):
+        raise click.BadParameter("the namespace is blank.")
+    return namespace
 
 
 def _common(command: F) -> F:
@@ -81,25 +104,25 @@ def _common(command: F) -> F:
     return click.option(
         "--store",
         envvar=STORE_VARIABLE,
-        type=click.Path(path_type=Path, file_okay=False),
-        default=default_store,
+        callback=_given_folder,
         metavar="DIR",
         help=f"The folder of the keys (default: ${STORE_VARIABLE}, or that of this user).",
     )(command)
 
 
 def _namespace(command: F) -> F:
-    return click.option("--namespace", metavar="TEXT", help="Which keys (default: global).")(command)
+    return click.option(
+        "--namespace", callback=_given_namespace, metavar="TEXT", help="Which keys (default: global)."
+    )(command)
 
 
 def _ttl(command: F) -> F:
+    """Add the window by which keys are shown; the file does not record the one with which they were checked."""
     return click.option(
         "--ttl",
         callback=_parsed(parse_ttl),
-        default="24h",
-        show_default=True,
         metavar="DURATION",
-        help="How long a key counts: 90s, 45m, 24h, 7d, forever. Use the same for all who share a namespace.",
+        help="The --ttl of your checks: says which keys have expired, and when the others will.",
     )(command)
 
 
@@ -116,11 +139,11 @@ def _writing(command: F) -> F:
     return click.option(
         "--move-bad-file-aside",
         is_flag=True,
-        help="A file that cannot be understood is kept under another name, and the namespace starts empty.",
+        help="Keep a file that cannot be decoded under another name, and start the namespace empty.",
     )(command)
 
 
-_CHECK = """Record KEY if it is new. Exits with 0 if it is new, with 3 if it was seen before.
+_CHECK = """Record KEY if it is new. Exits with 0 if it is new, with 1 if it was seen before.
 
 \b
 In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
@@ -131,7 +154,14 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 @click.argument("key")
 @_common
 @_namespace
-@_ttl
+@click.option(
+    "--ttl",
+    callback=_parsed(parse_ttl),
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long a key counts: 90s, 45m, 24h, 7d, forever. Use the same for all checks of a namespace.",
+)
 @click.option(
     "--max-entries",
     type=click.IntRange(min=1),
@@ -142,7 +172,7 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 )
 @_writing
 @click.option("--fail-open", is_flag=True, help="If the store cannot be used: new (0), instead of an error.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code tells.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; see the exit code.")
 def check(
     key: str,
     store: Path,
@@ -179,11 +209,13 @@ def check(
 @_common
 @_namespace
 @_ttl
-@click.option("--all", "expired_too", is_flag=True, help="Expired keys too.")
+@click.option("--all", "expired_too", is_flag=True, help="Expired keys too (without --ttl, all are listed).")
 @click.option("--claims", "claims_only", is_flag=True, help="The open claims instead of the keys.")
-def list_(store: Path, as_json: bool, namespace: str | None, ttl: float, expired_too: bool, claims_only: bool) -> None:
+def list_(
+    store: Path, as_json: bool, namespace: str | None, ttl: float | None, expired_too: bool, claims_only: bool
+) -> None:
     """List the keys of a namespace, newest first."""
-    dedupe = PersistentDedupe(store, DedupeOptions(ttl=ttl, failure="closed"))
+    dedupe = PersistentDedupe(store, DedupeOptions(ttl=ttl or 0, failure="closed"))
     if claims_only:
         claims = dedupe.open_claims(namespace)
         if as_json:
@@ -193,7 +225,7 @@ def list_(store: Path, as_json: bool, namespace: str | None, ttl: float, expired
         return
     entries = [entry for entry in dedupe.entries(namespace) if entry.recent or expired_too]
     if as_json:
-        print(keys_json(entries, dedupe.path(namespace)))
+        print(keys_json(entries, dedupe.path(namespace), ttl))
     else:
         print_keys(entries, ttl)
 
@@ -232,9 +264,11 @@ def forget(
 @_common
 @_namespace
 @_ttl
-def stats(store: Path, as_json: bool, namespace: str | None, ttl: float) -> int:
+def stats(store: Path, as_json: bool, namespace: str | None, ttl: float | None) -> int:
     """Show the figures of every namespace in the store, or of one."""
-    figures = survey(store, DedupeOptions(ttl=ttl, failure="closed"), namespace)
+    figures = survey(store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
+    if ttl is None:
+        figures = [attrs.evolve(each, recent=None) for each in figures]
     if as_json:
         print(figures_json(figures, store))
     else:
@@ -246,12 +280,12 @@ def stats(store: Path, as_json: bool, namespace: str | None, ttl: float) -> int:
 
 
 def _advising(call: Callable[[], T]) -> T:
-    """Run a call that writes; a file that cannot be understood gets a word on what to do about it."""
+    """Run a call that writes. The error of a file that cannot be decoded says what to do about it."""
     try:
         return call()
     except StoreCorrupt as error:
         msg = (
-            f"{error.path} cannot be understood: {error.reason}. It was left as it is. Repair it, or run the command "
+            f"{error.path} cannot be decoded: {error.reason}. It was left as it is. Repair it, or run the command "
             "again with --move-bad-file-aside to keep it under another name and start empty."
         )
         raise StoreWriterError(msg) from error

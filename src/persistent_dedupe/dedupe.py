@@ -37,7 +37,7 @@ class _Face:
         self._contents = Contents(self._ground)
         self._claiming = Claiming(self._ground, self._checking)
         self.options = options
-        """What this object was told at its construction."""
+        """The options given at construction."""
 
     def _call(self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None) -> Call:
         return self._ground.call(key, namespace, now, on_error)
@@ -75,7 +75,7 @@ class PersistentDedupe(_Face):
     then the keys are kept in this object's memory only.
 
     Keys and namespaces are trimmed; no namespace means `global`. `now` is in seconds since the epoch and must be
-    above 0. What goes wrong with a file is counted in `counters`, logged once per kind, and told to
+    above 0. What goes wrong with a file is counted in `counters`, logged once per kind, and passed to
     `on_disk_error`, that of the call or else that of the options; `DedupeOptions.failure` decides what the caller
     gets.
     """
@@ -93,12 +93,12 @@ class PersistentDedupe(_Face):
     ) -> CheckResult:
         """Ask whether the key is new, and record it if it is; the result is true if it is new.
 
-        A second caller with the same key waits for the first and is told that it is a duplicate. A first caller that
+        A second caller with the same key waits for the first, and the key is a duplicate for it. A first caller that
         goes away without an answer passes the question on. The window is fixed: it begins with the first sighting,
         and no duplicate prolongs it.
 
-        From the moment the key is recorded it is a duplicate to everybody, whether the event is then handled or not:
-        where that matters, `claim`.
+        From the moment the key is recorded it is a duplicate for every caller, whether the event is
+        then handled or not: where that matters, `claim`.
 
         Raises ValueError for an impossible `now`, or a blank key if the options say so. Failing closed, raises what
         the file raised: OSError, LockTimeout, StoreCorrupt and other kinds of StoreWriterError.
@@ -125,12 +125,12 @@ class PersistentDedupe(_Face):
         """Put the namespace's recent keys into memory, the newest at least; returns how many the file has.
 
         Takes no lock. If the file cannot be read: 0 (failing open), or the error is raised (failing closed); only
-        the `on_disk_error` of this call is told, not that of the options.
+        errors go to the `on_disk_error` of this call, not to that of the options.
         """
         return run_here(self._contents.warmup(self._quiet_call(namespace, now, on_disk_error)))
 
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
-        """Remove the key, and any claim on it, whoever holds that; returns whether the file had the key.
+        """Remove the key, and any claim on it, also of other processes; returns whether the file had the key.
 
         The memory of other objects and processes is out of reach: they may know the key until its `ttl` is over. Who
         waits for a claim on it gets `ClaimReleased`. Failing open, a file that cannot be used counts as not having
@@ -170,8 +170,8 @@ class PersistentDedupe(_Face):
     ) -> Claim:
         """Ask for the right to handle the key; the claim is true if it is yours, and then you commit or release it.
 
-        In flight: somebody else is at it, here or in another process; `wait` tells what becomes of it. Duplicate: it
-        was recorded lately. A blank key is always yours, and nobody's.
+        In flight: another caller has claimed it, here or in another process; `wait` returns the outcome. Duplicate: it
+        was recorded lately. A blank key is claimed by every caller, and recorded for none.
 
         The claim lasts until it is committed or released, its process ends, this object is no longer referred to, or
         `DedupeOptions.claim_limit` has passed. Failing open, a claim that could not be written down is yours, with
@@ -189,7 +189,7 @@ class PersistentDedupe(_Face):
     ) -> CheckResult:
         """Record a claimed key as `check_and_record` does, and end the claim, also if that raises.
 
-        The result is false if somebody else had recorded it. Those who wait for the claim get the same answer, or the
+        The result is false if another caller had recorded it. The waiters of the claim get the same answer, or the
         error. Works without a claim.
         """
         return run_here(self._claiming.commit(self._call(key, namespace, now, on_disk_error)))
@@ -197,13 +197,13 @@ class PersistentDedupe(_Face):
     def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
         """End this object's claim without a record: the key can be claimed again.
 
-        Those who wait for it in this object get `error`, or `ClaimReleased` if none is given; those in other
+        Waiters in this object get `error`, or `ClaimReleased` if none is given; those in other
         processes always the latter. Without a claim, nothing happens.
         """
         run_here(self._claiming.release(self._call(key, namespace), error))
 
     def wait(self, claim: Claim, timeout: float | None = None) -> bool:
-        """What became of a claim in flight: True if it was recorded, False if somebody else had recorded the key.
+        """What became of a claim in flight: True if it was recorded, False if another caller had recorded the key.
 
         In another process than the owner's, True says that the key is recorded by now. Raises `ClaimReleased` (or the
         error given to `release`) if the claim ended without a record or its owner died, TimeoutError after `timeout`
@@ -215,7 +215,7 @@ class PersistentDedupe(_Face):
     def handling(self, key: str, *, namespace: str | None = None) -> Generator[Claim]:
         """Claim the key for a block: `with dedupe.handling(key) as claim: if claim: ...`.
 
-        Leaving the block commits a claim that is yours; an exception releases it, and is what those who wait get.
+        Leaving the block commits a claim that is yours; an exception releases it, and the waiters get it.
         """
         claim = self.claim(key, namespace=namespace)
         try:
@@ -228,7 +228,7 @@ class PersistentDedupe(_Face):
             self.commit(key, namespace=namespace)
 
     def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
-        """The claims of the namespace that are neither committed nor released, oldest first, whoever owns them.
+        """The claims of the namespace that are neither committed nor released, oldest first, of all owners.
 
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
@@ -239,7 +239,7 @@ class AsyncPersistentDedupe(_Face):
     """`PersistentDedupe` for tasks of asyncio and trio: the same names, awaited.
 
     The event loop is never blocked by a disk or a lock. A check that is cancelled while it waits for the file records
-    nothing; one that is being recorded is recorded first, and its answer goes to whoever waits for the same key. A
+    nothing; one that is being recorded is recorded first, and its answer goes to the waiters for the same key. A
     cancelled `commit` may have recorded the key; its claim is ended in any case.
     """
 
@@ -320,7 +320,7 @@ class AsyncPersistentDedupe(_Face):
         await self._claiming.release(self._call(key, namespace), error)
 
     async def wait(self, claim: Claim, timeout: float | None = None) -> bool:
-        """See `PersistentDedupe.wait`. Cancelling the wait harms nobody else."""
+        """See `PersistentDedupe.wait`. Cancelling the wait affects no other waiter."""
         return await self._claiming.wait(claim, timeout)
 
     @asynccontextmanager

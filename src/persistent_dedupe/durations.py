@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PART = re.compile(r"(\d{1,9})(ms|s|m|h|d|w)")
 def parse_duration(text: str) -> float:
     """The seconds of `24h`, `1d12h`, `90s` or `500ms`. Raises ValueError for anything else.
 
-    A number without a unit is refused: nobody can tell whether it means seconds or milliseconds.
+    A number without a unit is refused: it could mean seconds or milliseconds.
     """
     text = text.strip().lower()
     parts = _PART.findall(text)
     if "".join(number + unit for number, unit in parts) != text or not parts:
-        msg = f"{text!r} is no duration; write for example 90s, 45m, 24h or 1d12h"
+        msg = f"{text!r} is not a duration; write for example 90s, 45m, 24h or 1d12h"
         raise ValueError(msg)
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
 
@@ -30,13 +30,13 @@ def parse_ttl(text: str) -> float:
         return 0.0
     seconds = parse_duration(text)
     if seconds == 0:
-        msg = f"{text!r} is no time at all; for keys that never expire, write forever"
+        msg = f"{text!r} is no length of time; for keys that never expire, write forever"
         raise ValueError(msg)
     return seconds
 
 
 def utc_text(seconds: float) -> str:
-    """A time as `2030-03-10T12:00:00.000Z`, or `n/a` if no calendar has it."""
+    """A time as `2030-03-10T12:00:00.000Z`, or `n/a` if it is out of the calendar's range."""
     try:
         when = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -45,7 +45,7 @@ def utc_text(seconds: float) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """How long, in the two units that say it best: `3d 4h`, `12m 5s`, `0s`."""
+    """A length of time in its two largest units: `3d 4h`, `12m 5s`, `0s`."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit in ("d", "h", "m", "s"):

@@ -1,6 +1,6 @@
 """A result that is set once and that threads and tasks of any event loop may wait for, or not.
 
-Promise    Waiting consumes nothing; who stops waiting, or never starts, harms nobody; an error that nobody waits for
+Promise    Waiting consumes nothing; a waiter that stops affects no other one; an error without a waiter
            makes no noise.
 How        `concurrent.futures.Future`, which is silent about unobserved errors; a waiting task is woken through its
            own event loop.
@@ -29,7 +29,7 @@ class Latch(Generic[T]):
         self._future: Future[T] = Future()
 
     def set(self, result: T) -> None:
-        """Give everybody the result. The first result counts; later ones are ignored."""
+        """Give all waiters the result. The first result counts; later ones are ignored."""
         with contextlib.suppress(InvalidStateError):
             self._future.set_result(result)
 
@@ -42,7 +42,7 @@ class Latch(Generic[T]):
         return self._future.result(timeout)
 
     async def wait_async(self, timeout: float | None = None) -> T:
-        """Wait in a task. Raises TimeoutError after `timeout` seconds; cancelling the task harms nobody else."""
+        """Wait in a task. Raises TimeoutError after `timeout` seconds; cancelling the task affects no other waiter."""
         event = anyio.Event()
         self._future.add_done_callback(_waking(event))
         with anyio.fail_after(timeout):

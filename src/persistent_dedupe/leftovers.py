@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["OLD_ENOUGH", "remove_leftovers"]
 
 OLD_ENOUGH = 3600.0
-"""Seconds after which a temporary file is nobody's: its writer needs it for milliseconds."""
+"""Seconds after which a temporary file was left by a dead writer: a live one needs it for milliseconds."""
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 

@@ -2,7 +2,7 @@
 
 Promise    Never holds more than its limit, nor, after a `remember`, anything expired.
 How        A dict in order of insertion for the limit, a heap of times for the expiry.
-Does not   guard itself: whoever shares it among threads holds a lock around each call.
+Does not   guard itself: an object shared among threads needs a lock around each call.
 """
 
 from __future__ import annotations

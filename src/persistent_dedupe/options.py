@@ -1,18 +1,16 @@
-"""What a dedupe object is told at its construction: one frozen, validated value."""
+"""The options of a dedupe object: one frozen, validated value."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from persistent_dedupe.window import Window, whole_milliseconds
-
-if TYPE_CHECKING:
-    from storewriter import PerStoreWriterQueue
+from storewriter import PerStoreWriterQueue
 
 __all__ = ["BadFile", "DedupeOptions", "Failure"]
 
@@ -38,20 +36,26 @@ def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float) ->
         raise ValueError(msg)
 
 
+def _queue_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, PerStoreWriterQueue):
+        msg = f"DedupeOptions.queue must be a PerStoreWriterQueue, got {value!r}"
+        raise TypeError(msg)
+
+
 @attrs.frozen(kw_only=True)
 class DedupeOptions:
     """Options of `PersistentDedupe` and `AsyncPersistentDedupe`. Raises ValueError for what is out of range."""
 
     ttl: float = attrs.field(validator=_number)
     """Seconds for which a key counts as recent, rounded down to milliseconds. 0 or less: for ever, that is, until
-    `file_max_entries` pushes it out. Whoever shares a file should use the same value: each writer prunes by its own."""
+    `file_max_entries` pushes it out. All writers of a file should use the same value: each prunes by its own."""
     memory_max_size: float = attrs.field(default=1_000, validator=_number)
     """Keys kept in memory over all namespaces, rounded down. 0 or less: no memory, every check looks into the file."""
     file_max_entries: float = attrs.field(default=10_000, validator=_number)
     """Keys kept in one file, rounded down, at least 1. Beyond it the oldest go; `counters.evicted` counts those that
     had not expired."""
     on_disk_error: Callable[[Exception], object] | None = None
-    """Told of every error of a file, a lock timeout included, whatever the answer to the caller then is."""
+    """Called with every error of a file, a lock timeout included, whatever the call then returns."""
     failure: Failure = attrs.field(default="open", validator=attrs.validators.in_(("open", "closed")))
     """What a check answers if the file cannot be used. `open`: new, not recorded (an event handled twice is better
     than one never handled). `closed`: the error is raised (an event refused is better than one handled twice)."""
@@ -76,7 +80,7 @@ class DedupeOptions:
         default="power", validator=attrs.validators.in_(("power", "process"))
     )
     """`power`: a recorded key survives a power cut. `process`: it survives the death of any process."""
-    queue: PerStoreWriterQueue | None = None
+    queue: PerStoreWriterQueue | None = attrs.field(default=None, validator=_queue_or_none)
     """Which lock strategy guards the files (with its own timeout); None: the default one, with `timeout`."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""

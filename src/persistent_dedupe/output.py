@@ -1,4 +1,4 @@
-"""What the commands print: a table for people, JSON for scripts. Everything stored is made harmless on the way."""
+"""What the commands print: a table, or JSON with `--json`. Everything stored is made harmless on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def verdict(result: CheckResult) -> str:
-    """The answer of `check`, for people."""
+    """The answer of `check`, as text."""
     if result:
         return "new" if result.recorded else "new, but it could not be recorded"
     since = "" if result.seen_at is None else f" {age_text(time.time() - result.seen_at)} ago"
@@ -48,21 +48,28 @@ def result_json(key: str, path: Path | None, result: CheckResult) -> str:
     return json_text(members)
 
 
-def print_keys(entries: Sequence[Entry], ttl: float) -> None:
-    """The keys of a namespace."""
+def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
+    """The keys of a namespace; when they expire, if `ttl` (seconds, 0 is for ever) is known."""
     now = time.time()
 
     def cells(entry: Entry) -> tuple[str, ...]:
         age = now - entry.seen_at
+        shown = entry.key, utc_text(entry.seen_at), age_text(age)
+        if ttl is None:
+            return shown
         expires = "never" if ttl == 0 else f"in {age_text(ttl - max(0.0, age))}" if entry.recent else "expired"
-        return entry.key, utc_text(entry.seen_at), age_text(age), expires
+        return *shown, expires
 
-    _print_table(("Key", "First seen", "Age", "Expires"), [cells(entry) for entry in entries], "No keys.")
+    headings = ("Key", "First seen", "Age", "Expires")
+    _print_table(headings[: 3 if ttl is None else 4], [cells(entry) for entry in entries], "No keys.")
 
 
-def keys_json(entries: Sequence[Entry], path: Path | None) -> str:
-    """The keys of a namespace."""
-    keys = [{"key": entry.key, "seenAt": utc_text(entry.seen_at), "recent": entry.recent} for entry in entries]
+def keys_json(entries: Sequence[Entry], path: Path | None, ttl: float | None) -> str:
+    """The keys of a namespace; `recent` is null if `ttl` is not known."""
+    keys = [
+        {"key": entry.key, "seenAt": utc_text(entry.seen_at), "recent": None if ttl is None else entry.recent}
+        for entry in entries
+    ]
     return json_text({"file": str(path), "count": len(keys), "keys": keys})
 
 
@@ -103,7 +110,8 @@ def print_figures(figures: Sequence[NamespaceFigures], store: Path) -> None:
         if each.problem is not None:
             return (name, "unreadable", *[""] * 5, str(each.moved_aside))
         newest = "" if each.newest is None else utc_text(each.newest)
-        counts = (each.entries, each.recent, each.invalid, newest, each.size, each.open_claims, each.moved_aside)
+        recent = "-" if each.recent is None else each.recent
+        counts = (each.entries, recent, each.invalid, newest, each.size, each.open_claims, each.moved_aside)
         return (name, *map(str, counts))
 
     _print_table(_FIGURES, [cells(each) for each in figures], f"No namespaces in {store}.")

@@ -192,4 +192,4 @@ class TaskPort:
         """See `Port`."""
         with anyio.CancelScope(shield=True):
             return await work()
-        raise AssertionError  # a scope that nobody cancels swallows nothing
+        raise AssertionError  # a scope that is never cancelled swallows nothing

@@ -41,7 +41,7 @@ class RunningCheck:
     decided: float | None = None
     """The time with which this check records the key, once it has found it new."""
     seen_at: float | None = None
-    """The time that it has found recorded by somebody else."""
+    """The time that it has found recorded by another caller."""
 
     def note(self, is_new: bool, seen_at: float) -> None:
         """Note what the check has found, for the case that its caller never gets the answer."""
@@ -50,7 +50,7 @@ class RunningCheck:
 
 @attrs.frozen
 class ClaimEnd:
-    """How a claim in this object ended: by a result, by an error, or because somebody else turned out to own it."""
+    """How a claim in this object ended: by a result, by an error, or because another caller turned out to own it."""
 
     result: bool = False
     error: Exception | None = None
@@ -58,7 +58,7 @@ class ClaimEnd:
 
 
 _held: weakref.WeakValueDictionary[str, LocalClaim] = weakref.WeakValueDictionary()
-"""Token to claim, of every object of this process. A claim whose object is gone is nobody's."""
+"""Token to claim, of every object of this process. A claim whose object is gone has no owner."""
 
 
 @attrs.define(eq=False)
@@ -95,7 +95,7 @@ class ProcessState:
         self._claims: dict[ScopedKey, LocalClaim] = {}
 
     def recall(self, scoped: ScopedKey, now: float) -> float | None:
-        """When memory says that the key was first seen, if that is recent."""
+        """The first sighting of the key by memory, if that is recent."""
         with self._lock:
             return self._memory.peek(scoped, now)
 
@@ -127,7 +127,7 @@ class ProcessState:
         return running, running is mine
 
     def end_check(self, scoped: ScopedKey, check: RunningCheck, result: CheckResult | None) -> None:
-        """The check is over: whoever waits for it goes on."""
+        """The check is over: its waiters go on."""
         with self._lock:
             del self._checks[scoped]
         check.latch.set(CheckEnd(result, check.decided))
@@ -145,7 +145,7 @@ class ProcessState:
             return self._claims.get(scoped)
 
     def end_claim(self, claim: LocalClaim, end: ClaimEnd) -> None:
-        """The claim is over: whoever waits for it is told how."""
+        """The claim is over: its waiters get the outcome."""
         with self._lock:
             if self._claims.get(claim.scoped) is claim:
                 del self._claims[claim.scoped]

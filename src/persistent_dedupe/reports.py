@@ -1,4 +1,4 @@
-"""Everything that would otherwise happen in silence: counted always, logged once per kind.
+"""Events that return values do not show: counted always, logged once per kind.
 
 The log is `logging.getLogger("persistent_dedupe")`. Methods may be called from any thread.
 """
@@ -27,15 +27,15 @@ class Counters:
     """What one object has seen in this process so far."""
 
     new: int = 0
-    """Checks that were told new, recorded or not."""
+    """Checks that returned new, recorded or not."""
     duplicates: int = 0
-    """Checks that were told seen before."""
+    """Checks that returned seen before."""
     from_memory: int = 0
     """Those of the duplicates that needed no look into the file."""
     coalesced: int = 0
     """Those of the duplicates that waited for a check of the same key by this object."""
     unrecorded: int = 0
-    """New keys that could not be recorded: a later check may be told new again."""
+    """New keys that could not be recorded: a later check may return new again."""
     blank: int = 0
     """Checks of a blank key."""
     disk_errors: int = 0
@@ -53,9 +53,9 @@ class Counters:
     ahead: int = 0
     """Times too far ahead of the clock that were set to now."""
     evicted: int = 0
-    """Keys that had not expired when `file_max_entries` pushed them out: they will be told new again."""
+    """Keys that had not expired when `file_max_entries` pushed them out: they will count as new again."""
     reclaimed: int = 0
-    """Claims taken over from an owner that was gone or had been too long at it."""
+    """Claims taken over from an owner that was gone or had passed its time limit."""
     leftovers: int = 0
     """Forgotten temporary files that were removed."""
 
@@ -92,7 +92,7 @@ class Reports:
     def moved_aside(self, path: Path, aside: str) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""
         self.count("moved_aside")
-        log.warning("%s could not be understood; it was moved aside to %s and the namespace starts empty", path, aside)
+        log.warning("%s could not be decoded; it was moved aside to %s and the namespace starts empty", path, aside)
 
     def unexpected(self, path: Path, name: str, by: int, message: str) -> None:
         """Something that costs a promise: `message` has a place for the number and one for the path."""
@@ -101,7 +101,7 @@ class Reports:
             self._log_once(logging.WARNING, path, name, message, by, path)
 
     def oddities(self, path: Path, found: tuple[Oddity, ...]) -> None:
-        """Entries of a file that nobody can have meant; those already reported are skipped."""
+        """Entries of a file that cannot be records; those already reported are skipped."""
         if not found:
             return
         with self._lock:

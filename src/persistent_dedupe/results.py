@@ -19,7 +19,7 @@ class CheckResult:
     """Whether the caller should handle the event."""
     recorded: bool
     """Whether this call has recorded the key: in its file, or in memory if the object has no files. New but not
-    recorded: `error` says why, and another process that asks will be told new as well; or the key is blank."""
+    recorded: `error` says why, and another process that checks gets new as well; or the key is blank."""
     seen_at: float | None = None
     """First sighting in seconds since the epoch; None for a blank key."""
     error: Exception | None = None
@@ -38,7 +38,7 @@ class ClaimStatus(enum.Enum):
     CLAIMED = "claimed"
     """The key is the caller's: handle it, then commit or release."""
     IN_FLIGHT = "inflight"
-    """Somebody else is at it: `wait` for the outcome, or leave."""
+    """Another caller has claimed it: `wait` for the outcome, or leave."""
     DUPLICATE = "duplicate"
     """It has been handled lately."""
 
@@ -53,14 +53,14 @@ class OpenClaim:
     since: float
     """When it was taken, in seconds since the epoch, by its owner's clock."""
     owner: Owner | None
-    """The process that took it; None if the file does not tell."""
+    """The process that took it; None if the file does not name it."""
     gone: bool = False
     """Whether it can be taken over now: its owner is provably dead, or its time is up."""
 
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """The answer to `claim`. True in a condition means: it is yours."""
+    """The answer to `claim`. True in a condition means: the caller has the claim."""
 
     status: ClaimStatus
     namespace: str
@@ -68,7 +68,7 @@ class Claim:
     recorded: bool = False
     """Whether other objects and processes can see the claim. False also for a blank key and a memory-only object."""
     holder: OpenClaim | None = None
-    """Who is at it, if that is in another object or process."""
+    """The claim that is open, if it is of another object or process."""
     error: Exception | None = None
     """What kept the claim from being recorded."""
     local: object = attrs.field(default=None, repr=False, eq=False)
@@ -80,7 +80,7 @@ class Claim:
 
 
 class ClaimReleased(StoreWriterError):
-    """The claim that somebody waited for ended without a record: released, forgotten, or its owner died.
+    """The claim that a caller waited for ended without a record: released, forgotten, or its owner died.
 
     The key can be claimed again.
     """

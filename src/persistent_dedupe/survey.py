@@ -23,7 +23,8 @@ class NamespaceFigures:
     """None if its name was too long to be kept in the file's."""
     path: str
     entries: int = 0
-    recent: int = 0
+    recent: int | None = 0
+    """None if no window was given."""
     invalid: int = 0
     """Entries that are no record, and kept."""
     oldest: float | None = None
@@ -35,7 +36,7 @@ class NamespaceFigures:
     abandoned_claims: int = 0
     """Those of the open claims that can be taken over."""
     moved_aside: int = 0
-    """Bad files that were moved aside and that nobody has looked after yet."""
+    """Bad files that were moved aside and that are still there."""
     problem: str | None = None
     """Why the file cannot be read."""
 

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, made harmless for a terminal without losing what it says.
+"""Text from the store, made harmless for a terminal without losing what it says.
 
 A key can hold escape sequences that recolour the screen, retitle the window or write the clipboard. What a terminal
 could obey, and what hides or turns text, is shown as an escape, so that two different keys still look different.

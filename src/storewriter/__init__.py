@@ -1,4 +1,4 @@
-"""One line of writers for small shared state files: no lost updates, whoever dies when.
+"""Safe concurrent updates of small shared files: no lost updates, even if a process is killed.
 
 Turns              PerStoreWriterQueue, Turn, run_exclusive         (per_store_writer_queue.py)
 Load-modify-save   Store, AsyncStore, Transaction                   (store.py)

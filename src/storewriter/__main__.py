@@ -14,9 +14,12 @@ def main() -> None:
     if not all(importlib.util.find_spec(name) for name in _NEEDED):
         print("storewriter: the command line is not installed; run: pip install 'storewriter[cli]'", file=sys.stderr)
         sys.exit(2)
-    from storewriter.cli import run
+    try:
+        from storewriter.cli import run
 
-    sys.exit(run())
+        sys.exit(run())
+    except KeyboardInterrupt:  # while the commands are imported, or while an interrupt is dealt with
+        sys.exit(130)
 
 
 if __name__ == "__main__":

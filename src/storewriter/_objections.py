@@ -1,6 +1,6 @@
-"""What speaks against standing in a line: said at once, to whoever asks, instead of letting him wait for nothing.
+"""Reasons to refuse a ticket at once, before it joins a line in which it could never get its turn.
 
-Fails by   nothing: what is returned here is raised by the lane (`_lanes.join`).
+Fails by   nothing: the error that is returned here is raised by the lane (`_lanes.join`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:
-    """Under the lanes' mutex: what speaks against standing in this line."""
+    """The error that keeps this ticket out of the line, or None. Called with the lanes' mutex held."""
     if lane.door is not door:
         mismatch = _strategy_objection(lane, door)
         if mismatch is not None:
@@ -43,7 +43,7 @@ def queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFu
     limit = caller.queue.max_pending
     path = caller.lane.key if path is None else path
     return QueueFull(
-        f"{waiting} already wait for {path}, and max_pending is {limit}: try again later, or slow down.",
+        f"{waiting} callers already wait for {path}, and max_pending is {limit}: try again later, or ask more slowly.",
         path=path,
         pending=waiting,
         max_pending=limit,
@@ -73,9 +73,9 @@ def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
 
 
 def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
-    """Whether a blocking call on a loop's thread would wait for a ticket that can only go on when this call returns."""
+    """The error if a blocking call on a loop's thread would wait for a ticket that goes on only when it returns."""
     if not runs_an_event_loop():
-        return None  # most calls, which are spared the look along the line
+        return None  # most calls: they need not walk the line
     if all(other.thread != thread for other in lane.in_line()):
         return None
     return ReentrantTurn(
@@ -87,9 +87,9 @@ def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
 
 def interrupted(path: str, *, is_step: bool) -> ReentrantTurn:
     """The error for a turn that is asked for in a thread that was interrupted in the middle of this package."""
-    doing = "hands a turn on" if is_step else "waits for it, or saves it, itself"
+    doing = "was handing a turn on" if is_step else "was waiting for it or saving it"
     return ReentrantTurn(
         f"{path} was asked for by a signal handler or a finalizer, in a thread that {doing}: it could never finish, "
-        f"because that thread goes on only when the handler returns. Let the handler only take a note.",
+        f"because that thread goes on only when the handler returns. In a handler only set a flag, and update later.",
         path=path,
     )

@@ -1,4 +1,4 @@
-"""What is said to those who wait, and about them: who is in the way, the warning, and the error when time is up."""
+"""Messages for waiters and about them: the holder, the warning after `warn_after`, and the error of a timeout."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def local_owner(lane: Lane | None) -> Owner | None:
 
 
 _MOMENT: Final = 0.02
-"""Seconds for which what was found out about a holder is told to the others. When a crowd warns or gives up together,
-looking for each of them would keep its event loop for seconds."""
+"""Seconds for which a holder that was looked up is reused. When many waiters warn or time out together, one look-up for
+each of them would block their event loop for seconds."""
 
 
 def holder(caller: Caller) -> Owner | None:
-    """Who is in the way, now or a moment ago."""
+    """The holder of the lock, as it is now or was up to `_MOMENT` seconds ago."""
     lane = caller.lane
     owner = local_owner(lane)
     if owner is not None:
@@ -58,11 +58,11 @@ def holder(caller: Caller) -> Owner | None:
 
 
 def _owner_of(lock: Strategy, path: str) -> Owner | None:
-    """Whom the lock names. It is only for people: one that cannot say so fails nobody."""
+    """The owner that the lock names. It is for messages only, so an error here is logged, not raised."""
     try:
         return lock.owner(path)
     except Exception:
-        log.exception("the lock %r could not say who holds %s", lock.name, path)
+        log.exception("the lock %r could not tell the holder of %s", lock.name, path)
         return None
 
 
@@ -70,12 +70,12 @@ def warn(caller: Caller, waited: float) -> None:
     owner = holder(caller)
     ahead = _lanes.ahead_of(caller)
     log.warning(
-        "waiting for %s since %.1f s%s: held by %s; %d ahead in this process",
+        "has been waiting for %s for %.1f s%s: held by %s; %s ahead in this process",
         caller.lane.key,
         waited,
         labelled(caller),
         owner or "an unknown process",
-        ahead,
+        ahead or "none",
     )
     if events.subscribers:
         events.emit(
@@ -84,7 +84,7 @@ def warn(caller: Caller, waited: float) -> None:
 
 
 def different_strategy(caller: Caller, owner: Owner | None) -> StrategyMismatch | None:
-    """The holder guards the store in another way, which an attempt that may not wait is not told."""
+    """The error if the holder uses another lock strategy; an attempt that does not wait cannot see that by itself."""
     ours = caller.queue.lock.name
     if owner is None or owner.strategy == ours or not {ours, owner.strategy} <= {"flock", "marker", "lease"}:
         return None
@@ -93,26 +93,25 @@ def different_strategy(caller: Caller, owner: Owner | None) -> StrategyMismatch 
 
 def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
     msg = (
-        f"cannot wait for the turn on {path}: the system gives no more threads ({error}). It is in use, and whoever "
-        f"waits needs a thread for it; try again later, or look for what uses them up."
+        f"cannot wait for the turn on {path}: no thread can be started ({error}). The store is in use, and waiting for "
+        f"it needs a thread; try again later, or find what uses up the threads."
     )
     return StoreWriterError(msg, path=path)
 
 
 def too_late(path: str) -> StoreWriterError:
     msg = (
-        f"no turn on {path} any more: the interpreter is shutting down, and what a first turn needs can no longer be "
-        f"loaded. Write before the program ends, for instance in a function given to `atexit`."
+        f"no turn on {path} any more: the interpreter is shutting down, and modules that a first turn needs can no "
+        f"longer be imported. Write before the program ends, for instance in a function given to `atexit`."
     )
     return StoreWriterError(msg, path=path)
 
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
     verdict = "unknown" if owner is None else judge(owner).value
-    held_by = "nobody that can be named" if owner is None else str(owner)
-    line = f"{ahead} ahead in this process" if ahead else "nobody else ahead in this process"
+    held_by = "its holder is not known" if owner is None else f"held by {owner}, {_ALIVE[verdict]}"
     return LockTimeout(
-        f"could not get the turn on {path} {_limit(caller)}: held by {held_by}, {_ALIVE[verdict]}; {line}; "
+        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'none'} ahead in this process; "
         f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
         path=path,
         sidecar=sidecar(path),
@@ -126,18 +125,18 @@ def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, wa
 
 def _limit(caller: Caller) -> str:
     if isinstance(caller.error, Exhausted):
-        return f"in {(caller.queue.backoff.retries or 0) + 1} attempts"
-    return f"within {caller.timeout:g} s"
+        return f"gave up after {(caller.queue.backoff.retries or 0) + 1} attempts,"
+    return f"timed out after {caller.timeout:g} s"
 
 
-_ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "of which no more is known"}
+_ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "which may be alive or not"}
 
 
 def _advice(owner: Owner | None, verdict: str) -> str:
     if owner is not None and owner.pid == os.getpid() and verdict == "alive":
-        return "The holder is in this very process: look for a turn that does slow work or never ends."
+        return "The holder is in this same process: look for a turn that does slow work or never ends."
     if verdict == "alive" and owner is not None:
         return f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; its lock ends with it."
     if verdict == "gone":
         return "Its lock is being reclaimed: try again."
-    return "`storewriter status` on the store tells more; never delete the lock file while programs use it."
+    return "Run `storewriter status` on the store; never delete the lock file while programs use it."

@@ -1,4 +1,4 @@
-"""Every error that storewriter raises on its own account, each saying when it is this one and not its neighbour.
+"""The errors that storewriter raises. Each says when it is raised, and when another one is.
 
 Disk errors stay `OSError` of the matching kind (`PermissionError`, `FileNotFoundError`, ...); their text names the
 store. Cancellation is never turned into one of these.
@@ -57,7 +57,7 @@ def _rebuild(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, 
 class LockTimeout(StoreWriterError, TimeoutError):
     """The turn did not come within `timeout` seconds. Nothing ran and nothing was written.
 
-    Not `LockLost` (we never had the turn), and never raised for a cancellation, which stays a cancellation.
+    Not `LockLost` (the turn was never obtained), and never raised for a cancellation, which stays a cancellation.
     """
 
     path: str
@@ -65,7 +65,7 @@ class LockTimeout(StoreWriterError, TimeoutError):
     sidecar: str | None
     """The lock file beside it, if the strategy has one."""
     owner: Owner | None
-    """Who holds the lock, as far as anybody can tell."""
+    """The holder of the lock; None if it is not known."""
     alive: str
     """`alive`, `gone` or `unknown`: what is known of the owner's process."""
     waited: float
@@ -73,11 +73,11 @@ class LockTimeout(StoreWriterError, TimeoutError):
     timeout: float | None
     """Seconds that were allowed; None if only the number of attempts was limited."""
     ahead: int
-    """How many were before us in this process's line when we gave up, the holder included."""
+    """How many tickets were ahead in this process's line at that moment, the holder included."""
 
 
 class LockLost(StoreWriterError):
-    """The turn was lost before its commit: somebody else may already be writing. The commit was refused.
+    """The turn was lost before its commit: another process may already be writing. The commit was refused.
 
     Raised for a lease that was not refreshed in time, and in a forked child that inherited its parent's turn.
     """
@@ -89,7 +89,7 @@ class LockLost(StoreWriterError):
 
 
 class ReentrantTurn(StoreWriterError, RuntimeError):
-    """The caller asked for a store whose turn it already holds; waiting would wait for itself for ever."""
+    """The caller asked for a store whose turn it already holds; it would wait for itself for ever."""
 
     path: str
     """The store."""
@@ -116,11 +116,11 @@ class StrategyMismatch(StoreWriterError):
     theirs: str
     """The strategy that is in use."""
     owner: Owner | None
-    """Who uses it, as far as anybody can tell."""
+    """The process that uses it; None if it is not known."""
 
 
 class UnsupportedLock(StoreWriterError, OSError):
-    """This strategy cannot exclude anybody on this file system or platform. There is no silent fallback."""
+    """This strategy excludes no other process on this file system or platform. There is no silent fallback."""
 
     path: str
     """The store."""
@@ -149,7 +149,7 @@ class StoreCorrupt(StoreWriterError):
 
 
 class VersionConflict(StoreWriterError):
-    """`update(..., expect=version)` found another version: somebody committed in between. Nothing was written."""
+    """`update(..., expect=version)` found another version: another caller committed in between. Nothing was written."""
 
     path: str
     """The store."""
@@ -171,7 +171,7 @@ class CommitUncertain(StoreWriterError):
 
 
 class ReadOnlyStore(StoreWriterError, PermissionError):
-    """The document is read-only. Its folder would allow replacing it, but who made it read-only meant it."""
+    """The document is read-only. Its folder would allow to replace it, which would undo what the mode says."""
 
     path: str
     """The store."""

@@ -92,6 +92,12 @@ def _check_seconds(queue: Any, attribute: attrs.Attribute[Any], value: float | N
     require_seconds(attribute.name, value)
 
 
+def _check_backoff(queue: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Backoff):
+        msg = f"backoff must be a Backoff, got {value!r}"
+        raise TypeError(msg)
+
+
 def _check_max_pending(queue: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         msg = f"max_pending must be None or a whole number from 0, got {value!r}"
@@ -113,7 +119,7 @@ class PerStoreWriterQueue:
 
     lock: Strategy = attrs.field(default="flock", converter=named)  # type: ignore[assignment]
     """Lock strategy: `flock`, `marker`, `lease`, `none`, or an object from `storewriter.locks`."""
-    backoff: Backoff = attrs.field(default=Backoff(), kw_only=True)
+    backoff: Backoff = attrs.field(default=Backoff(), kw_only=True, validator=_check_backoff)
     """Pace of the strategies that must poll."""
     timeout: float | None = attrs.field(default=30.0, kw_only=True, validator=_check_seconds)
     """Seconds for the whole wait, lane and lock; None waits for ever; 0 takes a free store or none."""

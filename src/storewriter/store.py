@@ -1,7 +1,7 @@
 """Load-modify-save: `Store`, `AsyncStore`, `Transaction`.
 
 Promise    The update is the unit. What `update`, `transform` or a transaction has acknowledged is in every later state,
-           whoever dies when; what raised, or was cancelled while it waited, is in none.
+           even if a process is killed; what raised, or was cancelled while it waited, is in none.
 How        An update stands in the lane of its store. With the turn it applies its function, and hands the turn and
            the unsaved document on to the update behind it; the last one saves, and all are answered after one flush
            (`_batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from weakref import WeakValueDictionary, ref
 
 from storewriter import _keys, _linux_calls
@@ -35,7 +35,7 @@ from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec, UnknownVersion
 from storewriter.codecs._protocol import require_codec
 from storewriter.errors import LockLost
-from storewriter.locks import Lease
+from storewriter.locks import Lease, Strategy
 from storewriter.per_store_writer_queue import (
     UNSET,
     PathLike,
@@ -55,6 +55,9 @@ __all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+LockName = Literal["flock", "marker", "lease", "none"]
+"""Names of the lock strategies."""
 
 _DURABILITIES = ("power", "process")
 _ISOLATIONS = ("own", "shared")
@@ -78,6 +81,7 @@ class _StoreBase(Generic[S]):
         backups: int = 0,
         queue: PerStoreWriterQueue | None = None,
         *,
+        lock: LockName | Strategy | None = None,
         timeout: float | None | Unset = UNSET,
         isolation: Isolation = "own",
         in_place: bool = False,
@@ -86,6 +90,9 @@ class _StoreBase(Generic[S]):
         if isinstance(backups, bool) or not isinstance(backups, int) or backups < 0:
             msg = f"backups must be a whole number from 0, got {backups!r}"
             raise ValueError(msg)
+        if isinstance(mode, bool) or not isinstance(mode, int):
+            msg = f"mode must be a number such as 0o600, got {mode!r}"
+            raise TypeError(msg)
         if durability not in _DURABILITIES:
             msg = f"durability must be one of {_DURABILITIES}, got {durability!r}"
             raise ValueError(msg)
@@ -96,7 +103,8 @@ class _StoreBase(Generic[S]):
             msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
             raise TypeError(msg)
         require_codec(codec)
-        if in_place and isinstance((queue or default_queue).lock, Lease):
+        self._queue = _queue_for(queue, lock)
+        if in_place and isinstance(self._queue.lock, Lease):
             msg = (
                 "in_place=True does not go with lock='lease': writing in place has no single instant in which a holder "
                 "that was succeeded could be refused. Use lock='flock' or 'marker', or mount the folder"
@@ -104,7 +112,6 @@ class _StoreBase(Generic[S]):
             raise ValueError(msg)
         # Absolute now: the working folder may change under a long-lived store.
         self._given = _keys.absolute(path)
-        self._queue = queue or default_queue
         self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         self._default = default
         self._codec = codec if codec is not None else _codec_for(default)
@@ -188,6 +195,22 @@ class _StoreBase(Generic[S]):
         return data, document.decode(data)
 
 
+def _queue_for(queue: PerStoreWriterQueue | None, lock: LockName | Strategy | None) -> PerStoreWriterQueue:
+    if lock is None:
+        return default_queue if queue is None else _require_queue(queue)
+    if queue is not None:
+        msg = "give either lock= or queue=, not both: a queue has a lock strategy of its own"
+        raise TypeError(msg)
+    return PerStoreWriterQueue(lock=lock)
+
+
+def _require_queue(queue: object) -> PerStoreWriterQueue:
+    if not isinstance(queue, PerStoreWriterQueue):
+        msg = f"queue must be a PerStoreWriterQueue, got {queue!r}; a lock strategy is given as lock="
+        raise TypeError(msg)
+    return queue
+
+
 def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
     """JSON of the default's shape: a store whose default is a dict holds a JSON object."""
     sample = default()
@@ -203,7 +226,8 @@ class Store(_StoreBase[S]):
     `default` makes the state of a store that does not exist yet. It may hand out parts of its own: callers get a deep
     copy. (Only a state that cannot be copied it must make anew at each call.) `durability="power"` flushes file and
     folder before anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode`
-    is for a new document; an existing one keeps its own. `queue` decides the lock strategy and the timeout.
+    is for a new document; an existing one keeps its own. `queue` decides the lock strategy and the timeout; `lock`, a
+    name or an object of `storewriter.locks`, is short for a queue with that strategy. Both at once are a TypeError.
     """
 
     def read(self) -> S:

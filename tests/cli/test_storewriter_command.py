@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,16 @@ def test_the_library_itself_needs_neither_click_nor_rich(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("fine\n", "")
+
+
+def test_the_help_says_what_the_project_is_for_and_what_its_commands_show() -> None:
+    summary = "Safe concurrent updates of small shared files: no lost updates, even if a process is killed."
+    text = " ".join(run("--help").stdout.split())
+
+    assert summary in text
+    assert storewriter.__doc__ is not None
+    assert storewriter.__doc__.startswith(summary)
+    assert "demo Show plain code losing updates, and storewriter keeping them." in text
+    assert "1 negative result, see the command's help" in text
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert pyproject["project"]["description"] == summary

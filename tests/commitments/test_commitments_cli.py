@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitments.__main__ import run
+from commitments.store import system_clock
 from commitments.terminal import cell_width, fit, safe_text
 from commitments.times import parse_duration, parse_time, utc_text
 
@@ -171,7 +172,7 @@ class TestList:
         done = run_cli("--store", str(place("valid")), env={**os.environ, "FORCE_COLOR": "1"})
         assert "\x1b" not in done.stdout
 
-    def test_a_reader_that_goes_away_is_no_error(self, write: Write) -> None:
+    def test_a_reader_that_closes_the_output_ends_it_with_141_and_no_message(self, write: Write) -> None:
         path = write(*[record(f"r{number}") for number in range(2000)])
         with subprocess.Popen(
             [sys.executable, "-m", "commitments", "--store", str(path)],
@@ -184,7 +185,7 @@ class TestList:
             assert process.stdout.readline() == "Commitments: 2000\n"
             process.stdout.close()
             assert process.stderr.read() == ""
-        assert process.returncode == 0
+        assert process.returncode == 141
 
     def test_a_terminal_that_cannot_say_a_character_gets_an_escape(self, place: Place) -> None:
         env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
@@ -351,17 +352,33 @@ class TestAdd:
         }
         assert {name: found[name] for name in expected} == expected
 
+    def test_a_due_time_in_the_past_is_added_while_its_window_lasts(self, cli: Cli, tmp_path: Path) -> None:
+        path = tmp_path / "commitments.json"
+        assert cli("add", *self.REQUIRED, "--due", str(system_clock() - 3_600_000), "--store", str(path)).code == 0
+        assert cli("list", "--json", "--store", str(path)).json["count"] == 1
+
+    @pytest.mark.parametrize(("given", "written"), [((), "1"), (("--confidence", "0.00001"), "0.00001")])
+    def test_numbers_are_written_as_the_original_writes_them(
+        self, cli: Cli, tmp_path: Path, given: tuple[str, ...], written: str
+    ) -> None:
+        path = tmp_path / "commitments.json"
+        assert cli("add", *self.REQUIRED, "--due", "+1h", *given, "--store", str(path)).code == 0
+        assert f'"confidence": {written},' in path.read_text()
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--due", "tomorrow"], "'tomorrow' is no time"),
-            (["--due", "2030-04-31T09:00"], "is no time"),
-            (["--due", "+1h", "--timezone", "Mars/Base"], "'Mars/Base' is no IANA time zone"),
+            (["--due", "tomorrow"], "'tomorrow' is not a time"),
+            (["--due", "2030-04-31T09:00"], "is not a time"),
+            (["--due", "+1h", "--timezone", "Mars/Base"], "'Mars/Base' is not an IANA time zone"),
             (["--due", "+2h", "--latest", "+1h"], "is before earliest_ms"),
             (["--due", "+1h", "--text", " "], "suggested_text must not be blank"),
             (["--due", "+1h", "--agent", " "], "scope.agent_id must not be blank"),
             (["--due", "+1h", "--kind", "birthday_check"], "'birthday_check' is not one of"),
             (["--due", "+1h", "--confidence", "nan"], "confidence"),
+            (["--due", "2020-03-10T09:00"], "ends at 2020-03-10T21:00:00.000Z, more than 72 hours ago"),
+            (["--due", "+1h", "--latest", ""], "'' is not a time"),
+            (["--due", "+1h", "--key", ""], "dedupe_key must not be blank"),
             ([], "Missing option '--due'"),
         ],
     )
@@ -399,7 +416,7 @@ class TestEnding:
         assert done.err.count("\n") == 1
         assert stored(path)["a"]["status"] == "pending"
 
-    def test_whoever_waits_is_told_for_whom(self, write: Write, start_child: Start) -> None:
+    def test_a_waiting_command_shows_which_process_it_waits_for(self, write: Write, start_child: Start) -> None:
         path = write(record("a"))
         child = start_child(path)
         child.ask("hold")
@@ -412,7 +429,8 @@ class TestEnding:
             assert process.stderr is not None
             notice = process.stderr.readline()
             child.ask("")
-        assert notice.startswith("commitments: ")
+            process.communicate()
+        assert notice.startswith(f"commitments: has been waiting for {path} for 1.")
         assert str(child.process.pid) in notice
         assert process.returncode == 0
 
@@ -458,6 +476,43 @@ class TestEnding:
         assert done.stderr.count("\n") == 1
         assert path.read_bytes() == before
         assert not path.with_name(f".{path.name}.tmp").exists()
+
+
+class TestBlankOptions:
+    """A script's empty variable must not mean the store of this user, and what cannot work is no success."""
+
+    @pytest.mark.parametrize("path", ["", "  ", "a\0b"])
+    @pytest.mark.parametrize("command", [[], ["list"], ["dismiss", "a"], ["add", *TestAdd.REQUIRED, "--due", "+1h"]])
+    def test_a_blank_store_is_wrong_usage_and_the_one_of_this_user_is_not_touched(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, command: list[str]
+    ) -> None:
+        monkeypatch.setenv("OPENCLAW_STATE_DIR", str(tmp_path))
+        done = cli(*command, "--store", path)
+        assert (done.code, done.out) == (2, "")
+        assert "cannot be the path of a store" in done.err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_path_that_names_no_file_is_wrong_usage(self, cli: Cli) -> None:
+        done = cli("list", "--store", "/")
+        assert (done.code, done.out) == (2, "")
+        assert "must name a file" in done.err
+
+    def test_one_of_two_ways_to_say_how_long(self, cli: Cli, write: Write) -> None:
+        done = cli("snooze", "a", "--store", str(write(record("a"))))
+        assert (done.code, done.out) == (2, "")
+        assert "give either --until TIME or --for DURATION." in done.err
+
+    @pytest.mark.parametrize("option", [["--until", "2020-03-10T09:00"], ["--for", "0s"]])
+    def test_a_snooze_that_hides_nothing_is_wrong_usage(self, cli: Cli, write: Write, option: list[str]) -> None:
+        path = write(record("a"))
+        done = cli("snooze", "a", *option, "--store", str(path))
+        assert (done.code, done.out) == (2, "")
+        assert "is not in the future" in done.err
+        assert stored(path)["a"]["status"] == "pending"
+
+    def test_a_duration_is_named_in_full(self, cli: Cli, write: Write) -> None:
+        done = cli("snooze", "a", "--for", "xx", "--store", str(write(record("a"))))
+        assert "'xx' is not a duration; write for example 90s, 45m, 6h or 2d" in done.err
 
 
 class TestWatch:
@@ -579,7 +634,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1h30m", "1 h"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 

@@ -15,7 +15,7 @@ from commitments import Commitment, changes, queries
 from commitments.codec import DocumentCodec
 from commitments.document import Document
 from commitments.entry import changed
-from commitments.json_text import edit_object, encode_value
+from commitments.json_text import edit_object, encode_object, encode_value
 from commitments.record import InvalidEntry
 from storewriter.codecs import DecodeError
 
@@ -449,3 +449,24 @@ def test_a_removed_field_takes_its_comma_with_it_wherever_it_stands() -> None:
 def test_a_number_that_is_not_finite_is_never_written() -> None:
     with pytest.raises(ValueError, match=r"[Oo]ut of range"):
         encode_value(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1.0, "1"),
+        (0.0, "0"),
+        (-0.0, "0"),
+        (0.91, "0.91"),
+        (1e-5, "0.00001"),
+        (1e-7, "1e-7"),
+        (1e16, "10000000000000000"),
+        (12345678901234567000.0, "12345678901234567000"),
+        (1e21, "1e+21"),
+        (2**63, "9223372036854775808"),
+    ],
+)
+def test_a_number_is_written_as_javascript_writes_it(number: float, text: str) -> None:
+    assert encode_value(number) == text
+    assert encode_object({"a": {"b": [number]}}, "") == '{\n  "a": {\n    "b": [\n      ' + text + "\n    ]\n  }\n}"
+    assert float(text) == float(number)

@@ -412,7 +412,7 @@ def test_a_claim_over_its_limit_can_be_taken_over_and_its_late_owner_cannot_end_
         time[0] = NOW + 60
         [claim] = await other.open_claims()
         assert claim.gone
-        with pytest.raises(ClaimReleased, match="too long at it"):
+        with pytest.raises(ClaimReleased, match="has passed its time limit"):
             await other.wait(waiting)
         assert await other.claim("k")
         await one.release("k")

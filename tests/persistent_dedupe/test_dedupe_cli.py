@@ -42,7 +42,7 @@ def test_check_says_new_once_and_then_seen_before(command: Command, tmp_path: Pa
     first = command("check", "evt-1")
     assert (first.returncode, first.stdout, first.stderr) == (0, "new\n", "")
     second = command("check", " evt-1 ")
-    assert second.returncode == 3
+    assert second.returncode == 1
     assert second.stdout.startswith("seen before ")
     assert command("check", "evt-1", "--namespace", "other").returncode == 0
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["global.json", "other.json"]
@@ -51,7 +51,7 @@ def test_check_says_new_once_and_then_seen_before(command: Command, tmp_path: Pa
 def test_check_can_be_silent_and_can_speak_json(command: Command, tmp_path: Path) -> None:
     assert command("check", "-q", "k").stdout == ""
     done = command("check", "--json", "k")
-    assert done.returncode == 3
+    assert done.returncode == 1
     answer = json.loads(done.stdout)
     assert (answer["key"], answer["new"], answer["recorded"]) == ("k", False, False)
     assert answer["file"] == str(tmp_path / "global.json")
@@ -59,14 +59,14 @@ def test_check_can_be_silent_and_can_speak_json(command: Command, tmp_path: Path
 
 def test_a_key_counts_for_as_long_as_the_command_says(command: Command, tmp_path: Path) -> None:
     (tmp_path / "global.json").write_text('{"old": 1000}')
-    assert command("check", "old", "--ttl", "forever").returncode == 3
+    assert command("check", "old", "--ttl", "forever").returncode == 1
     assert command("check", "old", "--ttl", "1d12h").returncode == 0
 
 
 def test_the_command_and_the_library_share_their_files(command: Command, tmp_path: Path) -> None:
     dedupe = PersistentDedupe(tmp_path, DedupeOptions(ttl=3600))
     assert dedupe.check_and_record("from the library", namespace="Team/A")
-    assert command("check", "from the library", "--namespace", "Team/A").returncode == 3
+    assert command("check", "from the library", "--namespace", "Team/A").returncode == 1
     assert command("check", "from the command").returncode == 0
     assert not dedupe.check_and_record("from the command")
 
@@ -76,14 +76,27 @@ def test_list_shows_the_recent_keys_newest_first(command: Command, tmp_path: Pat
     dedupe.check_and_record("expired", now=1000.0)
     command("check", "--ttl", "forever", "a")
     command("check", "--ttl", "forever", "b")
-    lines = command("list").stdout.splitlines()
+    lines = command("list", "--ttl", "24h").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["Key", "b", "a"]
     assert "in 23h 59m" in lines[1]
-    listed = json.loads(command("list", "--all", "--json").stdout)
+    listed = json.loads(command("list", "--all", "--json", "--ttl", "24h").stdout)
     assert [entry["key"] for entry in listed["keys"]] == ["b", "a", "expired"]
     assert listed["keys"][2] == {"key": "expired", "seenAt": "1970-01-01T00:16:40.000Z", "recent": False}
     assert "never" in command("list", "--ttl", "forever").stdout
     assert command("list", "--namespace", "nothing").stdout == "No keys.\n"
+
+
+def test_without_the_ttl_of_the_checks_nothing_is_said_of_expiry(command: Command, tmp_path: Path) -> None:
+    """The file records when a key was seen, not for how long it counts."""
+    PersistentDedupe(tmp_path, DedupeOptions(ttl=0)).check_and_record("old", now=1000.0)
+    command("check", "--ttl", "forever", "kept")
+    shown = command("list").stdout
+    assert [line.split()[0] for line in shown.splitlines()] == ["Key", "kept", "old"]
+    assert "Expires" not in shown
+    assert " in " not in shown
+    assert [key["recent"] for key in json.loads(command("list", "--json").stdout)["keys"]] == [None, None]
+    assert command("stats").stdout.splitlines()[1].split()[:3] == ["global", "2", "-"]
+    assert json.loads(command("stats", "--json").stdout)["namespaces"][0]["recent"] is None
 
 
 def test_list_shows_open_claims_and_whose_they_are(command: Command, tmp_path: Path, start_child: Any) -> None:
@@ -101,7 +114,7 @@ def test_list_shows_open_claims_and_whose_they_are(command: Command, tmp_path: P
 def test_forget_makes_a_key_new_again_and_says_what_was_not_there(command: Command) -> None:
     command("check", "a")
     done = command("forget", "a", "b")
-    assert (done.returncode, done.stdout) == (3, "forgotten: a\n")
+    assert (done.returncode, done.stdout) == (1, "forgotten: a\n")
     assert done.stderr == "persistent-dedupe: not there: b\n"
     assert command("check", "a").returncode == 0
     assert command("forget", "a").returncode == 0
@@ -113,8 +126,8 @@ def test_stats_shows_every_namespace_and_what_needs_looking_after(command: Comma
     (tmp_path / "global.json").write_text('{"a": 1000, "odd": null}')
     command("check", "k", "--namespace", "Team/A")
     (tmp_path / "x.json").write_text("[]")
-    done = command("stats")
-    assert done.returncode == 1
+    done = command("stats", "--ttl", "24h")
+    assert done.returncode == 3
     assert f"{tmp_path}/x.json cannot be read" in done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[1:]}
     assert rows["global"][:4] == ["1", "0", "1", "1970-01-01T00:00:01.000Z"]
@@ -151,7 +164,7 @@ def test_a_file_that_cannot_be_understood_is_left_as_it_is(
     path = tmp_path / "global.json"
     path.write_bytes(data)
     done = command(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert str(path) in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert path.read_bytes() == data
@@ -170,7 +183,7 @@ def test_a_bad_file_is_moved_aside_when_the_command_says_so(command: Command, tm
 
 def test_a_store_that_cannot_be_used_is_an_error_or_by_choice_new(command: Command) -> None:
     done = command("check", "k", "--store", "/dev/null/store")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     opened = command("check", "k", "--store", "/dev/null/store", "--fail-open")
     assert (opened.returncode, opened.stdout) == (0, "new, but it could not be recorded\n")
@@ -212,6 +225,37 @@ def test_wrong_usage_exits_with_2_and_one_line(command: Command, tmp_path: Path,
     assert os.listdir(tmp_path) == []
 
 
+def test_without_a_command_its_help_is_shown_as_lines(command: Command) -> None:
+    done = command()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == command("--help").stdout
+    assert "\\n" not in done.stderr
+
+
+@pytest.mark.parametrize("store", ["", " "])
+@pytest.mark.parametrize("arguments", [["check", "k"], ["list"], ["forget", "k"], ["stats"]])
+def test_a_blank_store_is_wrong_usage_and_the_one_of_this_user_is_not_touched(
+    command: Command, tmp_path: Path, store: str, arguments: list[str]
+) -> None:
+    done = command(*arguments, "--store", store, XDG_STATE_HOME=str(tmp_path), PERSISTENT_DEDUPE_STORE="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be the path of a folder" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("arguments", [["check", "k"], ["list"], ["forget", "k"], ["stats"]])
+def test_a_blank_namespace_is_wrong_usage(command: Command, tmp_path: Path, arguments: list[str]) -> None:
+    done = command(*arguments, "--namespace", " ")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the namespace is blank" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_in_place_of_the_folder_ends_with_3(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert command("check", "k", "--store", str(tmp_path / "file")).returncode == 3
+
+
 def test_without_its_extra_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,12 +270,12 @@ def test_without_its_extra_the_command_says_what_to_install(
 
 def test_help_explains_the_exit_codes(command: Command) -> None:
     text = command("--help").stdout
-    for line in ("3  check: seen before", "4  the lock was not obtained"):
+    for line in ("1    negative result; check: seen before", "3    the store cannot be", "4    the lock was not obtained"):
         assert line in text
     assert command("--version").returncode == 0
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_output_ends_it_with_141_and_no_message(tmp_path: Path) -> None:
     dedupe = PersistentDedupe(tmp_path, DedupeOptions(ttl=0, durability="process"))
     (tmp_path / "global.json").write_text(json.dumps({f"key {number}": 1000 + number for number in range(20_000)}))
     assert dedupe.entries()
@@ -245,7 +289,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == 0
+        assert process.wait() == 141
 
 
 def test_interrupted_while_it_waits_it_ends_without_a_traceback(tmp_path: Path, start_child: Any) -> None:
@@ -294,7 +338,7 @@ def test_a_key_that_is_no_text_can_be_recorded_and_forgotten(tmp_path: Path) -> 
         )
         for name in (b"check", b"check", b"forget")
     ]
-    assert [each.returncode for each in done] == [0, 3, 0]
+    assert [each.returncode for each in done] == [0, 1, 0]
     assert done[2].stdout == b"forgotten: k\\udcff\n"
 
 
@@ -307,7 +351,7 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "h", "1.5h", "-1h", "1h 30m", "1y", "forever", "9" * 20 + "s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 

@@ -379,7 +379,7 @@ def test_lock_timeout_names_a_holder_in_this_process(queue: PerStoreWriterQueue,
     assert error.alive == "alive"
     assert error.owner is not None
     assert (error.owner.pid, error.owner.label) == (os.getpid(), "nightly digest")
-    for part in (str(path), str(os.getpid()), "nightly digest", "2 ahead", "this very process"):
+    for part in (str(path), str(os.getpid()), "nightly digest", "2 ahead", "this same process"):
         assert part in str(error)
 
 
@@ -403,7 +403,7 @@ def test_lock_timeout_names_a_holder_in_another_process(queue: PerStoreWriterQue
             assert error.alive == "alive"
             assert error.ahead == 0
             assert owner.held_for() is not None
-            for part in (f"pid {holder.pid}", "nightly digest", "nobody else ahead"):
+            for part in (f"pid {holder.pid}", "nightly digest", "none ahead"):
                 assert part in str(error)
         holder.tell()
         holder.finish()

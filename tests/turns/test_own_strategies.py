@@ -77,12 +77,12 @@ def test_a_timeout_stays_one_although_the_lock_cannot_say_who_is_in_the_way(path
     queue = PerStoreWriterQueue(SaysNothing(), timeout=0.02)
 
     async def main() -> None:
-        with pytest.raises(LockTimeout, match="nobody that can be named"):
+        with pytest.raises(LockTimeout, match="its holder is not known"):
             async with queue.turn(path):
                 pass
 
     run(main)
-    with pytest.raises(LockTimeout, match="nobody that can be named"), queue.turn(path):
+    with pytest.raises(LockTimeout, match="its holder is not known"), queue.turn(path):
         pass
     until(lambda: _lanes.find(str(path)) is None)
 

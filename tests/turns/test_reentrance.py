@@ -190,7 +190,7 @@ def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -
 
         async def ask() -> None:
             nonlocal ran
-            with pytest.raises(LockTimeout, match="this very process"):
+            with pytest.raises(LockTimeout, match="this same process"):
                 async with queue.turn(path, timeout=0.02):
                     pass
             refused.set()

@@ -18,6 +18,7 @@ from storewriter import (
     run_exclusive,
 )
 from storewriter.codecs import Codec, JsonCodec
+from storewriter.locks import Lease
 
 
 @attrs.frozen
@@ -77,6 +78,8 @@ def stores() -> None:
     numbers = Store("numbers", default=make_list)
     assert_type(numbers, Store[list[int]])
     assert_type(numbers.update(count), int)
+    assert_type(Store("leased", default=make_list, lock="lease"), Store[list[int]])
+    assert_type(AsyncStore("leased", default=make_list, lock=Lease(stale=30.0)), AsyncStore[list[int]])
     with numbers.transaction() as tx:
         assert_type(tx.state, list[int])
         tx.state = [1]

@@ -1,8 +1,9 @@
 """The `storewriter` command: a group of commands, each imported when it is asked for.
 
 Promise    Errors are one message on the error stream, never a traceback, and an exit code that a script can rely on.
-Exit codes 0 done; 1 the command says no (see its help); 2 usage; 3 a store could not be read or written; 4 the lock
-           was not obtained in time; 130 interrupted; 141 the output's reader has gone.
+Exit codes 0 done; 1 negative result (see the command's help); 2 usage; 3 a store could not be read or written; 4 the
+           lock was not obtained; 130 interrupted; 141 the reader of the output has closed it. `commitments` and
+           `persistent-dedupe` end with the same ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import click
 
-from storewriter.errors import LockTimeout, StoreWriterError
+from storewriter.cli.text import printable
+from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
 
 __all__ = ["run", "storewriter"]
 
@@ -28,12 +30,12 @@ _COMMANDS = {
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    the command says no (what that means is in its own help)
+  1    negative result, see the command's help
   2    usage: an option or argument is wrong, or the extra `cli` is missing
   3    a store could not be read or written; it is as it was
-  4    the lock was not obtained in time; nothing was written
-  130  interrupted
-  141  nobody read the output to its end (as in `storewriter demo | head`)
+  4    the lock was not obtained; nothing was written
+  130  interrupted (Ctrl-C)
+  141  the reader of the output has closed it (as in `storewriter demo | head`)
 """
 
 EXIT_STORE = 3
@@ -43,7 +45,7 @@ EXIT_UNREAD = 141
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command only when it is run or listed: `--version` should not wait for all of them."""
+    """A group that imports a command only when it is run or listed, so that `--version` imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -63,7 +65,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(package_name="storewriter", prog_name="storewriter", message="%(prog)s %(version)s")
 def storewriter() -> None:
-    """One line of writers for small shared state files: no lost updates, whoever dies when."""
+    """Safe concurrent updates of small shared files: no lost updates, even if a process is killed."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -75,10 +77,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except LockTimeout as error:
+    except (LockTimeout, StrategyMismatch) as error:
         return _fail(error, EXIT_LOCK)
     except SystemExit as leaving:
-        # How click and rich leave when the reader of our output has gone, which must not look like "no".
+        # How click and rich end when the reader of the output has closed it, which is no negative result.
         if isinstance(leaving.__context__, BrokenPipeError):
             return EXIT_UNREAD
         raise
@@ -88,5 +90,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    click.echo(f"storewriter: {error}", err=True)
+    click.echo(f"storewriter: {printable(str(error))}", err=True)
     return code

@@ -1,4 +1,4 @@
-"""`storewriter status`: who holds a store, who waits for it, and what its locks are worth where it is."""
+"""`storewriter status`: the holder of a store, its waiters, and whether locks are effective on its file system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from storewriter._keys import canonical, sidecar
 from storewriter._liveness import Verdict, describe, judge
 from storewriter._mounts import Mount, Trust
 from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter._replace import require_regular
+from storewriter._system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
+from storewriter.cli.text import printable
+from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import owner_at
 from storewriter.locks._marker_file import Seen, look, marker_file
 from storewriter.locks._sidecar import holder, read_record
@@ -29,14 +32,14 @@ __all__ = ["Status", "status", "status_of"]
 
 @attrs.frozen(kw_only=True)
 class Status:
-    """What can be told of one store from outside, at one instant."""
+    """What can be seen of one store from outside, at one instant."""
 
     path: str
     """The store's canonical path."""
     size: int | None
     """Bytes of the document; None if there is none."""
     holder: Owner | None
-    """Who has the turn now; None if nobody has, or nobody knows."""
+    """The process that has the turn now; None if there is none, or if it is not known."""
     verdict: Verdict | None
     """What is known of the holder's process."""
     strategy: str | None
@@ -48,24 +51,26 @@ class Status:
     mount: Mount | None
     """Where the store is."""
     trust: Trust
-    """Whom a kernel lock excludes there, by the type of the file system."""
+    """Which processes a kernel lock excludes there, by the type of the file system."""
     refused: bool | None
-    """Whether a second descriptor was refused the lock; None: it could not be tried."""
+    """Whether a second descriptor was refused the lock; None: it could not be tested."""
 
 
 def status_of(path: str) -> Status:
     """Look at a store. Takes its lock for an instant, shared and only if it is free, to see whether locks work.
 
-    Raises ValueError for what cannot be the path of a store, OSError for a folder that cannot be looked into.
+    Raises ValueError for what cannot be the path of a store, NotARegularFile for a folder, a FIFO or a device at it,
+    OSError for a document or a folder that cannot be read.
     """
     key = canonical(path)
+    size = _size(key)
     marker = look(key)
     owner = owner_at(key) or holder(key)
     mount = _mounts.mount_of(key)
     refused = _try_lock(sidecar(key))
     return Status(
         path=key,
-        size=_size(key),
+        size=size,
         holder=owner,
         verdict=None if owner is None else judge(owner),
         strategy=_strategy(key, owner),
@@ -78,10 +83,16 @@ def status_of(path: str) -> Status:
 
 
 def _size(path: str) -> int | None:
+    """Bytes of the document; None if there is none. Raises what reading it would raise."""
     try:
-        return os.stat(path).st_size
+        require_regular(path, os.lstat(path))  # before the open, which could have effects on a device
+        fd = os.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC | NOCTTY)
     except FileNotFoundError:
         return None
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
 
 
 def _strategy(path: str, owner: Owner | None) -> str | None:
@@ -104,13 +115,13 @@ def _waiters(path: str, owner: Owner | None) -> tuple[Owner, ...]:
 
 
 def _try_lock(name: str) -> bool | None:
-    """Whether locks on this file exclude anybody; None: there is no such file, or it is not ours to lock."""
+    """Whether locks on this file exclude another descriptor; None: there is no such file, or it cannot be opened."""
     try:
         fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
         return None
     try:
-        # Shared, so that users of leases do not notice; whoever has it alone proves by his refusal that locks work.
+        # Shared, so that users of leases do not notice. EWOULDBLOCK proves that locking works.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return _mounts.is_refused_twice(fd, name)
     except BlockingIOError:
@@ -121,17 +132,28 @@ def _try_lock(name: str) -> bool | None:
         os.close(fd)
 
 
-@click.command(epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be looked at.")
-@click.argument("stores", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.command(
+    epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be read (the others are shown).",
+    short_help="Show the holder of a store, its waiters and its locks.",
+)
+@click.argument("stores", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per store and line.")
-def status(stores: tuple[str, ...], as_json: bool) -> None:
-    """Show who holds STORES, who waits, by which strategy, and what locks are worth on their file systems.
+def status(stores: tuple[str, ...], as_json: bool) -> int:
+    """Show the holder of STORES, the waiters, the strategy, and whether locks are effective on their file systems.
 
-    Nothing is changed. Whether locks work at all is tried on the lock file, if there is one, for an instant.
+    Nothing is changed. Whether locks work at all is tested on the lock file, if there is one, for an instant.
     """
     console = Console(highlight=False, soft_wrap=True)
+    code = 0
     for number, path in enumerate(stores):
-        found = status_of(path)
+        try:
+            found = status_of(path)
+        except ValueError as error:
+            raise click.UsageError(printable(f"{error}.")) from None
+        except (StoreWriterError, OSError) as error:
+            click.echo(f"storewriter: {printable(str(error))}", err=True)
+            code = 3
+            continue
         if as_json:
             click.echo(json.dumps(_as_json(found)))
             continue
@@ -139,6 +161,7 @@ def status(stores: tuple[str, ...], as_json: bool) -> None:
             console.print()
         for line in _lines(found):
             console.print(line)
+    return code
 
 
 def _lines(found: Status) -> list[Text]:
@@ -147,27 +170,27 @@ def _lines(found: Status) -> list[Text]:
         "document": "none yet" if found.size is None else f"{found.size} bytes",
         "holder": _holder_text(found),
         "strategy": _strategy_text(found),
-        "waiting": "nobody that can be seen" if not found.waiters else "; ".join(str(one) for one in found.waiters),
+        "waiting": "none that can be seen" if not found.waiters else "; ".join(str(one) for one in found.waiters),
         "file system": _place_text(found),
         "kernel locks": _trust_text(found),
         "lock file": _file_text(sidecar(found.path)),
         "marker": _file_text(marker_file(found.path)),
     }
     width = max(map(len, facts)) + 2
-    return [Text.assemble((f"{key:<{width}}", "bold"), _printable(text)) for key, text in facts.items()]
+    return [Text.assemble((f"{key:<{width}}", "bold"), printable(text)) for key, text in facts.items()]
 
 
 def _holder_text(found: Status) -> str:
     if found.holder is None:
-        return "nobody" if found.marker is None else "nobody that can be named: the marker is damaged"
+        return "none" if found.marker is None else "not known: the marker is damaged"
     known = {Verdict.ALIVE: "alive", Verdict.GONE: "gone: the next contender takes over"}
-    verdict = known.get(found.verdict or Verdict.UNKNOWN, "whether it is alive cannot be told from here")
+    verdict = known.get(found.verdict or Verdict.UNKNOWN, "it is not known whether it is alive")
     return f"{found.holder} ({verdict})"
 
 
 def _strategy_text(found: Status) -> str:
     if found.strategy is None:
-        return "unknown" if found.holder is not None else "none used yet"
+        return "unknown" if found.holder is not None else "not used yet"
     text = found.strategy if found.holder is not None else f"{found.strategy} was used last"
     if found.marker is None or found.marker.stale is None:
         return text
@@ -175,7 +198,7 @@ def _strategy_text(found: Status) -> str:
 
 
 def _age(seen: Seen) -> float:
-    """Seconds since a marker's last change, by the file's clock: for people; no lock is ever judged by it."""
+    """Seconds since a marker's last change, by the file's clock. For display only: no lock is reclaimed by it."""
     return max(0.0, time.time() - seen.modified)
 
 
@@ -184,25 +207,26 @@ def _place_text(found: Status) -> str:
 
 
 _TRUST = {
-    Trust.LOCAL: "exclude everybody who can reach the store",
-    Trust.SHARED: "exclude other hosts too, through the server",
-    Trust.HOST_ONLY: "may not reach other hosts: use lock='lease' if more than one writes",
-    Trust.NONE: "exclude nobody: use lock='lease'",
+    Trust.LOCAL: "effective on this local file system",
+    Trust.SHARED: "effective on other hosts too, through the server",
+    Trust.HOST_ONLY: "may not be effective on other hosts: use lock='lease' if several hosts write",
+    Trust.NONE: "not effective on this file system: use lock='lease'",
 }
 
 
 def _trust_text(found: Status) -> str:
-    tried = {True: "tried", False: "tried", None: "not tried"}[found.refused]
-    return f"{_TRUST[found.trust]} ({tried})"
+    return f"{_TRUST[found.trust]} ({_test_text(found)})"
+
+
+def _test_text(found: Status) -> str:
+    if found.refused is not None:
+        return "tested"
+    there = os.path.lexists(sidecar(found.path))
+    return "not tested: the lock file cannot be opened" if there else "not tested: no lock file yet"
 
 
 def _file_text(name: str) -> str:
     return name if os.path.lexists(name) else f"{name} (not there)"
-
-
-def _printable(text: str) -> str:
-    """A record is written by another process: it must not write to this terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def _as_json(found: Status) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The measuring engine behind `storewriter bench` and the repository's `benchmarks/`.
 
-A *contender* is one way to keep a shared document; a *scenario* says who calls it, how, and on how large a
-document. Every contender of a scenario does the same work, and what it acknowledged is counted again in the
+A *contender* is one way to keep a shared document; a *scenario* names its callers, what they call, and the
+size of the document. Every contender of a scenario does the same work, and what it acknowledged is counted again in the
 stored document at the end: a lost update is a result, never an assumption.
 
 `contender`    what a way to keep a document must offer to be measured

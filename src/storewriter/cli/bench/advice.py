@@ -1,24 +1,24 @@
 """A recommendation in words: which strategy, and why.
 
-How   What lost an update or refused one is out. Then the file system decides, where kernel locks exclude nobody. Then
-      speed over all cases, and among strategies that are about as fast, the one that recovers soonest.
+How   What lost an update or refused one is out. Where kernel locks are not effective, so is `flock`. Then speed over
+      all cases decides, and among strategies that are about as fast, the one that recovers soonest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from storewriter._mounts import Trust
-from storewriter.cli.bench.choices import ALONE, CASES, Figures, strategy_names, typical_ratio
+from storewriter.cli.bench.choices import ALONE, CASES, DURABILITIES, Figures, strategy_names, typical_ratio
 
 AS_FAST = 1.1
-"""Up to this ratio two strategies count as equally fast: windows this short cannot tell more."""
+"""Up to this ratio two strategies count as equally fast: windows this short cannot resolve more."""
 
 _VIRTUES = {
-    "flock": "the kernel gives the lock back the moment its holder dies, and waiters stand in line",
+    "flock": "the kernel releases the lock the moment its holder dies, and waiters queue in order",
     "marker": "it needs no kernel locks, and a holder that died on this machine is recognised and replaced",
     "lease": "it needs no kernel locks, works across hosts, and outlasts a holder that died or is stuck",
-    ALONE: "it costs least, and excludes no other process: only right where one process alone ever writes",
+    ALONE: "it costs least, and excludes no other process: only right where a single process writes",
 }
 
 
@@ -33,7 +33,7 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """All of it, for people."""
+        """All of it, as lines."""
         first = f"Use lock='{self.lock}'." if self.lock else "No strategy can be recommended here."
         return "\n".join([first, *(f"- {reason}" for reason in self.reasons)])
 
@@ -60,7 +60,7 @@ def _excludes(name: str, trust: Trust) -> bool:
 
 
 def _chosen(figures: Sequence[Figures], candidates: Sequence[str]) -> str | None:
-    """The fastest; of those about as fast, the first in the table. What excludes nobody only if there is no other."""
+    """The fastest; of those about as fast, the first in the table. 'none' only if there is no other."""
     serious = [name for name in candidates if name != ALONE] or candidates
     for name in serious:
         ratios = (typical_ratio(figures, other, name) for other in serious)
@@ -81,7 +81,7 @@ def _fault(figures: Sequence[Figures], name: str) -> str:
 
 
 def _unfit(name: str) -> str:
-    return f"'{name}' is out: kernel locks exclude nobody on this file system."
+    return f"'{name}' is out: kernel locks are not effective on this file system."
 
 
 def _praise(figures: Sequence[Figures], chosen: str, sound: Sequence[str]) -> list[str]:
@@ -98,20 +98,29 @@ def _comparison(figures: Sequence[Figures], one: str, other: str) -> str | None:
 
 
 def _worst_wait(figures: Sequence[Figures], chosen: str, sound: Sequence[str]) -> list[str]:
-    waits = {
+    """The longest wait in the crowd, with either durability: one alone would be contradicted by the other's table."""
+    found = [(durability, _crowd_waits(figures, durability, sound)) for durability in reversed(list(DURABILITIES))]
+    waits = [_wait_text(durability, each, chosen) for durability, each in found if chosen in each]
+    return [f"With {_CROWD} at once the longest wait was {', and '.join(waits)}."] if waits else []
+
+
+_CROWD = "32 processes"
+
+
+def _crowd_waits(figures: Sequence[Figures], durability: str, sound: Sequence[str]) -> dict[str, float]:
+    return {
         each.strategy: each.worst
         for each in figures
-        if each.strategy in sound and each.worst is not None and _is_crowd(each)
+        if each.strategy in sound
+        and each.worst is not None
+        and (each.case.callers, each.case.durability) == (_CROWD, durability)
     }
-    if chosen not in waits:
-        return []
+
+
+def _wait_text(durability: str, waits: Mapping[str, float], chosen: str) -> str:
     others = [f"'{name}' {_milliseconds(wait)}" for name, wait in waits.items() if name != chosen]
     beside = f" ({', '.join(others)})" if others else ""
-    return [f"With 32 processes at once nobody waited longer than {_milliseconds(waits[chosen])}{beside}."]
-
-
-def _is_crowd(figures: Figures) -> bool:
-    return figures.case.callers == "32 processes" and figures.case.durability == "process"
+    return f"{_milliseconds(waits[chosen])} with durability='{durability}'{beside}"
 
 
 def _price_of_durability(figures: Sequence[Figures], chosen: str) -> list[str]:
@@ -124,7 +133,7 @@ def _price_of_durability(figures: Sequence[Figures], chosen: str) -> list[str]:
     if not {"1 caller", "64 tasks"} <= prices.keys():
         return []
     if max(prices["1 caller"], prices["64 tasks"]) < AS_FAST:
-        return ["durability='power' costs nothing worth having here."]
+        return ["durability='power' costs nothing that could be measured here."]
     one, many = _times(prices["1 caller"]), _times(prices["64 tasks"])
     return [f"durability='process' makes {one} the updates of 'power' with 1 caller, {many} with 64 tasks."]
 
@@ -136,13 +145,13 @@ def _price_of_others(figures: Sequence[Figures], chosen: str, sound: Sequence[st
     if ratio is None:
         return []
     if ratio < AS_FAST:
-        return [f"Even where one process alone ever writes, lock='{ALONE}' would gain nothing worth having."]
-    return [f"Where one process alone ever writes, lock='{ALONE}' makes {_times(ratio)} its updates."]
+        return [f"Where a single process writes, lock='{ALONE}' would gain nothing that could be measured."]
+    return [f"Where a single process writes, lock='{ALONE}' makes {_times(ratio)} its updates."]
 
 
 def _limits(chosen: str, trust: Trust) -> list[str]:
     if chosen in ("flock", "marker") and trust in (Trust.HOST_ONLY, Trust.NONE):
-        return ["If more than one host writes, use lock='lease': on this file system others may not be excluded."]
+        return ["If several hosts write, use lock='lease': kernel locks may not exclude other hosts here."]
     return []
 
 

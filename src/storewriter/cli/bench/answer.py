@@ -28,7 +28,7 @@ class Answer:
     left_out: int
     """Measurements for which there was no time."""
     interrupted: bool = False
-    """Whether somebody pressed Ctrl-C."""
+    """Whether it was ended by Ctrl-C."""
 
     @property
     def lost(self) -> int:

@@ -1,4 +1,4 @@
-"""What `storewriter bench` compares: every strategy, whoever calls, with and without durability; and the figures."""
+"""What `storewriter bench` compares: every strategy, callers and durability; and the figures."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ DURABILITIES: Mapping[Durability, str] = {
 }
 
 ALONE = "none"
-"""The strategy that excludes nobody outside the process, and so is measured within one only."""
+"""The strategy that excludes no other process, so it is measured within one process only."""
 
 CALLERS: Mapping[str, Scenario] = {
     "1 caller": SCENARIOS["S2 1K durable"],
@@ -30,12 +30,12 @@ CALLERS: Mapping[str, Scenario] = {
     "32 processes": SCENARIOS["S5 32 processes durable"],
     "4 processes x 16 tasks": SCENARIOS["S6 1K durable"],
 }
-"""Who calls, as the scenario whose callers they are."""
+"""The callers, as the scenario that has them."""
 
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """Who calls, and what an update survives."""
+    """The callers, and what an update survives."""
 
     callers: str
     durability: Durability
@@ -111,7 +111,7 @@ def figures_of(measurement: Measurement) -> Figures:
 
 
 def in_order(figures: Iterable[Figures]) -> list[Figures]:
-    """Sort as people read: by durability, callers, strategy."""
+    """Sort by durability, callers, strategy."""
     cases, names = list(CASES.values()), strategy_names()
     return sorted(figures, key=lambda each: (cases.index(each.case), names.index(each.strategy)))
 

@@ -89,7 +89,7 @@ def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: boo
 
 @contextmanager
 def _place_in(folder: Path) -> Generator[Path]:
-    """A new folder, removed at the end. What cannot be written is told of the folder that the user named."""
+    """A new folder, removed at the end. An error names the folder that the user gave."""
     try:
         place = tempfile.TemporaryDirectory(prefix="storewriter-bench-", dir=folder)
     except OSError as error:
@@ -143,7 +143,7 @@ def _conducted(steps: Sequence[Step], place: Path) -> Generator[Measurement]:
 
 @contextmanager
 def _progress(console: Console, steps: int) -> Generator[Callable[[int, Step], None]]:
-    """A bar that goes away, where somebody is looking; what it yields says which step begins."""
+    """A progress bar on a terminal, removed at the end; yields what shows which step begins."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     on_same_terminal = not console.stderr
     with Progress(

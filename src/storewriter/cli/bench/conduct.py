@@ -113,7 +113,7 @@ def _measured(step: Step, setting: Setting, folder: Path, worker: "_Worker") -> 
 
 
 def _without_path(answer: str, folder: Path) -> dict[str, Any]:
-    """Take the folder out of what errors say: a result must not name a folder of this machine."""
+    """Remove the folder from error texts: a result must not name a folder of this machine."""
     content: dict[str, Any] = json.loads(answer.replace(str(folder), "<folder>"))
     return content
 
@@ -145,7 +145,7 @@ class _Worker:
         """End it and whatever it has started; does nothing if that is done."""
         if self.process.stdin is None or self.process.stdin.closed:
             return
-        with contextlib.suppress(ProcessLookupError):  # it has ended by itself, and somebody has looked
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself and was waited for
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 

@@ -66,7 +66,7 @@ class Contender:
     program: Callable[[Target, Mode, int], list[str]] | None = None
     """`program(target, mode, tasks)`: the command line of a member in another language (see `team`).
 
-    In mode `idle` the target is a list of stores to touch once each; it says what that left (see `idle`).
+    In mode `idle` the target is a list of stores to touch once each; it prints what that left (see `idle`).
     """
     across_processes: bool = True
     """Whether it claims to exclude other processes; only then can one recover from another's death."""
@@ -77,7 +77,7 @@ class Contender:
 
     @property
     def keeps_json(self) -> bool:
-        """Whether its document is a JSON file that anybody can save in a turn of it."""
+        """Whether its document is a JSON file that plain code can save in a turn of it."""
         return self.layout == JSON_FILE
 
 

@@ -36,7 +36,7 @@ def document_of(size: int) -> State:
 
 
 def adding(number: int) -> Callable[[State], None]:
-    """Return the update that is measured as people write it: a function made for this call, with a value in it."""
+    """Return the update that is measured as usually written: a function made for this call, with a value in it."""
 
     def add(state: State) -> None:
         state["records"][RECORD_ID]["attempts"] += number
@@ -64,7 +64,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def replace(path: Path, data: bytes, *, durable: bool) -> None:
-    """Replace the file at `path` atomically, as careful people write it by hand."""
+    """Replace the file at `path` atomically, as careful code does by hand."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

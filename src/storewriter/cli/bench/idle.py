@@ -102,12 +102,12 @@ def _touch(contender: Contender, places: Sequence[Path]) -> list[int]:
 
 
 def _by_program(contender: Contender, scenario: Scenario, places: Sequence[Path], warm_up: int) -> Left:
-    """Let a program in another language do the same: it is told the places, and says what `Left` holds."""
+    """Let a program in another language do the same: it reads the places from a file and prints `Left`."""
     assert contender.program is not None
     _create(contender, scenario, places)
     listed = places[0].parent.parent / "places.json"
-    told = {"places": [str(place / "state") for place in places], "warm_up": warm_up, "seconds": LIMIT}
-    listed.write_text(json.dumps(told))
+    places_json = {"places": [str(place / "state") for place in places], "warm_up": warm_up, "seconds": LIMIT}
+    listed.write_text(json.dumps(places_json))
     command = contender.program(Target(listed, durable=False), "idle", 1)
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Left(**json.loads(finished.stdout))

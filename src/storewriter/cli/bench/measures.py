@@ -26,7 +26,7 @@ RECOVERY_LIMIT = 12.0
 """Seconds after which a waiter counts as never getting in; above the 10 s of proper-lockfile's staleness."""
 
 SLOW_RECOVERY = 5.0
-"""Seconds above which one kill tells enough."""
+"""Seconds above which one kill is enough."""
 
 TIMELINE = 1.0
 """Seconds of a timeline that are kept."""

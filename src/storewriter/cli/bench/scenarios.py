@@ -1,4 +1,4 @@
-"""The table of scenarios: who calls, how many of them, on how large a document, and what is measured."""
+"""The table of scenarios: the callers, how many of them, on how large a document, and what is measured."""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -105,10 +105,10 @@ FAMILIES: Mapping[str, str] = {
     "S4": "8 threads on one store",
     "S5": "Processes in a tight loop on one store",
     "S6": "4 processes with 16 asyncio tasks each on one store",
-    "S7": "Recovery: the holder is killed with SIGKILL while somebody waits",
+    "S7": "Recovery: the holder is killed with SIGKILL while another process waits",
     "S8": "Idle: many stores, each touched once",
     "S9": "Cost of one durable update against the size of the document",
-    "S10": "Who was in its turn when: processes in a tight loop",
+    "S10": "Which process had the turn when: processes in a tight loop",
     "S11": "For how long the event loop is kept waiting",
 }
 
@@ -160,7 +160,7 @@ def _rows() -> Iterator[Scenario]:
 def _processes() -> Iterator[Scenario]:
     """Callers in a tight loop, for so long that each has a hundred turns and more, even on a slow disk.
 
-    With fewer, who was let go first decides who got more.
+    With fewer, the one that started first would get more.
     """
     windows = {2: (1.0, 1.0), 8: (2.0, 2.0), 32: (2.0, 4.0)}  # not durable, durable
     for (processes, seconds), durable in product(windows.items(), (False, True)):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 BINS_PER_DECADE = 20
-"""A bin of a histogram is 12 % wide: finer than what a run can tell apart, and few numbers to keep."""
+"""A bin of a histogram is 12 % wide: finer than the noise of a run, and few numbers to keep."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -17,9 +17,9 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Return Jain's fairness index: 1 where everybody got the same, 1/n where one of n got everything.
+    """Return Jain's fairness index: 1 where all shares are equal, 1/n where one of n has everything.
 
-    Nobody having got anything is even, too: 1.
+    If all shares are 0, they are equal, too: 1.
     """
     squares = sum(share * share for share in shares)
     if not squares:

@@ -1,9 +1,9 @@
-"""The processes of one measurement: started one by one, let go together, heard one by one.
+"""The processes of one measurement: started one by one, released together, read one by one.
 
 A member is a forked copy of this process, or a program in another language that speaks the same three lines:
 
     member:  ready                      it has opened the store and warmed up, or holds the turn, or waits
-    team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock; who holds the turn gives it back
+    team:    {"start": ns, "stop": ns}  when to call, on the monotonic clock; the holder of a turn releases it
     member:  {"callers": [...], ...}    what it saw: the fields of `Sighting`
 """
 
@@ -26,7 +26,7 @@ from storewriter.cli.bench.callers import CallerRecord, Window, run_tasks, run_t
 from storewriter.cli.bench.contender import Contender, Mode, Target, Update
 
 HEAD_START = 0.03
-"""Seconds between letting a team go and the start of its window, so that nobody is late."""
+"""Seconds between letting a team go and the start of its window, so that every member has it by then."""
 
 
 class MemberFailed(Exception):
@@ -41,7 +41,7 @@ class Sighting:
     cpu: int = 0
     """Processor time of the window, of all threads, in the program and in the kernel."""
     user: int = 0
-    """What of it was spent in the program; 0 if it does not tell."""
+    """What of it was spent in the program; 0 if it is not known."""
     first_stall: int | None = None
     loop_stall: int | None = None
     holds: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
@@ -67,15 +67,15 @@ class Member(Protocol):
         ...
 
     def go(self, window: Window) -> None:
-        """Tell it when to call."""
+        """Send it the window in which to call."""
         ...
 
     def sighting(self, timeout: float | None = None) -> Sighting | None:
-        """Block until it says what it saw; None if it has not within `timeout` seconds."""
+        """Block until it reports what it saw; None if it has not within `timeout` seconds."""
         ...
 
     def kill(self) -> int:
-        """End it with SIGKILL, see to it that nothing of it is left, and say when it was sent."""
+        """End it with SIGKILL, wait for its end, and return when the signal was sent (monotonic nanoseconds)."""
         ...
 
 
@@ -109,13 +109,13 @@ def measure_together(job: Job, mode: Mode, processes: int, seconds: float, limit
 
 
 def window_of(seconds: float, limit: int | None) -> Window:
-    """Return a window that opens as soon as everybody can have heard of it."""
+    """Return a window that opens as soon as every member can have received it."""
     begin = time.monotonic_ns() + round(HEAD_START * 1e9)
     return Window(begin, begin + round(seconds * 1e9), limit)
 
 
 def reported(member: Member) -> Sighting:
-    """Block until a member says what it saw; `MemberFailed` if it says nothing."""
+    """Block until a member reports what it saw; `MemberFailed` if it reports nothing."""
     sighting = member.sighting()
     if sighting is None:
         raise MemberFailed("a member said nothing")
@@ -159,7 +159,7 @@ class ForkedMember:
         """See `Member`."""
         sent = time.monotonic_ns()
         self.process.kill()
-        self.process.join()  # a zombie still counts as alive for those who look for its pid
+        self.process.join()  # a zombie still counts as alive when its pid is looked up
         return sent
 
     def _receive(self) -> Sighting | None:
@@ -230,7 +230,7 @@ def _readable(descriptor: int, timeout: float) -> bool:
 def _serve(mode: Callable[[Job, Connection], Sighting], job: Job, connection: Connection) -> None:
     try:
         connection.send(mode(job, connection))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the team hears of it
+    except Exception as error:  # noqa: BLE001 - sent to the team, which raises it
         connection.send(MemberFailed(f"{type(error).__name__}: {error}"))
 
 
@@ -299,7 +299,7 @@ def _hold(job: Job, connection: Connection) -> Sighting:
     assert job.contender.turns is not None
     with job.contender.turns(job.target.path)():
         connection.send(None)
-        connection.recv()  # until it is let go, or killed
+        connection.recv()  # until it is released, or killed
     return Sighting()
 
 

@@ -3,15 +3,20 @@
 `python -m storewriter.cli.bench.worker package.module:TABLE`, started by `conduct`. It reads one request a
 line from standard input and answers each with one line on standard output. This process only forks: it imports the
 contenders once and starts no thread, so every measurement begins in the same clean state.
+
+Standard input stays open until the last answer. If it ends before, the process that asked is gone, and this one ends at
+once with all its measurements: it leads a process group of its own for that.
 """
 
 import json
 import logging
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +45,8 @@ def _answer(contenders: Contenders, request: Mapping[str, Any]) -> object:
     process = context.Process(target=_measure, args=(contenders, request, theirs))
     process.start()
     theirs.close()  # so that its death ends our reading
+    if ours not in wait([ours, sys.stdin.fileno()]) and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     try:
         return ours.recv()
     except EOFError:

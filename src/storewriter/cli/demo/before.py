@@ -1,7 +1,7 @@
-"""Load, modify, save, as people write it: every write is atomic, and updates get lost. Do not copy.
+"""Load, modify, save, as it is usually written: every write is atomic, and updates get lost. Do not copy.
 
 Nothing in here is slowed down, and nothing is left out that would help: the file is written whole under another name,
-flushed, and renamed. What is missing is that nobody else may come between the load and the save.
+flushed, and renamed. What is missing is a lock from the load to the save.
 
 As a script, `before.py STORE ID` is the command line of such a program: it dismisses one commitment.
 """

@@ -31,7 +31,7 @@ Exit codes:
 SIDES: tuple[Side, ...] = ("before", "after")
 
 
-@click.command(epilog=_EXIT_CODES, short_help="See updates get lost, and not get lost.")
+@click.command(epilog=_EXIT_CODES, short_help="Show plain code losing updates, and storewriter keeping them.")
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trials of each run.")
 @click.option(
     "--folder",
@@ -40,11 +40,11 @@ SIDES: tuple[Side, ...] = ("before", "after")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines and a table.")
 def demo(trials: int, folder: str | None, as_json: bool) -> int:
-    """See updates get lost, and not get lost, on a real commitments store.
+    """Show plain code losing updates, and storewriter keeping them, on a real commitments store.
 
     In each setting two writers change different commitments of one file at once: first by plain load-modify-save with
-    an atomic rename, as people write it, then through storewriter. Every update that was acknowledged is then looked
-    up in the file. Nothing is slowed down to force a loss, so what plain code loses depends on your machine.
+    an atomic rename, as it is usually written, then through storewriter. Every update that was acknowledged is then
+    looked up in the file. Nothing is slowed down to force a loss, so how much plain code loses depends on your machine.
     """
     with tempfile.TemporaryDirectory(prefix="storewriter-demo-", dir=folder) as place:
         subject = in_folder(place)
@@ -98,7 +98,7 @@ def _run(setting: Setting, side: Side, subject: Subject, trials: int, seen: Call
 
 @contextmanager
 def _progress(console: Console, trials: int) -> Generator[Callable[[], None]]:
-    """A bar that goes away, where somebody is looking."""
+    """A progress bar on a terminal, removed at the end; nothing elsewhere."""
     on_same_terminal = not console.stderr
     with Progress(
         console=console,

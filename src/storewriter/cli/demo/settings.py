@@ -1,4 +1,4 @@
-"""Who fights over the store: two tasks, two threads, two processes; each as before and as after.
+"""The writers: two tasks, two threads, two processes; each as before and as after.
 
 A setting makes, for one side, a function that runs one trial on a store that was just restored. What was acknowledged
 is then looked up in the file.
@@ -31,9 +31,9 @@ class Setting:
     """One way to have two writers at once."""
 
     name: str
-    """Short, for scripts."""
+    """Short name in JSON."""
     title: str
-    """For people."""
+    """Shown as the heading."""
     trials: Callable[[Subject, Side], AbstractContextManager[RunTrial]]
     """Set the writers up and hand out what runs one trial."""
 
@@ -70,7 +70,10 @@ def _threads(subject: Subject, side: Side) -> Generator[RunTrial]:
         def both() -> None:
             list(pool.map(dismiss_at_once, (subject.first, subject.second)))
 
-        yield lambda: _two_dismissals(subject, both)
+        try:
+            yield lambda: _two_dismissals(subject, both)
+        finally:
+            at_once.abort()  # an interrupt can leave one thread at the barrier, and the pool waits for its threads
 
 
 def _dismiss_before(subject: Subject, commitment_id: str) -> None:
@@ -111,7 +114,7 @@ def _bumps_and_a_dismissal(subject: Subject, gateway: Gateway, side: Side) -> Tr
 
 
 def _dismiss_by_command_line(subject: Subject, side: Side) -> None:
-    # -P: whatever lies in the working folder is not what we want to import.
+    # -P: modules in the working folder must not be imported.
     python = [sys.executable, "-P"]
     if side == "before":
         command = [*python, before.__file__, subject.path, subject.second]

@@ -1,4 +1,4 @@
-"""The store that is fought over: eight commitments of two agents, two of which matter here."""
+"""The store that the writers change: eight commitments of two agents, two of which matter here."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Subject:
     """The document that every trial starts with."""
 
     def restore(self) -> None:
-        """Put the original document in place; only while nobody else writes."""
+        """Put the original document in place; only while no writer runs."""
         spare = f"{self.path}.original"
         with open(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(self.original)
         os.replace(spare, self.path)
 
     def record(self, commitment_id: str) -> dict[str, Any]:
-        """One record as it stands in the file now, read by nobody's help but JSON's."""
+        """One record as it stands in the file now, read with `json` alone."""
         with open(self.path, "rb") as file:
             records: list[dict[str, Any]] = json.load(file)["commitments"]
         return next(record for record in records if record["id"] == commitment_id)

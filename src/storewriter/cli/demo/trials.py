@@ -12,14 +12,14 @@ Side = Literal["before", "after"]
 
 @attrs.frozen(kw_only=True)
 class Trial:
-    """What two writers were told, and what the file says afterwards."""
+    """What two writers had acknowledged, and what is in the file afterwards."""
 
     first: str
     """What became of commitment A, in words."""
     second: str
     """What became of commitment B, in words."""
     acknowledged: int
-    """Updates that their callers were told are done."""
+    """Updates whose calls returned without an error."""
     lost: int
     """How many of those are not in the file."""
 
