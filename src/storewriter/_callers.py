@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from threading import Event, get_ident
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
