@@ -165,3 +165,29 @@ def test_a_close_that_fails_is_raised_once(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         descriptor.close()
     descriptor.close()
+
+
+def test_a_callback_that_is_interrupted_at_its_first_instruction_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no `try` can catch it. The next descriptor that is opened closes what was left."""
+
+    def interrupted_at_once(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    close_lost = _descriptors._close_lost
+    monkeypatch.setattr(_descriptors, "_close_lost", interrupted_at_once)
+    lost = Descriptor()
+    fd = lost.open(os.open, str(tmp_path / "lost"), os.O_CREAT | os.O_RDWR)
+    del lost
+    os.fstat(fd)
+    monkeypatch.setattr(_descriptors, "_close_lost", close_lost)
+    other = Descriptor()
+    other.open(os.open, str(tmp_path / "other"), os.O_CREAT | os.O_RDWR)
+    try:
+        assert [os.path.basename(name) for name in open_here(tmp_path)] == ["other"]
+    finally:
+        other.close()
+    assert not _descriptors.opened
+

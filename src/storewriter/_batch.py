@@ -343,7 +343,7 @@ class Batch:
             except Exception as error:
                 request.error, request.failed = error, True
 
-    # -- a function that takes too long ---------------------------------------------------------------------------------
+    # -- a function that takes too long -------------------------------------------------------------------------------
 
     def patience(self, ticket: Ticket) -> float | None:
         """Seconds for which a member that has handed the batch on sleeps before it looks for its `part` again."""
@@ -373,7 +373,7 @@ class Batch:
         return early if early is not None and early._newest is ticket else None
 
     def save_part(self, ticket: Ticket) -> None:
-        """Save a part in its own thread, or in that of the last function, whichever comes first; the other one waits."""
+        """Save a part in its own thread, or in that of the last function; the other one waits."""
         with self._gate:
             self.save(ticket)
 

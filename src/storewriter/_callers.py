@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from threading import Event, get_ident
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from storewriter import _forks, _lanes, _threads, events
@@ -140,8 +140,9 @@ class Caller(Ticket):
 
     def let_go(self, _: object) -> None:
         """The owner is gone."""
-        if _lanes.is_in_step():
-            # The collector came upon the owner in the middle of some step of a lane, in this very thread.
+        if get_ident() in _lanes.inside:
+            # The collector came upon the owner in the middle of some step of a lane, or of a save or a flush, whose
+            # mutex this very thread may hold.
             _threads.start(self._let_go_now)
         else:
             self._let_go_now()

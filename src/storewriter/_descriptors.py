@@ -51,6 +51,9 @@ class Descriptor:
 
         A descriptor that is open must be closed first.
         """
+        for other in tuple(opened):
+            if other() is None:
+                _close_lost(other)  # its callback was interrupted before it could do anything
         key: Key = ref(self, _close_lost)
         (fd,) = map(open_function, (path,), (flags,), (mode,))
         self.fd = opened[key] = fd

@@ -193,6 +193,7 @@ class AsyncTransaction(Generic[S]):
         document = self._find()
         caller = self._ask()
         try:
+            caller.ends_with(self)
             await caller.aenter(document.path)
             self._work.begin(caller, document)
             self._is_quick = caller.queue.lock.is_quick

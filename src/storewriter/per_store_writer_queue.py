@@ -277,6 +277,7 @@ class TurnRequest:
             for key in keys:
                 if tickets:
                     caller = caller.again()
+                caller.grip = ref(self, caller.let_go)
                 tickets.append(caller)
                 await caller.aenter(key)
             return Turn(keys, tuple(tickets), self._label)

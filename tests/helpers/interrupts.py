@@ -16,6 +16,7 @@ A call in C that may wait can also raise the interrupt itself, and has then done
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import dis
 import functools
@@ -30,6 +31,8 @@ from types import CodeType, FrameType
 from typing import Any, ClassVar
 
 import attrs
+
+from storewriter import _threads
 
 _request = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_ulong, ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.py_object
@@ -75,6 +78,29 @@ class Alarm(_Ours, Exception):
 
 class Expired(_Ours, TimeoutError):
     """A time limit that is a TimeoutError, hence an OSError: easily mistaken for a failed system call."""
+
+
+class _Begun:
+    """`_thread`, but a thread has begun when its start returns.
+
+    Until then CPython 3.11 takes the new thread for the one that has started it (`thread_id` in `PyThreadState`), so that
+    it would get the interrupt that is requested for the other one.
+    """
+
+    allocate_lock = staticmethod(_thread.allocate_lock)
+
+    @staticmethod
+    def start_new_thread(call: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """See `_thread.start_new_thread`."""
+        begun = _thread.allocate_lock()
+        begun.acquire()
+
+        def run() -> None:
+            begun.release()
+            call(*args)
+
+        _thread.start_new_thread(run, ())
+        begun.acquire()
 
 
 Kind = type[Interrupt] | type[Alarm] | type[Expired]
@@ -179,12 +205,14 @@ def _interrupted(
     operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None, kind: Kind
 ) -> Landing:
     before = sys.gettrace()
+    _threads._thread = _Begun  # type: ignore[assignment]
     sys.settrace(_armed_at(point, kind))
     try:
         try:
             operation()
         finally:
             sys.settrace(before)
+            _threads._thread = _thread
         for _ in range(3):
             pass  # what was requested and has not been raised is raised here
     except BaseException as error:  # noqa: BLE001 - whatever it is, the test judges it

@@ -18,7 +18,10 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._batch import Request
+from storewriter._callers import Caller, Frame
 from storewriter._journals import Journal
+from storewriter._leading import lead
 from storewriter.testing import Call, System, intercepted
 
 
@@ -208,3 +211,37 @@ def test_a_handler_that_fails_a_flush_fails_only_its_own_thread(store: Store[dic
     second.result()
     assert isinstance(first.error, Stopped)
     assert store.read() == {"a": 1, "b": 1}
+
+
+def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
+    """The collector comes upon it in the thread that flushes, and must not flush there: that waits for itself."""
+    path.write_text("{}")
+    lost: list[Frame] = []
+
+    def begin() -> None:
+        caller, frame = Caller(queue, None, 10.0), Frame()
+        caller.request = Request(lambda state: state.update(lost=1))
+        caller.ends_with(frame)
+        caller.enter(str(path))
+        lead(store._document, caller, "own")
+        lost.append(frame)
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "journal":
+            return Journal.ORDERED
+        if call.name == "write_out":
+            return True
+        if call.name == "flush" and not began:
+            began.append(Worker(begin))
+            began[0].result()
+            lost.clear()
+        return proceed()
+
+    began: list[Worker] = []
+    store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
+    Worker(lambda: store.update(lambda state: state.update(a=1))).result()
+    until(lambda: store.read() == {"a": 1, "lost": 1}, "the update that was lost")
+    with queue.turn(path, timeout=10.0):
+        pass

@@ -19,7 +19,7 @@ import trio
 from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
-from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
+from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, _batch, events
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
 
@@ -67,7 +67,10 @@ def batches() -> Iterator[list[events.BatchCommitted]]:
         unsubscribe()
 
 
-def test_threads_that_wait_are_committed_by_one_save(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_threads_that_wait_are_committed_by_one_save(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)  # on a busy machine 30 threads take longer than one batch does
     path.write_text("[]")  # the first document in a folder would flush the folders above, too
     system = Counted()
     store: Store[list[int]] = Store(path, default=list, queue=queue, system=system)  # type: ignore[arg-type]

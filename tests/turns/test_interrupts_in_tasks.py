@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import interrupts
-from helpers.waiting import wait_for
+from helpers.waiting import until, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes, _waiters
 from storewriter.testing import Call, intercepted
 
@@ -99,3 +100,42 @@ def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerSto
             pass
         assert not _lanes.inside, landing
         assert Store(path, queue=queue).read()["n"] <= len(points) + 2
+
+
+@pytest.mark.parametrize("operation", ["turn", "transaction"])
+def test_wherever_a_turn_of_a_task_is_interrupted_it_ends(
+    operation: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the first instant of `__aexit__`, which has no `try` around it."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    path.write_text("{}")
+    store: AsyncStore[Any] = AsyncStore(path, queue=queue, durability="process")
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def work() -> None:
+        if operation == "turn":
+            async with queue.turn(path):
+                pass
+        else:
+            async with store.transaction() as tx:
+                count(tx.state)
+
+    def run() -> None:
+        loops[0].run_until_complete(work())
+
+    loops.append(asyncio.new_event_loop())
+    run()
+    points = interrupts.points(run, lambda code: _is_ours(code) or code is work.__code__)
+    loops.pop().close()
+    landed: set[str] = set()
+    for point in points:
+        loops.append(asyncio.new_event_loop())
+        landing = interrupts.interrupted(run, point)
+        landed.add(landing.place)
+        loops[0].run_until_complete(asyncio.sleep(0))
+        loops.pop().close()
+        gc.collect()
+        until(lambda: _lanes.find(str(path)) is None, f"the end of a turn interrupted at {landing.place}")
+        assert not _lanes.inside, landing
+        assert Store(path, queue=queue).read().get("n", 0) <= len(points) + 2
+    assert any("__aexit__" in place for place in landed), landed
