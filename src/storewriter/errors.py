@@ -12,12 +12,14 @@ from storewriter._owner import Owner
 
 __all__ = [
     "CommitUncertain",
+    "ForeignLockFile",
     "LockLost",
     "LockTimeout",
     "NotARegularFile",
     "QueueFull",
     "ReadOnlyStore",
     "ReentrantTurn",
+    "ReservedName",
     "StoreCorrupt",
     "StoreWriterError",
     "StrategyMismatch",
@@ -187,3 +189,29 @@ class NotARegularFile(StoreWriterError, OSError):
     """The store."""
     kind: str
     """What it is."""
+
+
+class ForeignLockFile(StoreWriterError, PermissionError):
+    """What has the name of the store's lock file is another program's file, or another user's. It is left as it is.
+
+    Raised before anything is written: the record of the holder would overwrite another program's lock.
+    """
+
+    path: str
+    """The store."""
+    sidecar: str
+    """The file in question."""
+
+
+class ReservedName(StoreWriterError, ValueError):
+    """The path is that of a file which another store keeps beside its document: a lock file, a backup, and so on.
+
+    As a store of its own it would be overwritten or removed by the first update of that other store.
+    """
+
+    path: str
+    """The path that was given."""
+    store: str
+    """The store to which a file of that name belongs."""
+    use: str
+    """What that store uses it for, in words."""

@@ -1,7 +1,8 @@
 """The sidecar `.<name>.lock`: the file that carries every strategy's kernel lock and the record of who holds it.
 
-Promise    It is opened without following links, close-on-exec, mode 0600, and closed in a forked child. The record
-           names the strategy, the process and what the turn is for.
+Promise    It is opened without following links, close-on-exec, and closed in a forked child. Users who may write the
+           document may open it, others may not (`_rights.py`). The record names the strategy, the process and what
+           the turn is for. A file of that name which holds something else is refused, and left as it is.
 Does not   get deleted, ever: whoever deletes it splits its waiters over two files. Those who hold it notice
            (`is_named`) and do not commit.
 """
@@ -13,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -27,11 +29,18 @@ from storewriter._keys import sidecar
 from storewriter._liveness import Verdict, describe, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM, chmod
-from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
+from storewriter.errors import ForeignLockFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+from storewriter.locks import _rights
 
 _FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
+
+_UNNAMED: Final[int] = getattr(os, "O_TMPFILE", 0)
+"""Opens a new file in a folder that has no name there yet (open(2)); 0 where there is no such thing."""
+
+_NO_UNNAMED: Final = NO_LINK | {errno.EISDIR, errno.EINVAL, errno.ENOENT}
+"""What file systems, kernels and sandboxes answer that cannot make such a file, or cannot give it a name."""
 
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
 """What locking answers where a file system has no kernel locks."""
@@ -81,12 +90,39 @@ class LockFile(Descriptor):
 
     def _create(self, path: str, name: str) -> int:
         try:
-            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
+            return self._create_in_folder(path, name)
         except FileNotFoundError:
             make_folders(path, SYSTEM)
-            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
+            return self._create_in_folder(path, name)
+
+    def _create_in_folder(self, path: str, name: str) -> int:
+        """Create the file with its owner, group and mode, or open the one that another process was faster with."""
         try:
-            _make_accessible(name)
+            if _UNNAMED:
+                try:
+                    return self._create_unnamed(path, name)
+                except OSError as error:
+                    if error.errno not in _NO_UNNAMED:
+                        raise
+                    self.close()
+            return self._create_exclusively(path, name)
+        except FileExistsError:
+            self.close()
+            return self.open(os.open, name, _FLAGS)
+
+    def _create_unnamed(self, path: str, name: str) -> int:
+        """No process can open it before it is as it should be: it gets its name last."""
+        fd = self.open(os.open, os.path.dirname(name), os.O_RDWR | _UNNAMED | CLOEXEC | NONBLOCK)
+        _rights.dress(fd, path)
+        # With a descriptor of a folder os.link calls linkat(2), which follows the link in /proc. The path is absolute,
+        # so which descriptor that is does not matter.
+        os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+        return fd
+
+    def _create_exclusively(self, path: str, name: str) -> int:
+        fd = self.open(os.open, name, _FLAGS | os.O_CREAT | os.O_EXCL)
+        try:
+            _rights.dress(fd, path)
         except BaseException:
             self.close()
             raise
@@ -112,11 +148,10 @@ def _make_accessible(name: str) -> bool:
 _ADVICE: Final = {
     errno.ENAMETOOLONG: "Choose a shorter name: that of the lock file is longer than the store's",
     errno.EROFS: "The file system is mounted read-only; reading the store needs no lock file",
-    errno.EACCES: "Whoever writes the store needs the right to create and to write this file; reading needs none",
-    errno.EPERM: "Whoever writes the store needs the right to create and to write this file; reading needs none",
     errno.ENOTDIR: "What stands before the store's name is no folder: choose another path",
     errno.ELOOP: "It is a symbolic link, and must be a file of its own: remove the link",
-    errno.EISDIR: "It is a folder, and must be a file: move it away",
+    errno.EISDIR: "It is a folder, and must be a file. Another program's lock may be one (proper-lockfile, npm): leave "
+    "it there and give this store a lock file of its own, lock=Flock(file=...)",
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room within the quota",
     errno.EMFILE: "This process has too many files open",
@@ -130,7 +165,8 @@ def _refused(error: OSError, path: str, name: str) -> OSError:
         return error
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != name else ""
-    advice = _ADVICE.get(error.errno)
+    is_denied = error.errno in (errno.EACCES, errno.EPERM)
+    advice = _rights.advice(path, name) if is_denied else _ADVICE.get(error.errno)
     then = "" if advice is None else f". {advice}"
     text = f"{error.strerror}{where} (opening {name}, the store's lock file; nothing was written{then})"
     return OSError(error.errno, text, path)
@@ -160,6 +196,38 @@ def require_regular(found: os.stat_result, path: str) -> None:
             f"Remove that name, or this one while no program uses the store."
         )
         raise OSError(errno.EMLINK, msg)
+
+
+def look_over(fd: int, found: os.stat_result, path: str, name: str) -> None:
+    """Before the record is written into the lock file `name`, which is open and is `found`.
+
+    Refuses another program's file or another user's, and gives ours the rights that its document has now. At most once
+    in a while (`_rights.is_due`). Raises ForeignLockFile.
+    """
+    if not _rights.is_due(name, found):
+        return
+    if found.st_size:
+        _require_ours(fd, path, name)
+    _rights.follow(fd, found, path, name)
+    _rights.note_looked(name, found)
+
+
+_RECORD: Final = re.compile(rb'\{"pid":\d+,"host":|[\0\s]*\Z')
+"""How every record begins, whole or cut short; and what is no content: blanks, or the NUL bytes of a power cut."""
+
+
+def _require_ours(fd: int, path: str, name: str) -> None:
+    line = _record_line(fd)
+    if _RECORD.match(line) or Owner.from_record(line) is not None and b'"strategy"' in line:
+        return
+    start = line[:60].decode("utf-8", "replace")
+    raise ForeignLockFile(
+        f"{name}, which would be the lock file of {path}, was written by another program: it begins with {start!r}. It "
+        f"was left as it is, and nothing was written to the store. Leave it there, and give this store a lock file of "
+        f"another name in every program that writes it: lock=Flock(file=...).",
+        path=path,
+        sidecar=name,
+    )
 
 
 def is_named(inode: int, device: int, path: str) -> bool:
