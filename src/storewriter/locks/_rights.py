@@ -303,8 +303,9 @@ def _set_acl(fd: int, acl: bytes) -> bool:
 
 
 def _require_trusted(found: os.stat_result, rights: Rights | None, path: str, name: str) -> None:
-    """In a sticky folder anybody may make files, and remove only his own: a lock file there must be from a user who
-    may write the document. Elsewhere, who can make a file in the folder can replace the document as well.
+    """Refuse a lock file of a user who may not write the document, in a folder in which every user may make files.
+
+    In a folder that is not sticky, a user who can make a file can replace the document as well.
     """
     document = None if rights is None else rights.document
     if found.st_uid in (0, os.geteuid()) or (document is not None and found.st_uid == document.st_uid):
@@ -321,9 +322,9 @@ def _require_trusted(found: os.stat_result, rights: Rights | None, path: str, na
         return
     whose = "there is no document yet" if document is None else f"the document belongs to uid {document.st_uid}"
     raise ForeignLockFile(
-        f"{name}, the lock file of {path}, belongs to uid {found.st_uid}, {whose}, and in its folder any user may make "
-        f"files (it is sticky). It was not used, changed or removed, and nothing was written. Let uid {found.st_uid} or "
-        f"root remove it while no program uses the store, or keep the store in a folder of its own.",
+        f"{name}, the lock file of {path}, belongs to uid {found.st_uid}, {whose}, and any user may make files in this "
+        f"folder (it is sticky). The lock file was not used, changed or removed, and nothing was written. Let "
+        f"uid {found.st_uid} or root remove it while no program uses the store, or keep the store in another folder.",
         path=path,
         sidecar=name,
     )

@@ -24,9 +24,9 @@ import attrs
 
 from storewriter import _forks, _mounts
 from storewriter._descriptors import Descriptor, Key, opened
-from storewriter._kernel_locks import flock_holders
+from storewriter._kernel_locks import all_that_locked, flock_holders, has_locked
 from storewriter._keys import sidecar
-from storewriter._liveness import Verdict, describe, is_same, judge, myself
+from storewriter._liveness import Verdict, describe, here, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
 from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
@@ -218,7 +218,7 @@ _RECORD: Final = re.compile(rb'\{"pid":\d+,"host":|[\0\s]*\Z')
 
 def _require_ours(fd: int, path: str, name: str) -> None:
     line = _record_line(fd)
-    if _RECORD.match(line) or Owner.from_record(line) is not None and b'"strategy"' in line:
+    if _RECORD.match(line) or (Owner.from_record(line) is not None and b'"strategy"' in line):
         return
     start = line[:60].decode("utf-8", "replace")
     raise ForeignLockFile(
@@ -305,14 +305,26 @@ def _record_line(fd: int) -> bytes:
 
 
 def holder(path: str) -> Owner | None:
-    """Who holds the kernel lock on a store's sidecar."""
+    """Who holds the kernel lock on a store's sidecar; None: nobody does, as far as can be seen from here.
+
+    A sidecar that this process may not open is looked up in /proc/locks all the same, which needs no right to it.
+    """
     fd = open_to_read(path)
     if fd is None:
-        return None
+        return _owner_from_outside(path)
     try:
         return owner_of(fd)
     finally:
         os.close(fd)
+
+
+def _owner_from_outside(path: str) -> Owner | None:
+    try:
+        found = os.lstat(sidecar(path))
+    except OSError:
+        return None
+    holders = flock_holders(found)
+    return _named(holders, found, None) if holders else None
 
 
 def open_to_read(path: str) -> int | None:
@@ -330,22 +342,55 @@ def owner_of(fd: int) -> Owner | None:
     container goes by its own pid there.
     """
     record = read_record(fd)
-    holders = flock_holders(os.fstat(fd))
+    found = os.fstat(fd)
+    holders = flock_holders(found)
+    if holders:
+        return _named(holders, found, record)
+    if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
+        return record
+    # /proc/locks leaves out the processes of other containers.
     is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
-    if not holders:
-        if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
-            return record
-        return record if is_foreign and _is_locked(fd) else None
+    return record if is_foreign and _is_locked(fd) else None
+
+
+def _named(holders: list[int], found: os.stat_result, record: Owner | None) -> Owner:
+    """The holder, with what its record adds, if that is its own."""
+    is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
     if record is not None and is_foreign:
         seen = next((pid for pid in holders if pid > 0 and is_same(pid, record)), None)
         if seen is not None:
             return attrs.evolve(describe(seen), since=record.since, label=record.label, strategy=record.strategy)
-    elif record is not None and record.pid in holders:
-        return record
-    # Somebody who keeps no record: flock(1), filelock, another language. Its pid is all the kernel tells.
-    if holders[0] > 0:
-        return describe(holders[0])
-    return record if is_foreign else Owner()
+    is_recorded = record is not None and not is_foreign and record.pid in holders
+    taker = record.pid if record is not None and is_recorded else holders[0]
+    if taker is None or taker <= 0:
+        return record if record is not None and is_foreign else Owner()
+    own = record if is_recorded else None
+    has_it = has_locked(taker, found)
+    has_ended = not here().is_running(taker) or (own is not None and judge(own) is Verdict.GONE)
+    if has_it is not False and not has_ended:
+        # A process that keeps no record (flock(1), filelock, another language): its pid is all the kernel tells.
+        return describe(taker) if own is None else own
+    return _heir(taker, has_ended, found, own)
+
+
+def _heir(taker: int, has_ended: bool, found: os.stat_result, record: Owner | None) -> Owner:
+    """Who has the lock of a process that has it no more: flock(2) belongs to the open file, which children inherit.
+
+    `flock 9` in a shell script is another such case: flock(1) takes the lock, and ends; the shell has the file open.
+    """
+    heirs = [pid for pid in all_that_locked(found) if pid != taker]
+    if not heirs and flock_holders(found) == []:
+        return Owner() if record is None else record  # it has been given back meanwhile
+    heir = describe(heirs[0]) if heirs else Owner()
+    return attrs.evolve(
+        heir,
+        since=None if record is None else record.since,
+        label=None if record is None else record.label,
+        strategy=None if record is None else record.strategy,
+        inherited_from=taker,
+        inherited_from_ended=has_ended,
+        shared_with=tuple(heirs[1:]) or None,
+    )
 
 
 def _is_locked(fd: int) -> bool:
