@@ -15,7 +15,7 @@ from storewriter._owner import Owner
 from storewriter.backoff import Backoff
 from storewriter.errors import (
     CommitUncertain,
-    ForeignLockFile,
+    ForeignFile,
     LockLost,
     LockTimeout,
     NotARegularFile,
@@ -41,7 +41,7 @@ __all__ = [
     "AsyncTransaction",
     "Backoff",
     "CommitUncertain",
-    "ForeignLockFile",
+    "ForeignFile",
     "LockLost",
     "LockTimeout",
     "NotARegularFile",

@@ -12,7 +12,7 @@ from storewriter._owner import Owner
 
 __all__ = [
     "CommitUncertain",
-    "ForeignLockFile",
+    "ForeignFile",
     "LockLost",
     "LockTimeout",
     "NotARegularFile",
@@ -191,15 +191,15 @@ class NotARegularFile(StoreWriterError, OSError):
     """What it is."""
 
 
-class ForeignLockFile(StoreWriterError, PermissionError):
-    """What has the name of the store's lock file is another program's file, or another user's. It is left as it is.
+class ForeignFile(StoreWriterError, PermissionError):
+    """What has the name of the store's lock file or journal is another program's, or another user's. It is left as it is.
 
-    Raised before anything is written: the record of the holder would overwrite another program's lock.
+    Raised before anything is written: the record of a holder would overwrite another program's lock.
     """
 
     path: str
     """The store."""
-    sidecar: str
+    file: str
     """The file in question."""
 
 

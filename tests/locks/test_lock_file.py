@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storewriter import ForeignLockFile, PerStoreWriterQueue, Store
+from storewriter import ForeignFile, PerStoreWriterQueue, Store
 from storewriter.locks import Flock, Lease, Marker, _rights
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -164,10 +164,10 @@ def test_another_programs_file_in_the_place_of_the_lock_file_is_left_as_it_is(tm
         lock = tmp_path / ".claude.json.lock"
         lock.write_text(content)
         for strategy in (Flock(), Marker(), Lease()):
-            with pytest.raises(ForeignLockFile, match=r"another program.*left as it is.*Flock\(file=") as caught:
+            with pytest.raises(ForeignFile, match=r"another program.*left as it is.*Flock\(file=") as caught:
                 Store[Any](path, queue=PerStoreWriterQueue(lock=strategy)).update(lambda state: state.update(a=1))
-            assert caught.value.sidecar == str(lock)
-        with pytest.raises(ForeignLockFile):
+            assert caught.value.file == str(lock)
+        with pytest.raises(ForeignFile):
             Flock().wait(str(path), None)
         assert lock.read_text() == content
     assert os.listdir(tmp_path) == [".claude.json.lock"]
@@ -178,7 +178,7 @@ def test_a_foreign_file_is_noticed_that_comes_later(tmp_path: Path, monkeypatch:
     update(path)
     monkeypatch.setattr(_rights, "_INTERVAL", 0.0)
     (tmp_path / ".state.json.lock").write_text("4711\n")
-    with pytest.raises(ForeignLockFile):
+    with pytest.raises(ForeignFile):
         Store[Any](path).update(lambda state: state.update(a=2))
     assert (tmp_path / ".state.json.lock").read_text() == "4711\n"
 

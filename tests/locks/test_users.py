@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from helpers.users import ADA, BOB, EVE, ROOT, TEAM, User, background, needs_root, needs_setpriv, run_as
-from storewriter import ForeignLockFile, PerStoreWriterQueue, ReadOnlyStore, Store
+from storewriter import ForeignFile, PerStoreWriterQueue, ReadOnlyStore, Store
 from storewriter.locks import Flock, Lease, Marker, Strategy, _rights, flock
 
 pytestmark = needs_root
@@ -352,7 +352,7 @@ def test_a_planted_lock_file_changes_no_other_file(strategy: Strategy, kind: str
     planted = whose(plant)
     with pytest.raises(OSError, match=r"\.state\.json\.lock") as caught:
         run_as(ROOT, partial(count, path, strategy))
-    assert caught.value.errno in (errno.ELOOP, errno.EMLINK) or isinstance(caught.value, ForeignLockFile)
+    assert caught.value.errno in (errno.ELOOP, errno.EMLINK) or isinstance(caught.value, ForeignFile)
     assert victim.read_text() == "precious"
     assert whose(victim) == before
     assert whose(plant) == planted
@@ -364,7 +364,7 @@ def test_a_planted_lock_file_is_refused_at_every_turn_not_only_at_the_first(publ
     lock_of(path).touch()
     os.chown(lock_of(path), EVE.uid, EVE.gid)
     for _ in range(3):
-        with pytest.raises(ForeignLockFile, match=f"belongs to uid {EVE.uid}.*sticky"):
+        with pytest.raises(ForeignFile, match=f"belongs to uid {EVE.uid}.*sticky"):
             count(path, Flock())
     assert not path.exists()
 
@@ -511,3 +511,18 @@ def test_threads_of_one_process_agree(team: Path) -> None:
     for thread in threads:
         thread.join()
     assert Store[Any](path).read() == {"n": 15}
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["missing", "corrupt"])
+def test_roots_recovery_gives_the_document_back_to_its_owner(lost: bool, home: Path) -> None:
+    path = home / "state.json"
+    for _ in range(2):
+        run_as(ADA, partial(count, path, Flock()))
+    if lost:
+        path.unlink()
+    else:
+        path.write_text("{")
+    assert Store[Any](path).recover().outcome == "restored"
+    for file in home.iterdir():
+        assert whose(file) == (ADA.uid, ADA.gid, 0o600), file
+    assert run_as(ADA, partial(count, path, Flock())) == 2

@@ -12,7 +12,7 @@ How        A new lock file gets all of that before it has a name (O_TMPFILE, the
 Does not   change a lock file that belongs to another user (that takes root, or its owner). Where that matters it is
            logged, once a lock file; where the file cannot even be opened, the error has the command that repairs it.
            NFSv4 access lists are not read.
-Fails by   ForeignLockFile for a lock file that another user has planted in a sticky folder (/tmp); OSError.
+Fails by   ForeignFile for a lock file that another user has planted in a sticky folder (/tmp); OSError.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import attrs
 from storewriter import events
 from storewriter._likeness import ACL
 from storewriter._system import NO_XATTR, SYSTEM
-from storewriter.errors import ForeignLockFile
+from storewriter.errors import ForeignFile
 
 _INTERVAL: Final = 0.1
 """Seconds between two looks at the document: a turn that follows another one soon costs no system call more."""
@@ -215,7 +215,7 @@ def forget() -> None:
 def follow(fd: int, found: os.stat_result, path: str, name: str) -> None:
     """Give the open lock file `name`, which is `found`, the rights that its document has now, if that is permitted.
 
-    Raises ForeignLockFile.
+    Raises ForeignFile.
     """
     if found.st_nlink != 1 or not stat.S_ISREG(found.st_mode):
         return  # refused, or without a name by now
@@ -321,12 +321,12 @@ def _require_trusted(found: os.stat_result, rights: Rights | None, path: str, na
     if not folder.st_mode & stat.S_ISVTX or found.st_uid == folder.st_uid:
         return
     whose = "there is no document yet" if document is None else f"the document belongs to uid {document.st_uid}"
-    raise ForeignLockFile(
+    raise ForeignFile(
         f"{name}, the lock file of {path}, belongs to uid {found.st_uid}, {whose}, and any user may make files in this "
         f"folder (it is sticky). The lock file was not used, changed or removed, and nothing was written. Let "
         f"uid {found.st_uid} or root remove it while no program uses the store, or keep the store in another folder.",
         path=path,
-        sidecar=name,
+        file=name,
     )
 
 

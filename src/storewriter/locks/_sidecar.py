@@ -30,7 +30,7 @@ from storewriter._liveness import Verdict, describe, here, is_same, judge, mysel
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
 from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
-from storewriter.errors import ForeignLockFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+from storewriter.errors import ForeignFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 from storewriter.locks import _rights
 
 _FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
@@ -202,7 +202,7 @@ def look_over(fd: int, found: os.stat_result, path: str, name: str) -> None:
     """Before the record is written into the lock file `name`, which is open and is `found`.
 
     Refuses another program's file or another user's, and gives ours the rights that its document has now. At most once
-    in a while (`_rights.is_due`). Raises ForeignLockFile.
+    in a while (`_rights.is_due`). Raises ForeignFile.
     """
     if not _rights.is_due(name, found):
         return
@@ -221,12 +221,12 @@ def _require_ours(fd: int, path: str, name: str) -> None:
     if _RECORD.match(line) or (Owner.from_record(line) is not None and b'"strategy"' in line):
         return
     start = line[:60].decode("utf-8", "replace")
-    raise ForeignLockFile(
+    raise ForeignFile(
         f"{name}, which would be the lock file of {path}, was written by another program: it begins with {start!r}. It "
         f"was left as it is, and nothing was written to the store. Leave it there, and give this store a lock file of "
         f"another name in every program that writes it: lock=Flock(file=...).",
         path=path,
-        sidecar=name,
+        file=name,
     )
 
 
