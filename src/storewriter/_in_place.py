@@ -66,8 +66,9 @@ def require_ours(path: str, read: Read) -> None:
     if content is None or content.startswith(_MAGIC) or not content.strip(b"\0"):
         return
     raise ForeignFile(
-        f"{journal(path)}, which would be the journal of {path} (in_place=True), was written by another program, or a newer version. It was "
-        f"left as it is, and nothing was written to the store. Move it away if no program needs it there.",
+        f"{journal(path)}, which would be the journal of {path} (in_place=True), was written by another program, or by "
+        f"a newer version. It was left as it is, and nothing was written to the store. Move it away if no program needs "
+        f"it there.",
         path=path,
         file=journal(path),
     )

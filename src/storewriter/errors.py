@@ -192,9 +192,10 @@ class NotARegularFile(StoreWriterError, OSError):
 
 
 class ForeignFile(StoreWriterError, PermissionError):
-    """What has the name of the store's lock file or journal is another program's, or another user's. It is left as it is.
+    """What has the name of the store's lock file or journal is another program's, or another user's.
 
-    Raised before anything is written: the record of a holder would overwrite another program's lock.
+    It is left as it is. Raised before anything is written: the record of a holder would overwrite another program's
+    lock.
     """
 
     path: str
