@@ -67,8 +67,8 @@ def require_ours(path: str, read: Read) -> None:
         return
     raise ForeignFile(
         f"{journal(path)}, which would be the journal of {path} (in_place=True), was written by another program, or by "
-        f"a newer version. It was left as it is, and nothing was written to the store. Move it away if no program needs "
-        f"it there.",
+        f"a newer version. It was left as it is, and nothing was written to the store. Move it away if no program "
+        f"needs it there.",
         path=path,
         file=journal(path),
     )
