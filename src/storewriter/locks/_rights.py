@@ -87,13 +87,11 @@ def _entries(data: bytes | None, mode: int) -> list[Entry]:
 
 
 def _allowed(entries: Iterable[Entry]) -> list[Entry]:
-    """Every entry that may write gets `rw`, every other one nothing; the mask is applied."""
-    known = list(entries)
-    mask = next((perms for tag, perms, _ in known if tag == _MASK), 7)
-    masked = (_USER, _GROUP_OBJ, _GROUP)
+    """Every entry that may write gets `rw`, every other one nothing."""
+    # No look at the mask: a list is read only if its mask lets entries write (`wanted`).
     return [
-        (tag, _READ_WRITE if perms & (mask if tag in masked else 7) & _WRITE or tag == _USER_OBJ else 0, number)
-        for tag, perms, number in known
+        (tag, _READ_WRITE if perms & _WRITE or tag == _USER_OBJ else 0, number)
+        for tag, perms, number in entries
         if tag != _MASK
     ]
 
