@@ -359,6 +359,21 @@ def test_a_planted_lock_file_changes_no_other_file(strategy: Strategy, kind: str
     assert path.read_text() == '{"n":0}'
 
 
+@pytest.mark.parametrize("content", ["", "precious"])
+def test_a_hard_link_in_the_place_of_the_guard_changes_no_other_file(content: str, public: Path, home: Path) -> None:
+    victim = home / "shadow"
+    victim.write_text(content)
+    victim.chmod(0o640)
+    os.chown(victim, ADA.uid, ADA.gid)
+    before = whose(victim)
+    (public / ".state.json.guard").hardlink_to(victim)
+    with pytest.raises(OSError, match=r"\.state\.json\.guard has another name") as caught:
+        run_as(ROOT, partial(count, public / "state.json", Lease(stale=60.0)))
+    assert caught.value.errno == errno.EMLINK
+    assert whose(victim) == before
+    assert victim.read_text() == content
+
+
 def test_a_planted_lock_file_is_refused_at_every_turn_not_only_at_the_first(public: Path) -> None:
     path = public / "state.json"
     lock_of(path).touch()

@@ -15,7 +15,7 @@ import os
 
 from storewriter._interrupts import quietly
 from storewriter._keys import sidecar
-from storewriter.locks._sidecar import LockFile, look_over
+from storewriter.locks._sidecar import LockFile, look_over, require_regular
 
 
 def guard_file(path: str) -> str:
@@ -41,7 +41,7 @@ class Guard:
         """Take it, and say whether it is held: at once, or after waiting in the kernel for its holder.
 
         An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes. Raises OSError if its
-        file cannot be opened, ForeignLockFile if it is another user's or another program's.
+        file cannot be opened, ForeignFile if it is another user's or another program's.
         """
         name = guard_file(self._path)
         while True:
@@ -55,6 +55,7 @@ class Guard:
             found = os.fstat(self._file.fd)
             if _is_at(found, name):
                 if is_new:
+                    require_regular(found, self._path, name)
                     look_over(self._file.fd, found, self._path, name)
                 return True
             self._file.close()  # it was deleted: the next one opens the new file

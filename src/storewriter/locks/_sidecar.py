@@ -182,17 +182,17 @@ def has_open(device: int, inode: int) -> bool:
     return False
 
 
-def require_regular(found: os.stat_result, path: str) -> None:
-    """Refuse a sidecar that is a folder, a FIFO or a device, or somebody else's file by another name.
+def require_regular(found: os.stat_result, path: str, name: str | None = None) -> None:
+    """Refuse a lock file (the sidecar, if no other is named) that is no regular file, or that has another name as well.
 
     The record would be written over the first bytes of whatever has a hard link there.
     """
+    name = sidecar(path) if name is None else name
     if not stat.S_ISREG(found.st_mode):
-        name = sidecar(path)
         raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
     if found.st_nlink > 1:
         msg = (
-            f"{sidecar(path)} has another name too (a hard link); the lock file of {path} must be a file of its own. "
+            f"{name} has another name too (a hard link); the lock file of {path} must be a file of its own. "
             f"Remove that name, or this one while no program uses the store."
         )
         raise OSError(errno.EMLINK, msg)
