@@ -359,6 +359,27 @@ def test_a_planted_lock_file_changes_no_other_file(strategy: Strategy, kind: str
     assert path.read_text() == '{"n":0}'
 
 
+def test_a_file_that_has_another_name_is_never_changed(home: Path) -> None:
+    """Whichever way it comes there: the callers refuse one before."""
+    victim, other, path = home / "shadow", home / "other", home / "state.json"
+    for file in (victim, path):
+        file.touch()
+    os.chown(path, BOB.uid, BOB.gid)
+    other.hardlink_to(victim)
+    before = whose(victim)
+    rights = _rights.wanted(str(path))
+    assert rights is not None
+    fd = os.open(other, os.O_RDWR)
+    try:
+        assert not _rights.adapt(fd, os.fstat(fd), rights)
+        assert whose(victim) == before
+        other.unlink()
+        assert _rights.adapt(fd, os.fstat(fd), rights)
+    finally:
+        os.close(fd)
+    assert whose(victim) == (BOB.uid, BOB.gid, 0o600)
+
+
 @pytest.mark.parametrize("content", ["", "precious"])
 def test_a_hard_link_in_the_place_of_the_guard_changes_no_other_file(content: str, public: Path, home: Path) -> None:
     victim = home / "shadow"

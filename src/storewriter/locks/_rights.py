@@ -215,8 +215,6 @@ def follow(fd: int, found: os.stat_result, path: str, name: str) -> None:
 
     Raises ForeignFile.
     """
-    if found.st_nlink != 1 or not stat.S_ISREG(found.st_mode):
-        return  # refused, or without a name by now
     rights = wanted(path)
     _require_trusted(found, rights, path, name)
     if rights is not None and not adapt(fd, found, rights):
@@ -241,6 +239,8 @@ def share(fd: int, found: os.stat_result, path: str) -> None:
 
 def adapt(fd: int, found: os.stat_result, rights: Rights) -> bool:
     """Make it so. False: it is not so afterwards, and that matters."""
+    if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
+        return False  # never another user's file by another name
     document = rights.document
     if document is not None and (found.st_uid, found.st_gid) != (document.st_uid, document.st_gid):
         found = _give(fd, found, document)
