@@ -17,7 +17,7 @@ import pytest
 
 from helpers.users import ADA, BOB, EVE, ROOT, TEAM, User, background, needs_root, needs_setpriv, run_as
 from storewriter import ForeignFile, PerStoreWriterQueue, ReadOnlyStore, Store
-from storewriter.locks import Flock, Lease, Marker, Strategy, _rights, flock
+from storewriter.locks import Flock, Lease, Marker, Strategy, _existence, _rights, _sidecar, flock
 
 pytestmark = needs_root
 
@@ -416,12 +416,6 @@ def test_in_a_sticky_folder_the_own_store_and_roots_are_served(public: Path) -> 
 # -- how a lock file is made ------------------------------------------------------------------------------------------
 
 
-def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    from storewriter.locks import _sidecar
-
-    monkeypatch.setattr(_sidecar, "_UNNAMED", 0)
-
-
 @pytest.mark.parametrize("way", ["unnamed", "exclusive", "no proc"])
 @pytest.mark.parametrize("umask", [0, 0o077, 0o777])
 def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
@@ -432,7 +426,7 @@ def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
     path.chmod(0o660)
     os.chown(path, ADA.uid, TEAM)
     if way == "exclusive":
-        without_unnamed_files(monkeypatch)
+        monkeypatch.setattr(_sidecar, "_UNNAMED", 0)
     if way == "no proc":
 
         def refuse(*args: Any, **options: Any) -> None:
@@ -440,13 +434,13 @@ def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
 
         monkeypatch.setattr(os, "link", refuse)
 
-    def take() -> None:
+    def make() -> None:
         os.umask(umask)
-        hold = Flock().attempt(str(path), None)
-        assert hold is not None
-        hold.release()
+        file = _sidecar.LockFile()
+        file.open_at(str(path), str(lock_of(path)))  # and no turn, which would repair it
+        file.close()
 
-    run_as(ROOT, take)
+    run_as(ROOT, make)
     assert whose(lock_of(path)) == (ADA.uid, TEAM, 0o660)
     assert sorted(os.listdir(home)) == [".state.json.lock", "state.json"]
 
@@ -524,8 +518,6 @@ def test_a_marker_that_may_not_be_read_yet_is_waited_for(home: Path) -> None:
     def wait() -> str:
         strategy = Marker()
         assert strategy.attempt(str(path), None) is None
-        from storewriter.locks import _existence
-
         for known in _existence._contenders.values():
             assert known.unreadable_since is not None
             known.unreadable_since -= 10.0
