@@ -554,3 +554,26 @@ def test_roots_recovery_gives_the_document_back_to_its_owner(lost: bool, home: P
     for file in home.iterdir():
         assert whose(file) == (ADA.uid, ADA.gid, 0o600), file
     assert run_as(ADA, partial(count, path, Flock())) == 2
+
+
+def test_in_a_sticky_folder_a_group_cannot_replace_each_others_documents(team: Path) -> None:
+    """As the page says: the system does not permit it, and the document is untouched."""
+    path = team / "state.json"
+    run_as(ADA, partial(count, path, Flock(), mode=0o664))
+    team.chmod(0o3775)
+    with pytest.raises(PermissionError, match="untouched"):
+        run_as(BOB, partial(count, path, Flock()))
+    assert Store[Any](path).read() == {"n": 1}
+    assert run_as(ADA, partial(count, path, Flock())) == 2
+
+
+def test_a_turn_on_a_path_without_a_document_makes_a_lock_file_of_its_user(team: Path) -> None:
+    def take() -> None:
+        os.umask(0)
+        with PerStoreWriterQueue().turn(team / "nothing"):
+            pass
+
+    run_as(ADA, take)
+    assert whose(lock_of(team / "nothing")) == (ADA.uid, TEAM, 0o600)
+    with pytest.raises(PermissionError, match="every user who writes the store needs the right"):
+        run_as(BOB, take)
