@@ -60,10 +60,10 @@ def load(path: str, read: Read, system: System) -> bytes | None:
 def require_ours(path: str, read: Read) -> None:
     """Refuse to replace a file that is no journal, whatever else it is. Raises ForeignFile.
 
-    An empty one, or one of NUL bytes, is what a power cut may leave.
+    A beginning that was cut short, or is NUL bytes, is what a power cut may leave of one.
     """
     content = read(journal(path))
-    if content is None or content.startswith(_MAGIC) or not content.strip(b"\0"):
+    if content is None or _MAGIC.startswith(content[: len(_MAGIC)].rstrip(b"\0")):
         return
     raise ForeignFile(
         f"{journal(path)}, which would be the journal of {path} (in_place=True), was written by another program, or by "

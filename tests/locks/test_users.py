@@ -445,6 +445,44 @@ def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
     assert sorted(os.listdir(home)) == [".state.json.lock", "state.json"]
 
 
+def test_a_file_that_another_user_was_faster_with_gets_no_rights_by_being_opened(
+    public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look whether there is one and its making, where it is made under its name."""
+    path = public / "state.json"
+    path.write_text("{}")
+    monkeypatch.setattr(_sidecar, "_UNNAMED", 0)
+    create = _sidecar.LockFile._create_exclusively
+
+    def late(file: _sidecar.LockFile, path: str, name: str) -> int:
+        Path(name).touch(0o640)
+        os.chown(name, EVE.uid, EVE.gid)
+        return create(file, path, name)
+
+    monkeypatch.setattr(_sidecar.LockFile, "_create_exclusively", late)
+    file = _sidecar.LockFile()
+    file.open_at(str(path), str(lock_of(path)))
+    file.close()
+    assert whose(lock_of(path)) == (EVE.uid, EVE.gid, 0o640)
+    with pytest.raises(ForeignFile):
+        Flock().attempt(str(path), None)
+
+
+@pytest.mark.parametrize("strategy", [Marker(), Lease(stale=60.0)], ids=lambda strategy: strategy.name)
+def test_roots_marker_can_be_read_by_the_owner(strategy: Strategy, home: Path) -> None:
+    """So its holder is known to him, and he waits for it."""
+    path = home / "state.json"
+    run_as(ADA, partial(count, path, strategy, mode=0o660))
+    hold = strategy.attempt(str(path), None)
+    assert hold is not None
+    assert whose(home / ".state.json.marker") == (ADA.uid, ADA.gid, 0o660)
+    owner = run_as(ADA, lambda: strategy.owner(str(path)))
+    assert owner is not None
+    assert owner.pid == os.getpid()
+    assert run_as(ADA, lambda: strategy.attempt(str(path), None) is None)
+    hold.release()
+
+
 def test_a_lock_file_is_never_there_with_other_rights(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

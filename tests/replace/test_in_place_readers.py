@@ -240,7 +240,7 @@ def test_a_file_of_the_journals_name_that_is_no_journal_is_left_as_it_is(tmp_pat
     assert caught.value.file == str(other)
     assert other.read_text() == "dear diary"
     assert path.read_text() == '{"n":1}'
-    for left in ("", "\0" * 100):
+    for left in ("", "\0" * 100, "storewriter", "storewriter" + "\0" * 100, "\0" * 30 + "the rest of one"):
         other.write_text(left)
         store.update(lambda state, left=left: state.update(n=len(left)))
-    assert store.read() == {"n": 100}
+    assert store.read() == {"n": 45}
