@@ -157,7 +157,7 @@ def _require_free(key: str) -> None:
     store, use = found
     raise ReservedName(
         f"{key} cannot be a store: a file of this name is {use} of the store {store}, which overwrites and removes it. "
-        f"Give this store another name, or name {store} if that is the one that you mean.",
+        f"Give this store another name, or name {store} if that is the one that you mean",
         path=key,
         store=store,
         use=use,
