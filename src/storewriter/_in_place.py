@@ -31,7 +31,7 @@ from collections.abc import Callable
 from storewriter._descriptors import Descriptor
 from storewriter._replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
 from storewriter._system import NOFOLLOW, NONBLOCK, System
-from storewriter.errors import CommitUncertain
+from storewriter.errors import CommitUncertain, ForeignFile
 
 Read = Callable[[str], bytes | None]
 """A whole file; None if there is none."""
@@ -55,6 +55,23 @@ def load(path: str, read: Read, system: System) -> bytes | None:
         data = read(path)
         if read(journal(path)) == before:
             return data
+
+
+def require_ours(path: str, read: Read) -> None:
+    """Refuse to replace a file that is no journal, whatever else it is. Raises ForeignFile.
+
+    A beginning that was cut short, or is NUL bytes, is what a power cut may leave of one.
+    """
+    content = read(journal(path))
+    if content is None or _MAGIC.startswith(content[: len(_MAGIC)].rstrip(b"\0")):
+        return
+    raise ForeignFile(
+        f"{journal(path)}, which would be the journal of {path} (in_place=True), was written by another program, or by "
+        f"a newer version. It was left as it is, and nothing was written to the store. Move it away if no program "
+        f"needs it there.",
+        path=path,
+        file=journal(path),
+    )
 
 
 def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durability: Durability, system: System) -> None:

@@ -24,16 +24,52 @@ def flock_holders(found: os.stat_result) -> list[int]:
     return holders or [int(fields[4]) for fields in lines if fields[5].endswith(f":{found.st_ino}")]
 
 
+def has_locked(pid: int, found: os.stat_result) -> bool | None:
+    """Whether a process has a descriptor through which this file is locked with flock(2).
+
+    That a process took the lock, which is what /proc/locks shows, does not mean that it still has it: the lock belongs
+    to the open file, and a child inherits that. None: this process may not look (another user's process).
+    """
+    folder = f"/proc/{pid}"
+    try:
+        numbers = os.listdir(f"{folder}/fd")
+        return any(_is_locked_through(folder, number, found) for number in numbers)
+    except FileNotFoundError:
+        return False  # it has ended
+    except OSError:
+        return None
+
+
+def _is_locked_through(folder: str, number: str, found: os.stat_result) -> bool:
+    try:
+        there = os.stat(f"{folder}/fd/{number}")
+        if (there.st_dev, there.st_ino) != (found.st_dev, found.st_ino):
+            return False
+        with open(f"{folder}/fdinfo/{number}", encoding="utf-8", errors="replace") as file:
+            fields = [line.split() for line in file if line.startswith("lock:")]
+    except FileNotFoundError:
+        return False  # closed meanwhile, or it leads to what has no name here
+    return any("FLOCK" in line and "->" not in line for line in fields)
+
+
+def all_that_locked(found: os.stat_result) -> list[int]:
+    """The processes through whose descriptors this file is locked, as far as this process may look at them."""
+    return [pid for pid in _processes() if has_locked(pid, found)]
+
+
+def _processes() -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    except OSError:
+        return []
+
+
 def processes_with(path: str) -> list[int]:
     """The processes that have a file open, as far as they may be looked at; empty where there is no /proc.
 
     A waiter for a lock has the file open too: this names those for whom /proc/locks shows no process.
     """
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    return [pid for pid in pids if _has_open(pid, path)]
+    return [pid for pid in _processes() if _has_open(pid, path)]
 
 
 def processes_at(path: str, byte: int) -> list[int]:

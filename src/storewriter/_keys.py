@@ -1,7 +1,8 @@
 """One name for a store, however its path is spelled: the key of its lane and of its locks.
 
 Promise    Every spelling that reaches the same file through links has the same key; a link is never the store itself.
-           Where a folder above has become a link, that is so after `SETTLED` seconds at the latest.
+           Where a folder above has become a link, that is so after `SETTLED` seconds at the latest. A name that another
+           store would use for a file of its own is refused.
 How        The real path of the target. Resolving costs a look at every folder on the way, so the answer is remembered
            for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and a
            caller that finds the lock of one name taken looks whether this process holds it by another name.
@@ -12,10 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable
 from typing import Final
+
+from storewriter.errors import ReservedName
 
 _FRESH = 0.000_25
 """Seconds for which a resolved path is believed without a look. Long enough to spare a tight loop the look, short
@@ -35,7 +39,7 @@ _sidecars: dict[str, str] = {}
 def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The real, absolute path of a store. It need not exist yet.
 
-    Raises what `absolute` raises.
+    Raises what `absolute` raises, and ReservedName.
     """
     name = path if type(path) is str else _text(path)
     known = _resolved.get(name)
@@ -116,7 +120,48 @@ def _resolve(name: str) -> str:
     if not os.path.basename(key):
         msg = f"a store's path must name a file, got {name!r}"
         raise ValueError(msg)
+    _require_free(key)
     return key
+
+
+_USES: Final = {
+    r"lock": "the lock file",
+    r"tmp(\.[0-9a-f]{32})?": "the temporary file",
+    r"marker(\.break\..+)?": "the marker",
+    r"guard": "the guard",
+    r"journal": "the journal",
+    r"backup-(new|[1-9][0-9]*)": "a backup",
+}
+"""What a store keeps as `.<name>.<ending>` beside its document, and what for."""
+
+_BESIDE: Final = re.compile(rf"\.(.+)\.(?:{'|'.join(f'({ending})' for ending in _USES)})", re.DOTALL)
+_SET_ASIDE: Final = re.compile(r"(.+)\.corrupt-[1-9][0-9]*", re.DOTALL)
+
+
+def auxiliary(key: str) -> tuple[str, str] | None:
+    """The store to which a file with this path belongs, and what for; None if no store would use that name."""
+    folder, name = key.rsplit(os.sep, 1)
+    beside = _BESIDE.fullmatch(name)
+    if beside is not None:
+        use = next(use for ending, use in _USES.items() if re.fullmatch(ending, name[len(beside[1]) + 2 :]))
+        return f"{folder}{os.sep}{beside[1]}", use
+    aside = _SET_ASIDE.fullmatch(name)
+    return None if aside is None else (f"{folder}{os.sep}{aside[1]}", "the corrupt document that was set aside")
+
+
+def _require_free(key: str) -> None:
+    """Refuse a store that the first update of another one would overwrite, or remove."""
+    found = auxiliary(key)
+    if found is None:
+        return
+    store, use = found
+    raise ReservedName(
+        f"{key} cannot be a store: a file of this name is {use} of the store {store}, which overwrites and removes it. "
+        f"Give this store another name, or name {store} if that is the one that you mean",
+        path=key,
+        store=store,
+        use=use,
+    )
 
 
 def _is_link(name: str) -> bool:

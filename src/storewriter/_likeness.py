@@ -14,7 +14,7 @@ from typing import Final
 
 from storewriter._system import NO_XATTR, System
 
-_ACL: Final = "system.posix_acl_access"
+ACL: Final = "system.posix_acl_access"
 
 _ABOUT_THE_CONTENT: Final = frozenset({"security.ima", "security.evm"})
 """Attributes that sign a file's content (evmctl(1)): those of the old document would be wrong on the new one."""
@@ -37,9 +37,9 @@ def dress(fd: int, born: os.stat_result, look: os.stat_result, model: str, syste
         wanted = _chown(fd, look, wanted, system)
         now = -1  # chown clears set-id bits (chown(2))
     attributes = system.attributes(model)
-    if _ACL not in attributes and _ACL in system.attributes(fd):
+    if ACL not in attributes and ACL in system.attributes(fd):
         # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
-        system.remove_attribute(fd, _ACL)
+        system.remove_attribute(fd, ACL)
         now = -1
     if now != wanted:
         system.fchmod(fd, wanted)

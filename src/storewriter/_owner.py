@@ -41,6 +41,13 @@ class Owner:
     pid_namespace: int | None = None
     """Inode of the PID namespace: the same pid in another container is somebody else."""
 
+    inherited_from: int | None = None
+    """Process that took the lock, if it does not have it any more: this one has inherited the open file from it."""
+    inherited_from_ended: bool | None = None
+    """Whether that process has ended."""
+    shared_with: tuple[int, ...] | None = None
+    """Further processes that have inherited the same open file: the lock ends when the last one has closed it."""
+
     def held_for(self, now: float | None = None) -> float | None:
         """Seconds since the turn began (never negative, whatever the clocks say), or None if unknown."""
         if self.since is None:
@@ -59,6 +66,11 @@ class Owner:
             parts.append(f", since {began} ({self.held_for():.1f} s)")
         if self.label:
             parts.append(f', "{self.label}"')
+        if self.inherited_from is not None:
+            ended = ", which has ended" if self.inherited_from_ended else ""
+            parts.append(f", which inherited it from pid {self.inherited_from}{ended}")
+        if self.shared_with:
+            parts.append(f", and so did pid {', '.join(map(str, self.shared_with))}")
         return "".join(parts)
 
     def to_record(self) -> bytes:

@@ -35,7 +35,7 @@ from storewriter._interrupts import quietly
 from storewriter._journals import Journal
 from storewriter._likeness import dress, first_mode
 from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, NONBLOCK, System
-from storewriter.errors import CommitUncertain, NotARegularFile, ReadOnlyStore, VersionConflict
+from storewriter.errors import CommitUncertain, ForeignFile, NotARegularFile, ReadOnlyStore, VersionConflict
 
 Durability = Literal["power", "process"]
 
@@ -591,7 +591,7 @@ def _flush_folder_names(folder: str, system: System) -> None:
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
     """Raise the same kind of error, saying which store it was and what became of it."""
-    if isinstance(error, (ReadOnlyStore, NotARegularFile)) or error.errno is None:
+    if isinstance(error, (ReadOnlyStore, NotARegularFile, ForeignFile)) or error.errno is None:
         raise error  # the second is not a system call's
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""

@@ -136,7 +136,17 @@ def _advice(owner: Owner | None, verdict: str) -> str:
     if owner is not None and owner.pid == os.getpid() and verdict == "alive":
         return "The holder is in this same process: look for a turn that does slow work or never ends."
     if verdict == "alive" and owner is not None:
+        if owner.inherited_from is not None:
+            return (
+                f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; the lock ends when it closes the "
+                f"file."
+            )
         return f"Wait for it, raise `timeout`, or look at what pid {owner.pid} does; its lock ends with it."
     if verdict == "gone":
         return "Its lock is being reclaimed: try again."
+    if owner is not None and owner.inherited_from is not None:
+        return (
+            "Which process has it now cannot be seen from here: it is another user's, or in another container, or "
+            "/proc hides it. As root, `fuser -v` on the lock file names it."
+        )
     return "Run `storewriter status` on the store; never delete the lock file while programs use it."

@@ -12,12 +12,14 @@ from storewriter._owner import Owner
 
 __all__ = [
     "CommitUncertain",
+    "ForeignFile",
     "LockLost",
     "LockTimeout",
     "NotARegularFile",
     "QueueFull",
     "ReadOnlyStore",
     "ReentrantTurn",
+    "ReservedName",
     "StoreCorrupt",
     "StoreWriterError",
     "StrategyMismatch",
@@ -187,3 +189,30 @@ class NotARegularFile(StoreWriterError, OSError):
     """The store."""
     kind: str
     """What it is."""
+
+
+class ForeignFile(StoreWriterError, PermissionError):
+    """What has the name of the store's lock file or journal is another program's, or another user's.
+
+    It is left as it is. Raised before anything is written: the record of a holder would overwrite another program's
+    lock.
+    """
+
+    path: str
+    """The store."""
+    file: str
+    """The file in question."""
+
+
+class ReservedName(StoreWriterError, ValueError):
+    """The path is that of a file which another store keeps beside its document: a lock file, a backup, and so on.
+
+    As a store of its own it would be overwritten or removed by the first update of that other store.
+    """
+
+    path: str
+    """The path that was given."""
+    store: str
+    """The store to which a file of that name belongs."""
+    use: str
+    """What that store uses it for, in words."""

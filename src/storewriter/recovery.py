@@ -76,7 +76,7 @@ def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any])
     if data is None and good is None:
         return Recovery(path=path, outcome="absent", rejected=rejected)
     replacement = good if good is not None else codec.encode(default())
-    moved_to = _replace_corrupt(storage, data, replacement)
+    moved_to = _replace_corrupt(storage, data, replacement, like=source)
     return Recovery(
         path=path,
         outcome="reset" if source is None else "restored",
@@ -142,12 +142,17 @@ def _read(storage: FileStorage, name: str) -> bytes | None:
         raise OSError(code, msg, storage.path) from error
 
 
-def _replace_corrupt(storage: FileStorage, corrupt: bytes | None, replacement: bytes) -> str | None:
-    """Set the corrupt document aside, under a name of its own, and put the replacement in its place."""
+def _replace_corrupt(
+    storage: FileStorage, corrupt: bytes | None, replacement: bytes, *, like: str | None
+) -> str | None:
+    """Set the corrupt document aside, under a name of its own, and put the replacement in its place.
+
+    Where no document is, its owner and its mode are known from the backup `like`.
+    """
     existing(storage.path, storage.system)  # refuses a read-only one before anything is done
     aside = None if corrupt is None else _set_aside(storage, corrupt)
     try:
-        storage.restore(replacement)
+        storage.restore(replacement, like=like if corrupt is None else None)
     except OSError:
         if aside is not None:
             _remove(storage, aside)
@@ -164,7 +169,7 @@ def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
             if not storage.in_place and _backups.linked(storage.path, aside, storage.system):
                 return aside
             # Exclusively: link(2) never takes a name that exists, and neither may a copy.
-            fd = storage.system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            fd = storage.system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             number += 1
             continue

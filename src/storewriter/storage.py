@@ -32,6 +32,7 @@ from storewriter._replace import (
     make_folders,
     refuse,
     replace,
+    replace_now,
     require_regular,
     write_beside,
 )
@@ -133,9 +134,15 @@ class FileStorage:
         self.replace(data, commit)
         flush_now(self.path, commit)
 
-    def restore(self, data: bytes) -> None:
-        """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn."""
-        attrs.evolve(self, backups=0).save(data)
+    def restore(self, data: bytes, *, like: str | None = None) -> None:
+        """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn.
+
+        `like`: the file whose owner and mode a document gets that does not exist (a backup).
+        """
+        if like is None:
+            attrs.evolve(self, backups=0).save(data)
+        else:
+            replace_now(self._target, data, like=like)
 
     def finish(self) -> None:
         """Put right what a writer that died has left in the file. Only in a turn. Raises OSError, CommitUncertain.
@@ -174,6 +181,7 @@ class FileStorage:
     def _save_in_place(self, data: bytes, old: bytes) -> None:
         with contextlib.ExitStack() as stack:
             try:
+                _in_place.require_ours(self.path, self.read)
                 found = existing(self.path, self.system)
                 if found is None:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)

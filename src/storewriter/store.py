@@ -35,7 +35,7 @@ from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec, UnknownVersion
 from storewriter.codecs._protocol import require_codec
 from storewriter.errors import LockLost
-from storewriter.locks import Lease, Strategy
+from storewriter.locks import Lease, Strategy, _rights
 from storewriter.per_store_writer_queue import (
     UNSET,
     PathLike,
@@ -137,10 +137,11 @@ class _StoreBase(Generic[S]):
         settings = (storage, self._codec, self._default)
         try:
             document = _documents.get(settings)
+            if document is None:
+                document = _documents[settings] = Document(key, storage, self._codec, self._default)
         except TypeError:  # a codec, say, that cannot be hashed
-            return Document(key, storage, self._codec, self._default)
-        if document is None:
-            document = _documents[settings] = Document(key, storage, self._codec, self._default)
+            document = Document(key, storage, self._codec, self._default)
+        _rights.expected[key] = document.storage  # what the lock file of a new document should be
         return document
 
     def _current_document(self) -> Document:

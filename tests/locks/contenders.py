@@ -13,6 +13,7 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -274,6 +275,14 @@ class _Contending:
             # The child keeps its end open: read what one write brought.
             found = os.read(file.fileno(), 100).decode()
         return found, child
+
+    def leave_a_child_with(self, path: str) -> int:
+        """Start a program that inherits the open sidecar of a hold; it runs until it is killed."""
+        hold = self.holds[path]
+        fd = hold.presence.fd if hasattr(hold, "presence") else hold.fd
+        child = subprocess.Popen(["sleep", "600"], pass_fds=[fd], start_new_session=True)
+        child.returncode = 0  # it is not waited for
+        return child.pid
 
     def leave(self) -> None:
         self.holds.pop("turn").__exit__(None, None, None)

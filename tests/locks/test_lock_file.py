@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from storewriter import Store
+from storewriter import ForeignFile, PerStoreWriterQueue, Store
+from storewriter.locks import Flock, Lease, Marker, _rights
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 NOBODY = 65534
@@ -111,14 +112,18 @@ def shared() -> Iterator[Path]:
 def test_missing_rights_are_told(shared: Path) -> None:
     update(shared / "state.json")
     (shared / ".state.json.lock").chmod(0o400)
+    (shared / "open.json").write_text("{}")
+    (shared / "open.json").chmod(0o666)
+    (shared / ".open.json.lock").touch(0o600)
     closed = shared / "closed"
     closed.mkdir()
     closed.chmod(0o555)
 
     def work() -> None:
-        refused(shared / "state.json", errno.EACCES, "needs the right to create and to write")
-        refused(closed / "state.json", errno.EACCES, "needs the right to create and to write")
-        refused(closed / "folder" / "state.json", errno.EACCES, "needs the right to create and to write")
+        refused(shared / "state.json", errno.EACCES, "may not write it. Only users who may write a document")
+        refused(shared / "open.json", errno.EACCES, "chmod 0666 .*lock")
+        refused(closed / "state.json", errno.EACCES, "needs the right to make files in its folder")
+        refused(closed / "folder" / "state.json", errno.EACCES, "needs the right to make files in its folder")
 
     as_nobody(work)
     assert stat.S_IMODE((shared / ".state.json.lock").stat().st_mode) == 0o400
@@ -152,11 +157,32 @@ def test_a_lock_file_whose_maker_died_before_it_could_open_it_to_itself_is_usabl
     as_nobody(work)
 
 
-def test_a_lock_file_that_was_used_keeps_the_rights_that_somebody_gave_it(tmp_path: Path) -> None:
+def test_another_programs_file_in_the_place_of_the_lock_file_is_left_as_it_is(tmp_path: Path) -> None:
+    """`claude.json` and a program that keeps its own lock in `.claude.json.lock`, say."""
+    path = tmp_path / "claude.json"
+    for content in ('{"pid":1,"createdAt":"2026-01-01T00:00:00Z"}', "4711\n", '{\n  "pid": 1\n}\n', '{"host":"a"}\n'):
+        lock = tmp_path / ".claude.json.lock"
+        lock.write_text(content)
+        for strategy in (Flock(), Marker(), Lease()):
+            with pytest.raises(ForeignFile, match=r"another program.*left as it is.*Flock\(file=") as caught:
+                Store[Any](path, queue=PerStoreWriterQueue(lock=strategy)).update(lambda state: state.update(a=1))
+            assert caught.value.file == str(lock)
+        with pytest.raises(ForeignFile):
+            Flock().wait(str(path), None)
+        assert lock.read_text() == content
+    assert os.listdir(tmp_path) == [".claude.json.lock"]
+
+
+def test_a_foreign_file_is_noticed_that_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     update(path)
-    lock = path.with_name(".state.json.lock")
-    for mode in (0o660, 0o640):
-        lock.chmod(mode)
-        Store[Any](path).update(lambda state, mode=mode: state.update(mode=mode))
-        assert stat.S_IMODE(lock.stat().st_mode) == mode
+    monkeypatch.setattr(_rights, "_INTERVAL", 0.0)
+    (tmp_path / ".state.json.lock").write_text("4711\n")
+    with pytest.raises(ForeignFile):
+        Store[Any](path).update(lambda state: state.update(a=2))
+    assert (tmp_path / ".state.json.lock").read_text() == "4711\n"
+
+
+def test_a_folder_in_the_place_of_the_lock_file_may_be_another_programs(tmp_path: Path) -> None:
+    (tmp_path / ".state.json.lock").mkdir()
+    refused(tmp_path / "state.json", errno.EISDIR, r"Another program's lock may be one.*Flock\(file=")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from contenders import Contender
+from helpers.users import EVE, needs_root, run_as
 from storewriter import _mounts
 from storewriter._mounts import Mount
 from storewriter.cli.status import status
+from storewriter.locks import _sidecar
 from storewriter.locks._marker_file import marker_file
 
 Start = Callable[[], Contender]
@@ -122,3 +125,48 @@ def test_several_stores_are_shown_one_after_another(path: str) -> None:
     assert [json.loads(line)["path"] for line in lines] == [path, other]
     text = shown(path, other)
     assert text.index(path) < text.index(other)
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["flock", "marker", "lease:60"])
+def test_a_user_who_is_shut_out_is_told_what_is_unknown(contender: Start, folder: Path, name: str) -> None:
+    """The kernel names the process all the same; since when and what for stands in a file that only writers may read."""
+    path = str(folder / "state.json")
+    Path(path).write_text("{}")
+    holder = contender()
+
+    def asked() -> tuple[str, dict[str, Any]]:
+        return " ".join(shown(path).split()), facts(path)
+
+    assert holder.ask("attempt", name, path, "digest")
+    text, found = run_as(EVE, asked)
+    assert found["holder"]["pid"] == holder.pid
+    assert "label" not in found["holder"]
+    assert f"uid {EVE.uid} may not open" in found["holder_unknown"]
+    assert f"holder pid {holder.pid}" in text
+    assert "since when and what for is unknown" in text
+    holder.ask("release", path)
+    text, found = run_as(EVE, asked)
+    assert found["holder"] is None
+    assert f"holder unknown: uid {EVE.uid} may not open" in text
+    assert "strategy unknown" in text
+    seen = facts(path)
+    assert seen["holder"] is None
+    assert seen["holder_unknown"] is None
+
+
+def test_a_holder_that_cannot_be_named_is_not_nobody(
+    contender: Start, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in another container, which /proc/locks leaves out, and which keeps no record."""
+    assert contender().ask("lock_plainly", path) is None
+    monkeypatch.setattr(_sidecar, "flock_holders", lambda found: [])
+    assert "an unknown process" in shown(path)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users can reach."""
+    with tempfile.TemporaryDirectory() as made:
+        os.chmod(made, 0o755)
+        yield Path(made)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storewriter import Store
+from storewriter import ForeignFile, Store
 from storewriter._system import SYSTEM, System
 from storewriter.testing import Call, Fault, intercepted
 
@@ -208,6 +208,7 @@ def test_a_file_that_is_no_journal_is_not_taken_for_one(tmp_path: Path) -> None:
     ):
         (tmp_path / ".state.json.journal").write_bytes(content)
         assert Store[Any](path, in_place=True).read() == OLD
+    (tmp_path / ".state.json.journal").write_bytes(b"storewriter journal 1 unfinished x y z\n")
     put(path, NEW)
     assert Store[Any](path, in_place=True).read() == NEW
 
@@ -227,3 +228,19 @@ def test_after_a_write_that_failed_and_was_undone_the_file_itself_counts_again(
         file.write(b'{"theirs":true}')
         file.truncate()
     assert Store[Any](path, in_place=True).read() == {"theirs": True}
+
+
+def test_a_file_of_the_journals_name_that_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
+    path, other = tmp_path / "state.json", tmp_path / ".state.json.journal"
+    path.write_text('{"n":1}')
+    other.write_text("dear diary")
+    store = Store[Any](path, in_place=True)
+    with pytest.raises(ForeignFile, match="another program") as caught:
+        store.update(lambda state: state.update(n=2))
+    assert caught.value.file == str(other)
+    assert other.read_text() == "dear diary"
+    assert path.read_text() == '{"n":1}'
+    for left in ("", "\0" * 100, "storewriter", "storewriter" + "\0" * 100, "\0" * 30 + "the rest of one"):
+        other.write_text(left)
+        store.update(lambda state, left=left: state.update(n=len(left)))
+    assert store.read() == {"n": 45}

@@ -23,9 +23,9 @@ from storewriter._replace import require_regular
 from storewriter._system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
 from storewriter.cli.text import printable
 from storewriter.errors import StoreWriterError
-from storewriter.locks._existence import owner_at
-from storewriter.locks._marker_file import Seen, look, marker_file
-from storewriter.locks._sidecar import holder, read_record
+from storewriter.locks._existence import owner_of_store
+from storewriter.locks._marker_file import Seen, UnreadableMarker, look, marker_file
+from storewriter.locks._sidecar import read_record
 
 __all__ = ["Status", "status", "status_of"]
 
@@ -54,6 +54,8 @@ class Status:
     """Which processes a kernel lock excludes there, by the type of the file system."""
     refused: bool | None
     """Whether a second descriptor was refused the lock; None: it could not be tested."""
+    unseen: str | None = None
+    """Why more cannot be told about the holder than what is said here; None: nothing stands in the way."""
 
 
 def status_of(path: str) -> Status:
@@ -64,10 +66,13 @@ def status_of(path: str) -> Status:
     """
     key = canonical(path)
     size = _size(key)
-    marker = look(key)
-    owner = owner_at(key) or holder(key)
+    marker, unseen = _marker(key)
+    unseen = unseen or _closed(sidecar(key))
+    owner = owner_of_store(key)
     mount = _mounts.mount_of(key)
-    refused = _try_lock(sidecar(key))
+    refused, is_held = _try_lock(sidecar(key))
+    if owner is None and is_held:
+        owner = owner_of_store(key) or Owner()  # one that /proc/locks does not show, of another container
     return Status(
         path=key,
         size=size,
@@ -79,7 +84,27 @@ def status_of(path: str) -> Status:
         mount=mount,
         trust=Trust.NONE if refused is False else _mounts.trust_in(mount),
         refused=refused,
+        unseen=unseen,
     )
+
+
+def _marker(path: str) -> tuple[Seen | None, str | None]:
+    """The marker, and why it cannot be read."""
+    try:
+        return look(path), None
+    except UnreadableMarker:
+        return None, _closed(marker_file(path)) or f"{marker_file(path)} could not be read"
+
+
+def _closed(name: str) -> str | None:
+    """Why a lock file that is there cannot be opened."""
+    try:
+        os.close(os.open(name, os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC))
+    except PermissionError:
+        return f"uid {os.geteuid()} may not open {name}, only users who may write the store may"
+    except OSError:
+        pass
+    return None
 
 
 def _size(path: str) -> int | None:
@@ -114,20 +139,23 @@ def _waiters(path: str, owner: Owner | None) -> tuple[Owner, ...]:
     return tuple(describe(pid) for pid in processes_with(sidecar(path)) if pid not in beside)
 
 
-def _try_lock(name: str) -> bool | None:
-    """Whether locks on this file exclude another descriptor; None: there is no such file, or it cannot be opened."""
+def _try_lock(name: str) -> tuple[bool | None, bool]:
+    """Whether locks on this file exclude another descriptor (None: there is no such file, or it cannot be opened).
+
+    And whether a process has the lock for itself alone.
+    """
     try:
         fd = os.open(name, os.O_RDWR | NOFOLLOW | NONBLOCK | CLOEXEC)
     except OSError:
-        return None
+        return None, False
     try:
         # Shared, so that users of leases do not notice. EWOULDBLOCK proves that locking works.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return _mounts.is_refused_twice(fd, name)
+        return _mounts.is_refused_twice(fd, name), False
     except BlockingIOError:
-        return True
+        return True, True
     except OSError:
-        return False
+        return False, False
     finally:
         os.close(fd)
 
@@ -181,16 +209,19 @@ def _lines(found: Status) -> list[Text]:
 
 
 def _holder_text(found: Status) -> str:
+    if found.unseen is not None and found.holder is None:
+        return f"unknown: {found.unseen}"
     if found.holder is None:
         return "none" if found.marker is None else "not known: the marker is damaged"
     known = {Verdict.ALIVE: "alive", Verdict.GONE: "gone: the next contender takes over"}
     verdict = known.get(found.verdict or Verdict.UNKNOWN, "it is not known whether it is alive")
-    return f"{found.holder} ({verdict})"
+    more = "" if found.unseen is None else f"; since when and what for is unknown: {found.unseen}"
+    return f"{found.holder} ({verdict}){more}"
 
 
 def _strategy_text(found: Status) -> str:
     if found.strategy is None:
-        return "unknown" if found.holder is not None else "not used yet"
+        return "unknown" if found.holder is not None or found.unseen is not None else "not used yet"
     text = found.strategy if found.holder is not None else f"{found.strategy} was used last"
     if found.marker is None or found.marker.stale is None:
         return text
@@ -235,6 +266,7 @@ def _as_json(found: Status) -> dict[str, Any]:
         "path": found.path,
         "size": found.size,
         "holder": None if found.holder is None else _owner_json(found.holder, found.verdict),
+        "holder_unknown": found.unseen,
         "strategy": found.strategy,
         "waiters": [_owner_json(one, None) for one in found.waiters],
         "filesystem": None if found.mount is None else found.mount.kind,

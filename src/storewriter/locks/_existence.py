@@ -32,15 +32,25 @@ from filelock import LeaseSettingsMismatch, Timeout
 from storewriter import _forks, _mounts, events
 from storewriter._interrupts import is_of_a_step, quietly
 from storewriter._keys import sidecar
-from storewriter._liveness import myself
+from storewriter._liveness import Verdict, judge, myself
 from storewriter._mounts import Trust
 from storewriter._owner import Owner
 from storewriter._replace import temporary
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, NotARegularFile
-from storewriter.locks import _sidecar
+from storewriter.locks import _rights, _sidecar
 from storewriter.locks._guard import Guard
-from storewriter.locks._marker_file import RELEASED, Seen, Watch, look, marker_file, read_marker, why_stale
+from storewriter.locks._marker_file import (
+    GRACE,
+    RELEASED,
+    Seen,
+    UnreadableMarker,
+    Watch,
+    look,
+    marker_file,
+    read_marker,
+    why_stale,
+)
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -108,6 +118,8 @@ class _Contender:
     """Whether the last attempt, not long ago, found somebody in."""
     is_short: bool = False
     """Whether it was told that something has run out meanwhile."""
+    unreadable_since: float | None = None
+    """Since when the marker could not be read for want of rights."""
 
 
 _contenders: dict[tuple[str, Terms], _Contender] = {}
@@ -151,6 +163,11 @@ def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
     contender = _contender(path, terms)
     try:
         hold = _attempt(path, label, terms, contender)
+        contender.unreadable_since = None
+    except UnreadableMarker:
+        if _is_unreadable_for_good(contender):
+            raise
+        hold = None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG and error.filename == marker_file(path):
             raise _too_long(path, terms, error) from error
@@ -163,6 +180,14 @@ def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
         return None
     contender.is_waiting = hold is None
     return hold
+
+
+def _is_unreadable_for_good(contender: _Contender) -> bool:
+    """A marker gets its rights right after it was created: until then it counts as a living owner's."""
+    now = time.monotonic()
+    if contender.unreadable_since is None:
+        contender.unreadable_since = now
+    return now - contender.unreadable_since >= GRACE
 
 
 def _too_long(path: str, terms: Terms, error: OSError) -> OSError:
@@ -214,10 +239,12 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
         return None
     except OSError as error:
         if error.errno in _sidecar.NO_LOCKS:
+            _sidecar.look_over(fd, found, path, sidecar(path))
             return Trust.NONE
         raise
     if not _sidecar.is_named(found.st_ino, found.st_dev, path):
         return None  # deleted since it was opened: the next attempt finds the new one
+    _sidecar.look_over(fd, found, path, sidecar(path))
     return _mounts.examine(fd, sidecar(path), found.st_dev)[0]
 
 
@@ -354,7 +381,11 @@ def _open_own(hold: ExistenceHold) -> bool:
         hold.own.open(os.open, marker_file(hold.path), _OWN)
     except OSError:
         return False
-    return _is_ours(read_marker(hold.own.fd), hold.terms, hold.lock)
+    found = os.fstat(hold.own.fd)
+    if not _is_ours(read_marker(hold.own.fd, found), hold.terms, hold.lock):
+        return False
+    _rights.share(hold.own.fd, found, hold.path)
+    return True
 
 
 def _is_ours(seen: Seen, terms: Terms, lock: SoftFileLock) -> bool:
@@ -382,6 +413,17 @@ def _tell_reclaimed(path: str, owner: Owner | None, why: str) -> None:
     events.log.warning("took over the lock on %s from %s: %s", path, owner or "an unknown process", why)
     if events.subscribers:
         events.emit(events.LockReclaimed(path=path, owner=owner, reason=why))
+
+
+def owner_of_store(path: str) -> Owner | None:
+    """Who keeps others out: the owner of the marker, or the process that has the sidecar locked.
+
+    A dead owner's marker keeps nobody out; a child that has inherited the lock on the sidecar may.
+    """
+    owner = owner_at(path)
+    if owner is not None and judge(owner) is not Verdict.GONE:
+        return owner
+    return _sidecar.holder(path) or owner
 
 
 def owner_at(path: str) -> Owner | None:

@@ -15,7 +15,7 @@ import os
 
 from storewriter._interrupts import quietly
 from storewriter._keys import sidecar
-from storewriter.locks._sidecar import LockFile
+from storewriter.locks._sidecar import LockFile, look_over, require_regular
 
 
 def guard_file(path: str) -> str:
@@ -41,17 +41,22 @@ class Guard:
         """Take it, and say whether it is held: at once, or after waiting in the kernel for its holder.
 
         An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes. Raises OSError if its
-        file cannot be opened.
+        file cannot be opened, ForeignFile if it is another user's or another program's.
         """
         name = guard_file(self._path)
         while True:
-            if not self._file.is_open:
+            is_new = not self._file.is_open
+            if is_new:
                 self._file.open_at(self._path, name)
             try:
                 fcntl.flock(self._file.fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 return False
-            if _is_file_at(self._file.fd, name):
+            found = os.fstat(self._file.fd)
+            if _is_at(found, name):
+                if is_new:
+                    require_regular(found, self._path, name)
+                    look_over(self._file.fd, found, self._path, name)
                 return True
             self._file.close()  # it was deleted: the next one opens the new file
 
@@ -66,8 +71,7 @@ class Guard:
         self._file.close()
 
 
-def _is_file_at(fd: int, name: str) -> bool:
-    found = os.fstat(fd)
+def _is_at(found: os.stat_result, name: str) -> bool:
     try:
         return os.path.samestat(os.stat(name, follow_symlinks=False), found)
     except OSError:

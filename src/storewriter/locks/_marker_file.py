@@ -24,6 +24,7 @@ from storewriter import _liveness
 from storewriter._liveness import Verdict
 from storewriter._owner import Owner
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter.locks import _rights
 
 _LIMIT: Final = 1024
 """Bytes of a marker that filelock reads; a longer one is damaged."""
@@ -40,6 +41,10 @@ def marker_file(path: str) -> str:
     """Path of the marker of a store: `.<name>.marker` beside it."""
     folder, name = path.rsplit(os.sep, 1)
     return f"{folder}{os.sep}.{name}.marker"
+
+
+class UnreadableMarker(PermissionError):
+    """There is a marker, and this process may not read it: whose it is, and whether it counts, is not known."""
 
 
 @attrs.frozen
@@ -75,8 +80,8 @@ class Seen:
 def look(path: str) -> Seen | None:
     """The marker of the store at `path`; None if there is none.
 
-    Raises OSError if it cannot be read, of the kind that opening it failed by; what is there but is no regular file
-    counts as damaged.
+    Raises OSError if it cannot be read, of the kind that opening it failed by (UnreadableMarker for want of rights);
+    what is there but is no regular file counts as damaged.
     """
     try:
         fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
@@ -100,14 +105,16 @@ def _unreadable(path: str, error: OSError) -> Seen | None:
     except FileNotFoundError:
         return None
     if stat.S_ISREG(found.st_mode):
-        msg = f"the marker {name} cannot be read, so its owner is not known: {error.strerror}"
-        raise OSError(error.errno, msg) from error
+        kind = UnreadableMarker if isinstance(error, PermissionError) else OSError
+        advice = f". {_rights.advice(path, name)}" if isinstance(error, PermissionError) else ""
+        msg = f"the marker {name} cannot be read, so its owner is not known: {error.strerror}{advice}"
+        raise kind(error.errno, msg) from error
     return Seen(_identity(found), *_DAMAGED, is_empty=False)
 
 
-def read_marker(fd: int) -> Seen:
-    """What an open marker says."""
-    found = os.fstat(fd)
+def read_marker(fd: int, found: os.stat_result | None = None) -> Seen:
+    """What an open marker says; `found` is what it is, if that is known already."""
+    found = os.fstat(fd) if found is None else found
     data = os.pread(fd, _LIMIT + 1, 0) if stat.S_ISREG(found.st_mode) else b"?"
     return Seen(
         _identity(found),

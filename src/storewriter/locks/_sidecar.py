@@ -1,7 +1,8 @@
 """The sidecar `.<name>.lock`: the file that carries every strategy's kernel lock and the record of who holds it.
 
-Promise    It is opened without following links, close-on-exec, mode 0600, and closed in a forked child. The record
-           names the strategy, the process and what the turn is for.
+Promise    It is opened without following links, close-on-exec, and closed in a forked child. Users who may write the
+           document may open it, others may not (`_rights.py`). The record names the strategy, the process and what
+           the turn is for. A file of that name which holds something else is refused, and left as it is.
 Does not   get deleted, ever: whoever deletes it splits its waiters over two files. Those who hold it notice
            (`is_named`) and do not commit.
 """
@@ -13,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -22,16 +24,23 @@ import attrs
 
 from storewriter import _forks, _mounts
 from storewriter._descriptors import Descriptor, Key, opened
-from storewriter._kernel_locks import flock_holders
+from storewriter._kernel_locks import all_that_locked, flock_holders, has_locked
 from storewriter._keys import sidecar
-from storewriter._liveness import Verdict, describe, is_same, judge, myself
+from storewriter._liveness import Verdict, describe, here, is_same, judge, myself
 from storewriter._owner import Owner
 from storewriter._replace import make_folders
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM, chmod
-from storewriter.errors import LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
+from storewriter.errors import ForeignFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
+from storewriter.locks import _rights
 
 _FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
+
+_UNNAMED: Final[int] = getattr(os, "O_TMPFILE", 0)
+"""Opens a new file in a folder that has no name there yet (open(2)); 0 where there is no such thing."""
+
+_NO_UNNAMED: Final = NO_LINK | {errno.EISDIR, errno.EINVAL, errno.ENOENT}
+"""What file systems, kernels and sandboxes answer that cannot make such a file, or cannot give it a name."""
 
 NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
 """What locking answers where a file system has no kernel locks."""
@@ -81,12 +90,39 @@ class LockFile(Descriptor):
 
     def _create(self, path: str, name: str) -> int:
         try:
-            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
+            return self._create_in_folder(path, name)
         except FileNotFoundError:
             make_folders(path, SYSTEM)
-            fd = self.open(os.open, name, _FLAGS | os.O_CREAT)
+            return self._create_in_folder(path, name)
+
+    def _create_in_folder(self, path: str, name: str) -> int:
+        """Create the file with its owner, group and mode, or open the one that another process was faster with."""
         try:
-            _make_accessible(name)
+            if _UNNAMED:
+                try:
+                    return self._create_unnamed(path, name)
+                except OSError as error:
+                    if error.errno not in _NO_UNNAMED:
+                        raise
+                    self.close()
+            return self._create_exclusively(path, name)
+        except FileExistsError:
+            self.close()
+            return self.open(os.open, name, _FLAGS)
+
+    def _create_unnamed(self, path: str, name: str) -> int:
+        """No process can open it before it is as it should be: it gets its name last."""
+        fd = self.open(os.open, os.path.dirname(name), os.O_RDWR | _UNNAMED | CLOEXEC | NONBLOCK)
+        _rights.dress(fd, path)
+        # With a descriptor of a folder os.link calls linkat(2), which follows the link in /proc. The path is absolute,
+        # so which descriptor that is does not matter.
+        os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+        return fd
+
+    def _create_exclusively(self, path: str, name: str) -> int:
+        fd = self.open(os.open, name, _FLAGS | os.O_CREAT | os.O_EXCL)
+        try:
+            _rights.dress(fd, path)
         except BaseException:
             self.close()
             raise
@@ -112,11 +148,10 @@ def _make_accessible(name: str) -> bool:
 _ADVICE: Final = {
     errno.ENAMETOOLONG: "Choose a shorter name: that of the lock file is longer than the store's",
     errno.EROFS: "The file system is mounted read-only; reading the store needs no lock file",
-    errno.EACCES: "Whoever writes the store needs the right to create and to write this file; reading needs none",
-    errno.EPERM: "Whoever writes the store needs the right to create and to write this file; reading needs none",
     errno.ENOTDIR: "What stands before the store's name is no folder: choose another path",
     errno.ELOOP: "It is a symbolic link, and must be a file of its own: remove the link",
-    errno.EISDIR: "It is a folder, and must be a file: move it away",
+    errno.EISDIR: "It is a folder, and must be a file. Another program's lock may be one (proper-lockfile, npm): leave "
+    "it there and give this store a lock file of its own, lock=Flock(file=...)",
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room within the quota",
     errno.EMFILE: "This process has too many files open",
@@ -130,7 +165,8 @@ def _refused(error: OSError, path: str, name: str) -> OSError:
         return error
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != name else ""
-    advice = _ADVICE.get(error.errno)
+    is_denied = error.errno in (errno.EACCES, errno.EPERM)
+    advice = _rights.advice(path, name) if is_denied else _ADVICE.get(error.errno)
     then = "" if advice is None else f". {advice}"
     text = f"{error.strerror}{where} (opening {name}, the store's lock file; nothing was written{then})"
     return OSError(error.errno, text, path)
@@ -146,20 +182,52 @@ def has_open(device: int, inode: int) -> bool:
     return False
 
 
-def require_regular(found: os.stat_result, path: str) -> None:
-    """Refuse a sidecar that is a folder, a FIFO or a device, or somebody else's file by another name.
+def require_regular(found: os.stat_result, path: str, name: str | None = None) -> None:
+    """Refuse a lock file (the sidecar, if no other is named) that is no regular file, or that has another name as well.
 
     The record would be written over the first bytes of whatever has a hard link there.
     """
+    name = sidecar(path) if name is None else name
     if not stat.S_ISREG(found.st_mode):
-        name = sidecar(path)
         raise NotARegularFile(f"{name}, the lock file of {path}, is not a regular file", path=path, kind="special")
     if found.st_nlink > 1:
         msg = (
-            f"{sidecar(path)} has another name too (a hard link); the lock file of {path} must be a file of its own. "
+            f"{name} has another name too (a hard link); the lock file of {path} must be a file of its own. "
             f"Remove that name, or this one while no program uses the store."
         )
         raise OSError(errno.EMLINK, msg)
+
+
+def look_over(fd: int, found: os.stat_result, path: str, name: str) -> None:
+    """Before the record is written into the lock file `name`, which is open and is `found`.
+
+    Refuses another program's file or another user's, and gives ours the rights that its document has now. At most once
+    in a while (`_rights.is_due`). Raises ForeignFile.
+    """
+    if not _rights.is_due(name, found):
+        return
+    if found.st_size:
+        _require_ours(fd, path, name)
+    _rights.follow(fd, found, path, name)
+    _rights.note_looked(name, found)
+
+
+_RECORD: Final = re.compile(rb'\{"pid":\d+,"host":|[\0\s]*\Z')
+"""How every record begins, whole or cut short; and what is no content: blanks, or the NUL bytes of a power cut."""
+
+
+def _require_ours(fd: int, path: str, name: str) -> None:
+    line = _record_line(fd)
+    if _RECORD.match(line) or (Owner.from_record(line) is not None and b'"strategy"' in line):
+        return
+    start = line[:60].decode("utf-8", "replace")
+    raise ForeignFile(
+        f"{name}, which would be the lock file of {path}, was written by another program: it begins with {start!r}. It "
+        f"was left as it is, and nothing was written to the store. Leave it there, and give this store a lock file of "
+        f"another name in every program that writes it: lock=Flock(file=...).",
+        path=path,
+        file=name,
+    )
 
 
 def is_named(inode: int, device: int, path: str) -> bool:
@@ -237,14 +305,26 @@ def _record_line(fd: int) -> bytes:
 
 
 def holder(path: str) -> Owner | None:
-    """Who holds the kernel lock on a store's sidecar."""
+    """Who holds the kernel lock on a store's sidecar; None: nobody does, as far as can be seen from here.
+
+    A sidecar that this process may not open is looked up in /proc/locks all the same, which needs no right to it.
+    """
     fd = open_to_read(path)
     if fd is None:
-        return None
+        return _owner_from_outside(path)
     try:
         return owner_of(fd)
     finally:
         os.close(fd)
+
+
+def _owner_from_outside(path: str) -> Owner | None:
+    try:
+        found = os.lstat(sidecar(path))
+    except OSError:
+        return None
+    holders = flock_holders(found)
+    return _named(holders, found, None) if holders else None
 
 
 def open_to_read(path: str) -> int | None:
@@ -262,22 +342,55 @@ def owner_of(fd: int) -> Owner | None:
     container goes by its own pid there.
     """
     record = read_record(fd)
-    holders = flock_holders(os.fstat(fd))
+    found = os.fstat(fd)
+    holders = flock_holders(found)
+    if holders:
+        return _named(holders, found, record)
+    if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
+        return record
+    # /proc/locks leaves out the processes of other containers.
     is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
-    if not holders:
-        if not (sys.platform == "linux" and os.path.exists("/proc/locks")):
-            return record
-        return record if is_foreign and _is_locked(fd) else None
+    return record if is_foreign and _is_locked(fd) else None
+
+
+def _named(holders: list[int], found: os.stat_result, record: Owner | None) -> Owner:
+    """The holder, with what its record adds, if that is its own."""
+    is_foreign = record is not None and judge(record) is Verdict.UNKNOWN
     if record is not None and is_foreign:
         seen = next((pid for pid in holders if pid > 0 and is_same(pid, record)), None)
         if seen is not None:
             return attrs.evolve(describe(seen), since=record.since, label=record.label, strategy=record.strategy)
-    elif record is not None and record.pid in holders:
-        return record
-    # Somebody who keeps no record: flock(1), filelock, another language. Its pid is all the kernel tells.
-    if holders[0] > 0:
-        return describe(holders[0])
-    return record if is_foreign else Owner()
+    is_recorded = record is not None and not is_foreign and record.pid in holders
+    taker = record.pid if record is not None and is_recorded else holders[0]
+    if taker is None or taker <= 0:
+        return record if record is not None and is_foreign else Owner()
+    own = record if is_recorded else None
+    has_it = has_locked(taker, found)
+    has_ended = not here().is_running(taker) or (own is not None and judge(own) is Verdict.GONE)
+    if has_it is not False and not has_ended:
+        # A process that keeps no record (flock(1), filelock, another language): its pid is all the kernel tells.
+        return describe(taker) if own is None else own
+    return _heir(taker, has_ended, found, own)
+
+
+def _heir(taker: int, has_ended: bool, found: os.stat_result, record: Owner | None) -> Owner:
+    """Who has the lock of a process that has it no more: flock(2) belongs to the open file, which children inherit.
+
+    `flock 9` in a shell script is another such case: flock(1) takes the lock, and ends; the shell has the file open.
+    """
+    heirs = [pid for pid in all_that_locked(found) if pid != taker]
+    if not heirs and flock_holders(found) == []:
+        return Owner() if record is None else record  # it has been given back meanwhile
+    heir = describe(heirs[0]) if heirs else Owner()
+    return attrs.evolve(
+        heir,
+        since=None if record is None else record.since,
+        label=None if record is None else record.label,
+        strategy=None if record is None else record.strategy,
+        inherited_from=taker,
+        inherited_from_ended=has_ended,
+        shared_with=tuple(heirs[1:]) or None,
+    )
 
 
 def _is_locked(fd: int) -> bool:

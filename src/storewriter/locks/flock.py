@@ -117,6 +117,7 @@ class Flock:
                 found = os.fstat(fd)
                 is_ours = _sidecar.is_named(found.st_ino, found.st_dev, path)
                 if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
+                    _sidecar.look_over(fd, found, path, sidecar(path))
                     write_record(fd, NAME, label)
                     hold.found = found
                     hold.taken = time.monotonic()
@@ -236,8 +237,10 @@ def _announce(fd: int, path: str, label: str | None, found: os.stat_result) -> N
             return
         if len(_announced) >= 256:
             _announced.clear()
+        _sidecar.look_over(fd, found, path, sidecar(path))
         write_record(fd, NAME, None)
         _announced[path] = (now, os.fstat(fd).st_mtime_ns)
         return
     _announced.pop(path, None)
+    _sidecar.look_over(fd, found, path, sidecar(path))
     write_record(fd, NAME, label)

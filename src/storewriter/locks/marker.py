@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from storewriter._owner import Owner
-from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_at
-from storewriter.locks._sidecar import holder
+from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_of_store
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -39,8 +38,8 @@ class Marker:
         return attempt(path, label, self._terms)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. Without a marker, whoever has the sidecar locked: it is in the way as well."""
-        return owner_at(path) or holder(path)
+        """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""
+        return owner_of_store(path)
 
 
 def _terms() -> Terms:
