@@ -99,7 +99,7 @@ class _ThreadStore(StorePort[S]):
         return self.store.update(change, label=label)
 
     async def recover(self) -> str | None:
-        return self.store.recover().moved_to
+        return self.store.recover(force=True).moved_to
 
 
 class ThreadPort:
@@ -141,7 +141,7 @@ class _TaskStore(StorePort[S]):
         return await self.store.update(change, label=label)
 
     async def recover(self) -> str | None:
-        return (await self.store.recover()).moved_to
+        return (await self.store.recover(force=True)).moved_to
 
 
 async def _off_loop(work: Callable[[], T]) -> T:

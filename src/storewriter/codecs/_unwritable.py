@@ -85,10 +85,9 @@ def _inside(level: Iterable[_Node], judge: Judge, *, is_root: bool = False) -> l
 _NO_KEY: Final = object()
 
 
-def _items(container: Any) -> Iterator[tuple[Any, Any]]:
-    if type(container) is not dict:
-        return enumerate(container)
-    return _members(container)
+def _items(container: Any) -> Iterable[tuple[Any, Any]]:
+    kind = cast("type[object]", type(container))
+    return _members(container) if kind is dict else enumerate(container)
 
 
 def _members(container: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
