@@ -219,7 +219,7 @@ def place_of(fault: Fault) -> str:
         parts.append(f"line {fault.line}" if fault.column is None else f"line {fault.line}, column {fault.column}")
     elif fault.position is not None:
         parts.append(f"offset {fault.position}")
-    if fault.path and spelled(fault.path) not in fault.reason:
+    if fault.path and f": {spelled(fault.path)}: " not in fault.reason:  # as the typed codecs say it
         parts.append(f"in {spelled(fault.path)}")
     return f"{', '.join(parts)}: " if parts else ""
 

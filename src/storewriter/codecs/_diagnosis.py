@@ -71,11 +71,13 @@ def _is_utf16(data: bytes) -> bool:
     """By its byte order mark, or because the first characters, which are ASCII in JSON, have a NUL byte each."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data[2:4] != b"\0\0" or len(data) == 2  # UTF-32 otherwise
-    head = data[:4]
-    if len(data) % 2 or len(head) < 2:
+    if len(data) % 2:
         return False
-    nul, shown = [set(head[start::2]) for start in (0, 1)]
-    return (nul == {0} and 0 not in shown) or (shown == {0} and 0 not in nul)
+    first, second = data[0:4:2], data[1:4:2]
+    return any(
+        nul and not nul.strip(b"\0") and shown.isascii() and 0 not in shown
+        for nul, shown in ((first, second), (second, first))
+    )
 
 
 def _of_encoding(data: bytes, error: DecodeError) -> _Verdict | None:
