@@ -87,7 +87,9 @@ _NO_KEY: Final = object()
 
 def _items(container: Any) -> Iterable[tuple[Any, Any]]:
     kind = cast("type[object]", type(container))
-    return _members(container) if kind is dict else enumerate(container)
+    if kind is dict:
+        return _members(container)
+    return enumerate(cast("Iterable[Any]", container))
 
 
 def _members(container: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
