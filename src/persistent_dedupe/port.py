@@ -39,7 +39,10 @@ class StorePort(Protocol[S_co]):
         ...
 
     async def recover(self) -> str | None:
-        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none."""
+        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none.
+
+        Also one that may be intact: events must not be refused because a file is not ours, and it is kept.
+        """
         ...
 
 

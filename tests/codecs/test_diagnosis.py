@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storewriter.codecs import DecodeError, JsonCodec, _diagnosis
+from storewriter.codecs import DecodeError, JsonCodec, TooDeep, _diagnosis
 from storewriter.codecs import json as json_codec
 
 COMMENT = "a comment; JSON has none. Remove it, or give the store a codec that knows comments"
@@ -132,6 +132,13 @@ def test_the_way_to_the_bad_place_is_known(text: str, path: tuple[str | int, ...
     with pytest.raises(DecodeError) as caught:
         JsonCodec().decode(text.encode())
     assert caught.value.path == path
+
+
+def test_a_document_that_is_nested_too_deeply_has_no_way_of_254_steps() -> None:
+    with pytest.raises(TooDeep) as caught:
+        JsonCodec().decode(b"[" * 300 + b"]" * 300)
+    assert caught.value.path is None
+    assert caught.value.column == 255
 
 
 def plain_reading(data: bytes) -> Any:

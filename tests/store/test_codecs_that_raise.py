@@ -220,6 +220,22 @@ def test_an_alarm_while_the_fault_is_confirmed_is_raised_too(path: Path) -> None
         Store[Any](path, codec=FunctionCodec(written, decode)).read()
 
 
+def test_a_second_alarm_while_the_first_is_looked_into_changes_nothing(path: Path) -> None:
+    path.write_bytes(b"good")
+    first = JobTimeout("first")
+    came: Iterator[Exception | None] = iter([first, None, JobTimeout("second")])
+
+    def decode(data: bytes) -> Any:
+        error = next(came)
+        if error is not None:
+            raise error
+        return {}
+
+    with pytest.raises(JobTimeout) as caught:
+        Store[Any](path, codec=FunctionCodec(written, decode)).read()
+    assert caught.value is first
+
+
 def test_ctrl_c_is_never_a_corrupt_document(path: Path) -> None:
     path.write_bytes(b"bad")
 

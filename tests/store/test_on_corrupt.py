@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from helpers.lines import Worker
@@ -202,13 +203,41 @@ def test_an_error_of_another_store_in_a_function_restores_nothing(path: Path, da
     damage(other)
     Path(f"{path}").write_bytes(b"{}")
 
+    runs: list[int] = []
+
     def reads_the_other(state: dict[str, Any]) -> None:
+        runs.append(1)
         Store(other).read()
 
     with pytest.raises(StoreCorrupt) as caught:
         Store[Any](path, on_corrupt="restore").update(reads_the_other)
     assert caught.value.path == str(other)
+    assert runs == [1]
     assert other.read_bytes() == DAMAGED
+
+
+@pytest.mark.parametrize("name", ["update", "async update", "plain update in a task"])
+def test_a_function_that_raises_such_an_error_itself_is_repeated_once(damaged: Path, name: str) -> None:
+    runs: list[int] = []
+
+    def fails(state: dict[str, Any]) -> None:
+        runs.append(1)
+        raise StoreCorrupt("damaged", path=str(damaged), reason="damaged")
+
+    async def afails(state: dict[str, Any]) -> None:
+        fails(state)
+
+    async def main(fn: Any) -> None:
+        await AsyncStore[Any](damaged, on_corrupt="restore").update(fn)
+
+    damaged.write_bytes(b"{}")
+    with pytest.raises(StoreCorrupt):
+        if name == "update":
+            Store[Any](damaged, on_corrupt="restore").update(fails)
+        else:
+            anyio.run(main, afails if name == "async update" else fails)
+    assert len(runs) <= 2
+    assert damaged.read_bytes() == b"{}"
 
 
 def test_in_place(damaged: Path) -> None:

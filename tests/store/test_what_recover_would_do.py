@@ -16,6 +16,7 @@ import pytest
 from storewriter import AsyncStore, RecoveryRefused, Store, StoreCorrupt, events
 from storewriter.codecs import JsonCodec, Versioned
 from storewriter.codecs.attrs import AttrsCodec
+from storewriter.testing import Call, Fault, intercepted
 
 DAMAGED = b'{"n": 1'
 INTACT: dict[str, bytes] = {
@@ -97,6 +98,13 @@ def test_a_backup_that_cannot_be_read_is_no_error_of_its_own(path: Path) -> None
     name.symlink_to(name)  # ELOOP, for root too
     assert "would look for a good backup, which cannot be done now" in str(error_of(Store(path)))
     assert path.read_bytes() == DAMAGED
+
+
+def test_an_alarm_while_backups_are_looked_for_is_raised_as_it_is(path: Path) -> None:
+    path.write_bytes(DAMAGED)
+    alarm = Fault(TimeoutError("time is up"), name="names")
+    with pytest.raises(TimeoutError, match="time is up"):
+        Store[Any](path, system=intercepted(alarm)).read()
 
 
 @pytest.mark.parametrize("what", INTACT)
@@ -200,8 +208,6 @@ def test_a_recovery_is_an_event(path: Path) -> None:
 
 def test_a_document_that_is_repaired_meanwhile_is_left_alone(path: Path) -> None:
     """By a program without the lock, after the recovery has judged it."""
-    from storewriter.testing import Call, intercepted
-
     path.write_bytes(DAMAGED)
     repaired = False
 
