@@ -124,4 +124,5 @@ class _Reader:
 
 
 def _no_store(reason: str) -> DecodeError:
-    return DecodeError(f"not a commitments store: {reason}")
+    # Whole JSON, but another program's: `recover()` leaves it where it is.
+    return DecodeError(f"not a commitments store: {reason}", may_be_intact=True)

@@ -182,12 +182,13 @@ class CommitmentsStore:
             return Marked()
         return self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
 
-    def recover(self) -> Recovery:
-        """Move a file that cannot be read aside, and begin an empty store; the answer says what was done.
+    def recover(self, *, force: bool = False) -> Recovery:
+        """Move a damaged file aside, and begin an empty store; the answer says what was done.
 
-        Nothing is done to a file that can be read, or that is of another version.
+        Nothing is done to a file that can be read. One that is whole, but of another version or no commitments store,
+        stays, too, and RecoveryRefused is raised, unless `force` says that it is of no use.
         """
-        return self._store.recover(label="commitments: recover")
+        return self._store.recover(force=force, label="commitments: recover")
 
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
@@ -318,9 +319,9 @@ class AsyncCommitmentsStore:
             return Marked()
         return await self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
 
-    async def recover(self) -> Recovery:
+    async def recover(self, *, force: bool = False) -> Recovery:
         """See `CommitmentsStore.recover`."""
-        return await self._store.recover(label="commitments: recover")
+        return await self._store.recover(force=force, label="commitments: recover")
 
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms

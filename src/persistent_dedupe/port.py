@@ -39,7 +39,10 @@ class StorePort(Protocol[S_co]):
         ...
 
     async def recover(self) -> str | None:
-        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none."""
+        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none.
+
+        Also one that may be intact: events must not be refused because a file is not ours, and it is kept.
+        """
         ...
 
 
@@ -99,7 +102,7 @@ class _ThreadStore(StorePort[S]):
         return self.store.update(change, label=label)
 
     async def recover(self) -> str | None:
-        return self.store.recover().moved_to
+        return self.store.recover(force=True).moved_to
 
 
 class ThreadPort:
@@ -141,7 +144,7 @@ class _TaskStore(StorePort[S]):
         return await self.store.update(change, label=label)
 
     async def recover(self) -> str | None:
-        return (await self.store.recover()).moved_to
+        return (await self.store.recover(force=True)).moved_to
 
 
 async def _off_loop(work: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
 """A store's document: loaded, decoded, saved, flushed.
 
 Promise    Every state that `decode` returns is a new object that nothing else refers to.
-Only       `load` and `save` in the store's turn.
+Only       `save`, `recover` and `restore` in the store's turn.
 Fails by   StoreCorrupt, DocumentChanged, and what `storage.py` raises.
 """
 
@@ -17,9 +17,11 @@ import attrs
 from storewriter import events
 from storewriter._flushes import Flushes, flushes_of
 from storewriter._replace import Commit
-from storewriter.codecs import Codec, DecodeError, TooDeep, UnknownVersion
+from storewriter.codecs import Codec, TooDeep, UnknownVersion
+from storewriter.codecs._faults import Fault, judged
 from storewriter.errors import CommitUncertain, StoreCorrupt
 from storewriter.locks import Hold
+from storewriter.recovery import Recovery, facts_of, forecast, place_of, recover, restore
 from storewriter.storage import FileStorage, Look
 
 ABSENT: Final = "absent"
@@ -73,8 +75,8 @@ class Document:
             return self._own_default()
         try:
             return self.codec.decode(data)
-        except ValueError as error:
-            raise self.corrupt(error) from error
+        except Exception as error:
+            raise self._corrupt(judged(self.codec.decode, data, error)) from error
 
     def _own_default(self) -> Any:
         """The default, shared with nothing else: `default` may return its own parts (`TEMPLATE.copy`)."""
@@ -91,26 +93,61 @@ class Document:
         except (ValueError, TypeError):
             return None
 
-    def corrupt(self, error: ValueError) -> StoreCorrupt:
+    def _corrupt(self, fault: Fault) -> StoreCorrupt:
         """The error for a document that the codec cannot read; subscribers and the log get it too."""
-        reason = error.reason if isinstance(error, DecodeError) else str(error)
-        line = getattr(error, "line", None)
-        column = getattr(error, "column", None)
-        until = "a program that knows this version opens it"
-        if isinstance(error, TooDeep):
-            until = "it is nested less deeply"
-        elif not isinstance(error, UnknownVersion):
-            until = "it is repaired, restored or moved away (`store.recover()`)"
-        where = f" (line {line}, column {column})" if line is not None else ""
-        if events.subscribers:
-            events.emit(events.CorruptStore(path=self.path, reason=reason))
-        events.log.error("%s cannot be read: %s%s", self.path, reason, where)
-        return StoreCorrupt(
-            f"{self.path} cannot be read: {reason}{where}. The file was left as it is, and nothing will be written "
-            f"until {until}.",
-            path=self.path,
-            reason=reason,
-            line=line,
-            column=column,
-            position=getattr(error, "position", None),
+        where = f"{place_of(fault)}{fault.reason.rstrip('.')}"
+        message = (
+            f"{self.path} cannot be read: {where}. The file was left as it is, and nothing will be written until "
+            f"{_until(fault)}. {self._what_recovery_does(fault)}"
         )
+        if events.subscribers:
+            events.emit(
+                events.CorruptStore(path=self.path, reason=fault.reason, may_be_intact=fault.may_be_intact)
+            )
+        events.log.error("%s", message)
+        return StoreCorrupt(message, path=self.path, **facts_of(fault))
+
+    def recover(self, *, force: bool) -> Recovery:
+        """See `storewriter.recovery.recover`. Only in a turn."""
+        return _reported(recover(self.storage, self.codec, self.default, force=force), automatic=False)
+
+    def restore(self) -> Recovery | None:
+        """See `storewriter.recovery.restore`. Only in a turn."""
+        recovery = restore(self.storage, self.codec)
+        return None if recovery is None else _reported(recovery, automatic=True)
+
+    def _what_recovery_does(self, fault: Fault) -> str:
+        would = forecast(self.storage, self.codec, force=fault.may_be_intact)
+        if not fault.may_be_intact:
+            return f"`store.recover()` would {would}."
+        return (
+            f"It may be intact, so `store.recover()` does not touch it; `store.recover(force=True)` would {would}."
+        )
+
+
+def _reported(recovery: Recovery, *, automatic: bool) -> Recovery:
+    """Tell subscribers and the log of a recovery that has done something."""
+    if recovery.outcome not in ("restored", "reset"):
+        return recovery
+    if events.subscribers:
+        events.emit(
+            events.StoreRecovered(
+                path=recovery.path,
+                automatic=automatic,
+                reason=recovery.reason,
+                moved_to=recovery.moved_to,
+                restored_from=recovery.restored_from,
+            )
+        )
+    events.log.warning("%s%s", recovery, ' (on_corrupt="restore")' if automatic else "")
+    return recovery
+
+
+def _until(fault: Fault) -> str:
+    if isinstance(fault.error, TooDeep):
+        return "it is nested less deeply"
+    if isinstance(fault.error, UnknownVersion):
+        return "a program that knows this version opens it"
+    if fault.may_be_intact:
+        return "it is corrected, or opened with a program or a codec that knows it"
+    return "it is repaired, restored or moved away"

@@ -6,7 +6,7 @@ Promise    Leaving the block commits, and returns when the commit is as durable 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from storewriter._callers import Caller, leave_turn
 from storewriter._document import Document
 from storewriter._leading import follow_link
 from storewriter._waiters import off_loop, raise_if_cancelled
+from storewriter.errors import StoreCorrupt
 from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import hold_of
 
@@ -94,9 +95,13 @@ def _no_function(_: Any) -> None:
 class Transaction(Generic[S]):
     """A turn with the state in hand (see `Store.transaction`)."""
 
-    def __init__(self, find: Callable[[], Document], ask: Callable[[], Caller]) -> None:
+    def __init__(
+        self, find: Callable[[], Document], ask: Callable[[], Caller], restore: Callable[[StoreCorrupt], bool]
+    ) -> None:
         self._find = find
         self._ask = ask
+        self._restore = restore
+        """Called with the error for a corrupt document, after the turn. True: it has been restored."""
         self._work = _Work[S]()
 
     @property
@@ -119,6 +124,14 @@ class Transaction(Generic[S]):
         self._work.hold().check()
 
     def __enter__(self) -> Transaction[S]:
+        try:
+            return self._enter()
+        except StoreCorrupt as error:
+            if not self._restore(error):
+                raise
+        return self._enter()
+
+    def _enter(self) -> Transaction[S]:
         document = self._find()
         caller = self._ask()
         try:
@@ -136,7 +149,7 @@ class Transaction(Generic[S]):
 
     def _in_hand(self) -> Transaction[S]:
         """What the block gets: another face of the same work, because the turn ends with this one (`ends_with`)."""
-        face = Transaction[S](self._find, self._ask)
+        face = Transaction[S](self._find, self._ask, self._restore)
         face._work = self._work
         return face
 
@@ -158,9 +171,15 @@ class Transaction(Generic[S]):
 class AsyncTransaction(Generic[S]):
     """A turn with the state in hand, in a task (see `Store.transaction`)."""
 
-    def __init__(self, find: Callable[[], Document], ask: Callable[[], Caller]) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Document],
+        ask: Callable[[], Caller],
+        restore: Callable[[StoreCorrupt], Awaitable[bool]],
+    ) -> None:
         self._find = find
         self._ask = ask
+        self._restore = restore
         self._is_quick = True
         self._work = _Work[S]()
         self._loop: Any = None
@@ -190,6 +209,14 @@ class AsyncTransaction(Generic[S]):
             self._work.batch().require_version(request.expect)
 
     async def __aenter__(self) -> AsyncTransaction[S]:
+        try:
+            return await self._enter()
+        except StoreCorrupt as error:
+            if not await self._restore(error):
+                raise
+        return await self._enter()
+
+    async def _enter(self) -> AsyncTransaction[S]:
         document = self._find()
         caller = self._ask()
         try:

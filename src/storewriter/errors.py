@@ -18,6 +18,7 @@ __all__ = [
     "NotARegularFile",
     "QueueFull",
     "ReadOnlyStore",
+    "RecoveryRefused",
     "ReentrantTurn",
     "ReservedName",
     "StoreCorrupt",
@@ -135,7 +136,8 @@ class UnsupportedLock(StoreWriterError, OSError):
 class StoreCorrupt(StoreWriterError):
     """The document cannot be understood: truncated, not the codec's format, or of the wrong shape.
 
-    The file is left as it is, byte for byte, and no update of this store can replace it.
+    The file is left as it is, byte for byte, and no update of this store can replace it. The message says what
+    `store.recover()` would do at this moment. What the codec raised is the `__cause__`.
     """
 
     path: str
@@ -148,6 +150,21 @@ class StoreCorrupt(StoreWriterError):
     """Column of it, from 1, if known."""
     position: int | None
     """Offset of the first bad byte or character, from 0, if known."""
+    where: tuple[str | int, ...] | None = None
+    """Keys and indices that lead to the bad place in the document, if known."""
+    may_be_intact: bool = False
+    """Whether the document may be as its writer meant it, and only not of this store's format: then `recover()` refuses
+    it unless `force=True`, and `on_corrupt="restore"` leaves it alone. False: it is damaged."""
+
+
+class RecoveryRefused(StoreCorrupt):
+    """`recover()` has done nothing: the document, or a backup that it would pass over, may be intact.
+
+    `recover(force=True)` sets such a document aside, too, and passes over such backups.
+    """
+
+    backup: str | None = None
+    """The backup that may be intact; None if it is the document."""
 
 
 class VersionConflict(StoreWriterError):

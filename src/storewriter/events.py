@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "LeaseLost",
     "LockReclaimed",
+    "StoreRecovered",
     "TurnReleased",
     "TurnTaken",
     "TurnTimedOut",
@@ -114,6 +115,22 @@ class CorruptStore(Event):
     """The document could not be understood and was left as it is."""
 
     reason: str
+    may_be_intact: bool = False
+    """See `StoreCorrupt`."""
+
+
+@attrs.frozen(kw_only=True)
+class StoreRecovered(Event):
+    """A document that could not be understood was moved aside, or one that was missing restored."""
+
+    automatic: bool
+    """By `on_corrupt="restore"`; False: by `recover()`."""
+    reason: str | None
+    """What was wrong with the document; None if there was none."""
+    moved_to: str | None
+    """Where the document is now."""
+    restored_from: str | None
+    """The backup whose content the store has now; None: its default."""
 
 
 Subscriber = Callable[[Event], None]

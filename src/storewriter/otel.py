@@ -88,4 +88,5 @@ def _counters(meter: metrics.Meter) -> Mapping[type[events.Event], metrics.Count
         events.LockReclaimed: counter("lock.reclaims", "Locks taken over from a dead or stuck holder"),
         events.LeaseLost: counter("lock.losses", "Locks lost to a successor"),
         events.CorruptStore: counter("store.corrupt", "Documents that could not be understood"),
+        events.StoreRecovered: counter("store.recoveries", "Documents that were restored or reset"),
     }

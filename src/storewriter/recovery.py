@@ -2,28 +2,39 @@
 
 Promise    Only when asked for, only in a turn, and only if the document cannot be read. What was there is kept, byte
            for byte, under a name that nothing had: `<name>.corrupt-1`, `-2`, and so on. Only what decodes whole may
-           take its place. A reader finds the corrupt document or the restored one, never none.
-Does not   repair, merge or guess.
-Fails by   OSError, ReadOnlyStore, NotARegularFile, CommitUncertain; unless it is the last, the document is untouched.
+           take its place. A reader finds the corrupt document or the restored one, never none. `forecast` says what
+           `recover` would do, and does nothing.
+Does not   repair, merge or guess; and set aside what may be intact (`StoreCorrupt.may_be_intact`), unless forced.
+Fails by   RecoveryRefused, OSError, ReadOnlyStore, NotARegularFile, DocumentChanged, CommitUncertain; unless it is the
+           last, the document is untouched.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from storewriter import _backups
 from storewriter._interrupts import quietly
-from storewriter._replace import existing
-from storewriter.codecs import Codec, DecodeError, UnknownVersion
-from storewriter.errors import NotARegularFile, StoreCorrupt
-from storewriter.storage import FileStorage
+from storewriter._replace import DocumentChanged, document_changed, existing
+from storewriter.codecs import Codec
+from storewriter.codecs._faults import Fault, fault_in
+from storewriter.codecs._places import spelled
+from storewriter.errors import NotARegularFile, RecoveryRefused
+from storewriter.storage import FileStorage, Look
 
-__all__ = ["Recovery", "recover"]
+__all__ = ["Recovery", "facts_of", "forecast", "place_of", "recover", "restore"]
+
+_TRIES: Final = 8
+"""How often a recovery begins anew because a program without the lock has written the document meanwhile."""
+
+_QUIET_SECONDS: Final = 1.0
+"""Seconds for which nothing must have written a document before it is restored unasked: it may be half written."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,73 +69,204 @@ class Recovery:
         return f"{self.path} {done} ({was}{kept}{passed_over})"
 
 
-def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any]) -> Recovery:
+def recover(
+    storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], *, force: bool = False
+) -> Recovery:
     """Bring a corrupt document's store back to work. Only in the store's turn.
 
     A store without a document is restored from its newest good backup too; without one, its absence is its default,
-    and nothing is done. Raises UnknownVersion for a document of another program's version, which may be intact;
-    StoreCorrupt for such a backup, unless a newer one is good; OSError (see the module); and whatever `codec.encode`
-    raises for the default.
+    and nothing is done. Raises RecoveryRefused for a document that may be intact, or such a backup, unless a newer one
+    is good; with `force` both count as corrupt. Raises OSError (see the module), and whatever `codec.encode` raises for
+    the default.
     """
-    path = storage.path
+    for _ in range(_TRIES - 1):
+        try:
+            return _recover(storage, codec, default, force)
+        except DocumentChanged:
+            continue
+    return _recover(storage, codec, default, force)
+
+
+def _recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], force: bool) -> Recovery:
     storage.finish()
-    data = storage.load()
-    reason = _fault(codec, data) if data is not None else None
-    if data is not None and reason is None:
-        return Recovery(path=path, outcome="healthy")
-    source, good, rejected = _newest_good_backup(storage, codec)
-    if data is None and good is None:
-        return Recovery(path=path, outcome="absent", rejected=rejected)
+    found = storage.look()
+    fault = _fault_in(codec, found[0])
+    if found[0] is not None and fault is None:
+        return Recovery(path=storage.path, outcome="healthy")
+    source, good, rejected = _backup_for(storage, codec, fault, force=force)
+    if found[0] is None and good is None:
+        return Recovery(path=storage.path, outcome="absent", rejected=rejected)
     replacement = good if good is not None else codec.encode(default())
-    moved_to = _replace_corrupt(storage, data, replacement, like=source)
+    return _replaced(storage, found, fault, replacement, source, rejected)
+
+
+def restore(storage: FileStorage, codec: Codec[Any]) -> Recovery | None:
+    """Restore the newest good backup in place of a damaged document. Only in the store's turn, and unasked.
+
+    None if there is no good backup: nothing was done. Waits until nothing has written the document for a second,
+    because a program without the lock may be in the middle of it. Raises as `recover` does.
+    """
+    for _ in range(_TRIES):
+        found = storage.look()
+        fault = _fault_in(codec, found[0])
+        if fault is None:
+            return Recovery(path=storage.path, outcome="absent" if found[0] is None else "healthy")
+        source, good, rejected = _backup_for(storage, codec, fault, force=False)
+        if good is None:
+            return None
+        if not _is_quiet(storage, found):
+            continue
+        try:
+            return _replaced(storage, found, fault, good, source, rejected)
+        except DocumentChanged:
+            continue
+    return None
+
+
+def _is_quiet(storage: FileStorage, found: Look) -> bool:
+    """Whether nothing writes this document, as far as can be told from the outside."""
+    try:
+        age = time.time() - storage.system.lstat(storage.path).st_mtime
+    except FileNotFoundError:
+        return False
+    if not age > _QUIET_SECONDS:  # or a clock was set back
+        time.sleep(_QUIET_SECONDS)  # a program without the lock does not say when it has come to its end
+    return storage.load() == found[0]
+
+
+def _backup_for(
+    storage: FileStorage, codec: Codec[Any], fault: Fault | None, *, force: bool
+) -> tuple[str | None, bytes | None, tuple[str, ...]]:
+    """See `_newest_good_backup`. Raises RecoveryRefused for a document that may be intact, too."""
+    if fault is not None and fault.may_be_intact and not force:
+        raise _refused(storage.path, fault) from fault.error
+    return _newest_good_backup(storage, codec, force=force)
+
+
+def _replaced(
+    storage: FileStorage,
+    found: Look,
+    fault: Fault | None,
+    replacement: bytes,
+    source: str | None,
+    rejected: tuple[str, ...],
+) -> Recovery:
     return Recovery(
-        path=path,
+        path=storage.path,
         outcome="reset" if source is None else "restored",
-        reason=reason,
-        moved_to=moved_to,
+        reason=None if fault is None else fault.reason,
+        moved_to=_replace_corrupt(storage, found, replacement, like=source),
         restored_from=source,
         rejected=rejected,
     )
 
 
-def _fault(codec: Codec[Any], data: bytes) -> str | None:
-    """What is wrong with a document; None if it decodes."""
-    try:
-        codec.decode(data)
-    except UnknownVersion:
-        raise
-    except ValueError as error:
-        return error.reason if isinstance(error, DecodeError) else str(error)
-    return None
+def _fault_in(codec: Codec[Any], data: bytes | None) -> Fault | None:
+    """What is wrong with a document; None if it decodes, or if there is none."""
+    return None if data is None else fault_in(codec.decode, data)
 
 
-def _newest_good_backup(storage: FileStorage, codec: Codec[Any]) -> tuple[str | None, bytes | None, tuple[str, ...]]:
+def _newest_good_backup(
+    storage: FileStorage, codec: Codec[Any], *, force: bool
+) -> tuple[str | None, bytes | None, tuple[str, ...]]:
+    """Its name and content, and the names of the newer ones, which are not good. Raises RecoveryRefused, OSError."""
     rejected: list[str] = []
     for name in _backups.backups_of(storage.path, storage.system):
         data = _read(storage, name)
-        if data is not None and _is_good(codec, data, storage.path, name):
+        fault = _fault_in(codec, data)
+        if data is not None and fault is None:
             return name, data, tuple(rejected)
+        if fault is not None and fault.may_be_intact and not force:
+            raise _refused(storage.path, fault, name) from fault.error
         rejected.append(name)
     return None, None, tuple(rejected)
 
 
-def _is_good(codec: Codec[Any], data: bytes, path: str, name: str) -> bool:
-    try:
-        return _fault(codec, data) is None
-    except UnknownVersion as error:
-        raise _unknown(path, name, error) from error
-
-
-def _unknown(path: str, name: str, error: UnknownVersion) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"{path} was not recovered: its backup {name} may be intact, but is not for this program ({error.reason}). "
-        f"Nothing was done. Let the program that wrote it recover the store, or move that backup away first.",
+def _refused(path: str, fault: Fault, backup: str | None = None) -> RecoveryRefused:
+    if backup is None:
+        what = f"{path} was not recovered, because it may be intact: {place_of(fault)}{fault.reason.rstrip('.')}"
+        advice = "Correct it, or open it with a program or a codec that knows it"
+    else:
+        what = (
+            f"{path} was not recovered, because its backup {backup} may be intact, but is not for this program: "
+            f"{place_of(fault)}{fault.reason.rstrip('.')}"
+        )
+        advice = "Let the program that wrote it recover the store, or move that backup away"
+    return RecoveryRefused(
+        f"{what}. Nothing was done. {advice}. `recover(force=True)` does it all the same.",
         path=path,
-        reason=error.reason,
-        line=None,
-        column=None,
-        position=None,
+        backup=backup,
+        **facts_of(fault),
     )
+
+
+def facts_of(fault: Fault) -> dict[str, Any]:
+    """The attributes of a StoreCorrupt."""
+    return {
+        "reason": fault.reason,
+        "line": fault.line,
+        "column": fault.column,
+        "position": fault.position,
+        "where": fault.path,
+        "may_be_intact": fault.may_be_intact,
+    }
+
+
+def place_of(fault: Fault) -> str:
+    """`line 3, column 5, in limits.max: `, as far as it is known."""
+    parts: list[str] = []
+    if fault.line is not None:
+        parts.append(f"line {fault.line}" if fault.column is None else f"line {fault.line}, column {fault.column}")
+    elif fault.position is not None:
+        parts.append(f"offset {fault.position}")
+    if fault.path and f": {spelled(fault.path)}: " not in fault.reason:  # as the typed codecs say it
+        parts.append(f"in {spelled(fault.path)}")
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+# -- what it would do --------------------------------------------------------------------------------------------------
+
+
+def forecast(storage: FileStorage, codec: Codec[Any], *, force: bool) -> str:
+    """What `recover` would do with the corrupt document at this moment, for the error that is raised for it.
+
+    Raises nothing of its own.
+    """
+    try:
+        source, _, rejected = _newest_good_backup(storage, codec, force=force)
+        aside = f"move it to {_name_aside(storage)}"
+        written = "" if source is None else _time_of(storage, source)
+    except RecoveryRefused as error:
+        return f"refuse, because the backup {error.backup} may be intact ({error.reason})"
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
+        return f"look for a good backup, which cannot be done now ({error})"
+    if source is not None:
+        return f"{aside} and restore the newest good backup, {source}{written}"
+    known = "no good backup" if rejected else "no backup"
+    return f"{aside} and begin empty, with the store's default: there is {known}{_listed(rejected)}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f" ({', '.join(names)} cannot be read either)" if names else ""
+
+
+def _time_of(storage: FileStorage, name: str) -> str:
+    """A backup is the former document itself, so its time is when it was saved."""
+    saved = storage.system.lstat(name).st_mtime
+    return f" of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(saved))}"
+
+
+def _name_aside(storage: FileStorage) -> str:
+    number = 1
+    while True:
+        aside = f"{storage.path}.corrupt-{number}"
+        try:
+            storage.system.lstat(aside)
+        except FileNotFoundError:
+            return aside
+        number += 1
 
 
 def _read(storage: FileStorage, name: str) -> bytes | None:
@@ -142,18 +284,19 @@ def _read(storage: FileStorage, name: str) -> bytes | None:
         raise OSError(code, msg, storage.path) from error
 
 
-def _replace_corrupt(
-    storage: FileStorage, corrupt: bytes | None, replacement: bytes, *, like: str | None
-) -> str | None:
+def _replace_corrupt(storage: FileStorage, corrupt: Look, replacement: bytes, *, like: str | None) -> str | None:
     """Set the corrupt document aside, under a name of its own, and put the replacement in its place.
 
     Where no document is, its owner and its mode are known from the backup `like`.
     """
     existing(storage.path, storage.system)  # refuses a read-only one before anything is done
-    aside = None if corrupt is None else _set_aside(storage, corrupt)
+    aside = None if corrupt[0] is None else _set_aside(storage, corrupt[0])
     try:
-        storage.restore(replacement, like=like if corrupt is None else None)
-    except OSError:
+        found = storage.look()  # a second name has changed the file's times
+        if found[0] != corrupt[0]:
+            raise document_changed(storage.path)
+        storage.restore(replacement, found, like=like if corrupt[0] is None else None)
+    except (OSError, DocumentChanged):
         if aside is not None:
             _remove(storage, aside)
         raise

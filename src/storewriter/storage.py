@@ -134,15 +134,18 @@ class FileStorage:
         self.replace(data, commit)
         flush_now(self.path, commit)
 
-    def restore(self, data: bytes, *, like: str | None = None) -> None:
+    def restore(self, data: bytes, found: Look, *, like: str | None = None) -> None:
         """Put `data` in the place of a document that is of no use, and so is not kept as a backup. Only in a turn.
 
-        `like`: the file whose owner and mode a document gets that does not exist (a backup).
+        `like`: the file whose owner and mode a document gets that does not exist (a backup). Otherwise raises as
+        `replace` does: DocumentChanged if the document is not the one that was `found`.
         """
-        if like is None:
-            attrs.evolve(self, backups=0).save(data)
-        else:
+        if like is not None:
             replace_now(self._target, data, like=like)
+            return
+        commit = Commit()
+        attrs.evolve(self, backups=0).replace(data, commit, found)
+        flush_now(self.path, commit)
 
     def finish(self) -> None:
         """Put right what a writer that died has left in the file. Only in a turn. Raises OSError, CommitUncertain.

@@ -32,9 +32,9 @@ from storewriter._system import SYSTEM, System
 from storewriter._transactions import AsyncTransaction, Transaction
 from storewriter._waiters import current_task, domain_of, off_loop
 from storewriter.backoff import Backoff
-from storewriter.codecs import Codec, JsonCodec, UnknownVersion
+from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
-from storewriter.errors import LockLost
+from storewriter.errors import LockLost, ReentrantTurn, StoreCorrupt
 from storewriter.locks import Lease, Strategy, _rights
 from storewriter.per_store_writer_queue import (
     UNSET,
@@ -45,7 +45,7 @@ from storewriter.per_store_writer_queue import (
     hold_of,
     require_seconds,
 )
-from storewriter.recovery import Recovery, recover
+from storewriter.recovery import Recovery
 from storewriter.storage import FileStorage
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ LockName = Literal["flock", "marker", "lease", "none"]
 
 _DURABILITIES = ("power", "process")
 _ISOLATIONS = ("own", "shared")
+_ON_CORRUPT = ("raise", "restore")
+OnCorrupt = Literal["raise", "restore"]
 
 
 _EMPTY: Callable[[], Any] = dict
@@ -85,6 +87,7 @@ class _StoreBase(Generic[S]):
         timeout: float | None | Unset = UNSET,
         isolation: Isolation = "own",
         in_place: bool = False,
+        on_corrupt: OnCorrupt = "raise",
         system: System = SYSTEM,
     ) -> None:
         if isinstance(backups, bool) or not isinstance(backups, int) or backups < 0:
@@ -98,6 +101,9 @@ class _StoreBase(Generic[S]):
             raise ValueError(msg)
         if isolation not in _ISOLATIONS:
             msg = f"isolation must be one of {_ISOLATIONS}, got {isolation!r}"
+            raise ValueError(msg)
+        if on_corrupt not in _ON_CORRUPT:
+            msg = f"on_corrupt must be one of {_ON_CORRUPT}, got {on_corrupt!r}"
             raise ValueError(msg)
         if not callable(default):
             msg = f"default must be callable (it makes the state of a store that does not exist yet), got {default!r}"
@@ -120,6 +126,7 @@ class _StoreBase(Generic[S]):
         self._backups = backups
         self._isolation: Isolation = isolation
         self._in_place = in_place
+        self._restores = on_corrupt == "restore"
         self._system = system
         _linux_calls.load()
         self._document = self._document_at(_keys.canonical(self._given))
@@ -166,6 +173,10 @@ class _StoreBase(Generic[S]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
+
+    def _is_to_restore(self, error: StoreCorrupt) -> bool:
+        """Whether it says that this very document is damaged; it may also be an update function's, of another one."""
+        return self._restores and not error.may_be_intact and error.path == self._document.path
 
     def _caller(self, label: str | None, timeout: float | None | Unset) -> Caller:
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
@@ -229,6 +240,11 @@ class Store(_StoreBase[S]):
     folder before anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode`
     is for a new document; an existing one keeps its own. `queue` decides the lock strategy and the timeout; `lock`, a
     name or an object of `storewriter.locks`, is short for a queue with that strategy. Both at once are a TypeError.
+
+    `on_corrupt="restore"`: a damaged document is moved aside, and the newest good backup restored, by the first read,
+    update or transaction that meets it; with an event and a log record. It never begins empty: without a good backup,
+    and for a document that may be intact, StoreCorrupt is raised as with `"raise"`. Such a read takes a turn, and may
+    raise LockTimeout.
     """
 
     def read(self) -> S:
@@ -236,12 +252,29 @@ class Store(_StoreBase[S]):
 
         Raises StoreCorrupt, NotARegularFile, OSError.
         """
-        return self._read()[1]
+        return self._read_or_restore()[1]
 
     def read_versioned(self) -> tuple[S, str]:
         """The last committed state and its version, for `update(..., expect=version)`."""
-        data, state = self._read()
+        data, state = self._read_or_restore()
         return state, version_of(data)
+
+    def _read_or_restore(self) -> tuple[bytes | None, S]:
+        try:
+            return self._read()
+        except StoreCorrupt as error:
+            if not self._restore(error):
+                raise
+        return self._read()
+
+    def _restore(self, error: StoreCorrupt) -> bool:
+        """With `on_corrupt="restore"`: restore the newest good backup, in a turn. False: the error is to be raised."""
+        if not self._is_to_restore(error):
+            return False
+        try:
+            return self._in_turn(Document.restore, None, UNSET) is not None
+        except ReentrantTurn:  # inside a turn of this store
+            return False
 
     def update(
         self,
@@ -275,7 +308,9 @@ class Store(_StoreBase[S]):
         state: S = self._change(Request(fn, replaces=True, expect=expect), label, timeout)
         return state
 
-    def _change(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
+    def _change(
+        self, request: Request, label: str | None, timeout: float | None | Unset, *, may_restore: bool = True
+    ) -> Any:
         ticket = self._caller(label, timeout)
         frame = Frame()
         for attempt in range(TRIES):
@@ -297,6 +332,9 @@ class Store(_StoreBase[S]):
             if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
             ticket = ticket.again()
+        if may_restore and isinstance(request.error, StoreCorrupt) and self._restore(request.error):
+            again = Request(request.fn, replaces=request.replaces, expect=request.expect)
+            return self._change(again, label, timeout, may_restore=False)
         return request.unwrap()
 
     def transaction(
@@ -306,7 +344,7 @@ class Store(_StoreBase[S]):
 
         Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
         """
-        return Transaction(self._current_document, lambda: self._caller(label, timeout))
+        return Transaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> Watch[S]:
         """The current state, then each new committed one, as an iterator (see `storewriter.watch.Watch`).
@@ -317,21 +355,30 @@ class Store(_StoreBase[S]):
 
         return Watch(self._current_document, poll=poll or PACE, events=events)
 
-    def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
+    def recover(
+        self, *, force: bool = False, label: str | None = None, timeout: float | None | Unset = UNSET
+    ) -> Recovery:
         """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
 
         Nothing is done to a document that can be read; one that is missing is restored from its newest good backup.
-        The returned value says what was done. Never automatic.
-        Raises StoreCorrupt for a document or a backup of another program's version, which stay where they are; OSError
-        for a backup that cannot be read now; LockTimeout, ReadOnlyStore, NotARegularFile, OSError, CommitUncertain.
+        The returned value says what was done. Only automatic with `on_corrupt="restore"`.
+        Raises RecoveryRefused for a document or a backup that may be intact (another program's version, another
+        format), which stay where they are; with `force` they count as corrupt. Raises OSError for a backup that cannot
+        be read now; LockTimeout, ReadOnlyStore, NotARegularFile, VersionConflict, OSError, CommitUncertain.
         """
+        return self._in_turn(partial(Document.recover, force=force), label, timeout)
+
+    def _in_turn(
+        self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset
+    ) -> T:
+        """What a step of a recovery returns, in a turn."""
         document = self._current_document()
         caller = self._caller(label, timeout)
         frame = Frame()
         try:
             caller.ends_with(frame)
             caller.enter(document.path)
-            return _recover(document, caller)
+            return _fenced(step, document, caller)
         finally:
             try:
                 leave_turn(caller)
@@ -358,11 +405,28 @@ class AsyncStore(_StoreBase[S]):
         return state, version_of(data)
 
     async def _aread(self) -> tuple[bytes | None, S]:
+        try:
+            return await self._aread_once()
+        except StoreCorrupt as error:
+            if not await self._restore(error):
+                raise
+        return await self._aread_once()
+
+    async def _aread_once(self) -> tuple[bytes | None, S]:
         _, loop = current_task()
         answer, cancelled = await off_loop(self._read, loop)
         if cancelled is not None:
             raise cancelled
         return answer
+
+    async def _restore(self, error: StoreCorrupt) -> bool:
+        """See `Store._restore`."""
+        if not self._is_to_restore(error):
+            return False
+        try:
+            return await self._in_turn(Document.restore, None, UNSET) is not None
+        except ReentrantTurn:
+            return False
 
     @overload
     async def update(
@@ -437,6 +501,8 @@ class AsyncStore(_StoreBase[S]):
         label: str | None,
         timeout: float | None | Unset,
         expect: str | None,
+        *,
+        may_restore: bool = True,
     ) -> Any:
         request = Request(fn, replaces=replaces, expect=expect, context=copy_context())
         if _is_async(fn):
@@ -461,6 +527,8 @@ class AsyncStore(_StoreBase[S]):
         if isinstance(request.error, ReturnedAwaitable):
             # A plain function that hands on what an async one returns: it wants to be awaited.
             return await self._change_alone(request, label, timeout)
+        if may_restore and isinstance(request.error, StoreCorrupt) and await self._restore(request.error):
+            return await self._change(fn, replaces, label, timeout, expect, may_restore=False)
         return request.unwrap()
 
     async def _change_alone(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
@@ -487,7 +555,7 @@ class AsyncStore(_StoreBase[S]):
         self, *, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> AsyncTransaction[S]:
         """See `Store.transaction`; entered with `async with`."""
-        return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout))
+        return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> AsyncWatch[S]:
         """See `Store.watch`; iterated with `async for`, best inside `async with store.watch() as states`."""
@@ -495,13 +563,20 @@ class AsyncStore(_StoreBase[S]):
 
         return AsyncWatch(self._current_document, poll=poll or PACE, events=events)
 
-    async def recover(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Recovery:
+    async def recover(
+        self, *, force: bool = False, label: str | None = None, timeout: float | None | Unset = UNSET
+    ) -> Recovery:
         """See `Store.recover`."""
+        return await self._in_turn(partial(Document.recover, force=force), label, timeout)
+
+    async def _in_turn(
+        self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset
+    ) -> T:
         document = self._current_document()
         caller = self._caller(label, timeout)
         try:
             await caller.aenter(document.path)
-            call, abandon = partial(_recover, document, caller), partial(leave_turn, caller)
+            call, abandon = partial(_fenced, step, document, caller), partial(leave_turn, caller)
             done, cancelled = await off_loop(call, caller.loop, abandon)
         finally:
             await leave_off_loop(caller)
@@ -520,10 +595,7 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
 
 
-def _recover(document: Document, ticket: Ticket) -> Recovery:
-    """Bring a corrupt store back, in a turn."""
+def _fenced(step: Callable[[Document], T], document: Document, ticket: Ticket) -> T:
+    """A step of a recovery, in a turn."""
     with hold_of(ticket).fence():
-        try:
-            return recover(document.storage, document.codec, document.default)
-        except UnknownVersion as error:
-            raise document.corrupt(error) from error
+        return step(document)

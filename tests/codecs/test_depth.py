@@ -104,7 +104,7 @@ def test_brackets_in_strings_are_no_levels() -> None:
         ('{"a": x, "b": ' + "[" * 300, "Expecting value", 7),
         ('{"a": NaN, "b": ' + "[" * 300, "NaN", 7),
         ('{"a": {"c": 1, "c": 2}, "b": ' + "[" * 300, "twice", 16),
-        ('{"a": "' + "[" * 300, "Unterminated", 7),
+        ('{"a": "' + "[" * 300, "cut off", 7),
         ("]" * 300 + "[" * 300, "Expecting value", 1),
     ],
 )

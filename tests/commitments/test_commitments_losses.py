@@ -35,7 +35,7 @@ from commitments_support import (
 )
 
 from commitments import CandidateRefused, CommitmentsStore, Marked, Upserted
-from storewriter import LockTimeout, NotARegularFile, ReentrantTurn, StoreCorrupt
+from storewriter import LockTimeout, NotARegularFile, RecoveryRefused, ReentrantTurn, StoreCorrupt
 
 Place = Callable[[str], Path]
 Write = Callable[..., Path]
@@ -168,6 +168,22 @@ class TestRows1And2And10And11:
             assert (await store.load()).commitments == ()
 
         face.run(main)
+
+    @pytest.mark.parametrize("name", ["row 2, no object", "row 2, no array"])
+    def test_recovery_leaves_a_file_of_another_program_where_it_is(self, face: Face, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "commitments.json"
+        path.write_bytes(REFUSED[name])
+        before = Untouched(path)
+        store = face.open(path)
+
+        async def main() -> None:
+            with pytest.raises(RecoveryRefused, match="not a commitments store"):
+                await store.recover()
+            before.check()
+            assert (await store.recover(force=True)).outcome == "reset"
+
+        face.run(main)
+        assert Path(f"{path}.corrupt-1").read_bytes() == REFUSED[name]
 
     def test_recovery_leaves_a_file_of_another_version_where_it_is(self, face: Face, place: Place) -> None:
         path = place("future-version")

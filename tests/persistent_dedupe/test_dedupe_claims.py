@@ -488,8 +488,10 @@ def test_claims_of_a_later_version_are_neither_read_nor_changed(face: Any, tmp_p
     assert not list(tmp_path.glob("*.corrupt-*"))
 
 
-def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_path: Path) -> None:
-    claims_file(tmp_path).write_text('{"version": 1, "claims": ')
+@pytest.mark.parametrize("content", ['{"version": 1, "claims": ', "[]", '{"version": 1, "claims": {}} // so far'])
+def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_path: Path, content: str) -> None:
+    """Also one that may be intact: whatever it is, it keeps no claims, and is kept itself."""
+    claims_file(tmp_path).write_text(content)
 
     async def main() -> None:
         dedupe = face.make(tmp_path, ttl=10)
@@ -498,7 +500,7 @@ def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_p
 
     face.run(main)
     [moved] = tmp_path.glob("global~claims.json.corrupt-*")
-    assert moved.read_text() == '{"version": 1, "claims": '
+    assert moved.read_text() == content
 
 
 @pytest.mark.parametrize("data", [b"{}", b"[]", b'{"version": true, "claims": {}}', b'{"version": 0, "claims": {}}'])

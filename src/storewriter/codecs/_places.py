@@ -17,12 +17,13 @@ import attrs
 from storewriter.codecs import _numbers
 from storewriter.codecs._protocol import DecodeError, Path
 
-__all__ = ["error_at", "first_fault", "locate", "spelled"]
+__all__ = ["error_at", "first_fault", "locate", "path_at", "spelled"]
 
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 # Only the beginning of a token counts, as for the decoder: what follows in `1e400x` it has not read.
 _CONSTANT: Final = re.compile(r"NaN|-?Infinity")
 _NUMBER: Final = re.compile(r"-?[0-9]+(?P<rest>(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
+_FAR: Final = 1 << 20
 _PLAIN_NAME: Final = re.compile(r"[^\W\d]\w*")
 
 
@@ -49,12 +50,42 @@ class _Level:
 
 
 def error_at(
-    reason: str, text: str, position: int, path: Path | None = None, kind: type[DecodeError] = DecodeError
+    reason: str,
+    text: str,
+    position: int,
+    path: Path | None = None,
+    kind: type[DecodeError] = DecodeError,
+    *,
+    may_be_intact: bool | None = None,
 ) -> DecodeError:
     """The error with everything that its place in the text tells."""
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return kind(reason, position=position, line=line, column=column, path=path)
+    return kind(reason, position=position, line=line, column=column, path=path, may_be_intact=may_be_intact)
+
+
+def path_at(text: str, position: int) -> Path:
+    """Keys and indices of the value at which a decoder stopped, which has read the text before it.
+
+    The way to the object in whose key, or in front of whose key, it stopped. Empty where that is far into a text: it is
+    not worth the seconds that the walk takes.
+    """
+    if position > _FAR:
+        return ()
+    stack: list[_Level] = []
+    end = 0
+    for match in _TOKEN.finditer(text, 0, position):
+        if '"' in text[end : match.start()]:
+            break  # it stopped inside this string
+        end = match.end()
+        token = match[0]
+        if token in ":,]}":
+            _punctuate(token, stack)
+        elif stack and stack[-1].wants_key:
+            _key(stack[-1], token, match.start(), stack)
+        elif token in "[{":
+            stack.append(_Level(set() if token == "{" else None, wants_key=token == "{"))
+    return _path(stack[:-1] if stack and stack[-1].wants_key else stack)
 
 
 def locate(text: str, path: Path, *, key: bool = False) -> int:
@@ -74,7 +105,7 @@ def first_fault(text: str) -> DecodeError | None:
     for place in _places(text):
         reason = _fault(place)
         if reason is not None:
-            return error_at(reason, text, place.position, place.path)
+            return error_at(reason, text, place.position, place.path, may_be_intact=True)
     return None
 
 
@@ -98,7 +129,10 @@ def _fault(place: _Place) -> str | None:
         return None
     constant = _CONSTANT.match(place.text)
     if constant is not None:
-        return f"{constant[0]} is not JSON (RFC 8259, section 6)"
+        return (
+            f"{constant[0]} is not JSON (RFC 8259, section 6); Python's `json.dump` writes it unless "
+            f"`allow_nan=False`. Use null or a text, or a codec of your own"
+        )
     number = _NUMBER.match(place.text)
     if number is None:
         return None

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Codec", "DecodeError", "EncodeError", "FunctionCodec", "Path", "TooDeep", "UnknownVersion", "require_codec"]
+__all__ = [
+    "Codec",
+    "DecodeError",
+    "EncodeError",
+    "FunctionCodec",
+    "Path",
+    "TooDeep",
+    "UnknownVersion",
+    "require_codec",
+    "subscripted",
+    "unwritable",
+]
 
 S = TypeVar("S")
 
@@ -31,12 +42,19 @@ class Codec(Protocol[S]):
         ...
 
     def decode(self, data: bytes) -> S:
-        """The state, as an object of its own at every call. Raise `DecodeError` (or any ValueError) otherwise."""
+        """The state, as an object of its own at every call. Raise `DecodeError` for bytes that are no document.
+
+        Any other exception that is raised again when the same bytes are decoded again counts as one, too.
+        """
         ...
 
 
 class DecodeError(ValueError):
     """The bytes are not a document of this codec. Stores turn it into `StoreCorrupt`, which names the file."""
+
+    may_be_intact: bool = False
+    """Whether the document may be as its writer meant it: a newer program's, another format, a person's edit. Such a
+    document is never set aside, unless `recover(force=True)` says so. False: it is damaged (cut off, overwritten)."""
 
     def __init__(
         self,
@@ -46,9 +64,12 @@ class DecodeError(ValueError):
         line: int | None = None,
         column: int | None = None,
         path: Path | None = None,
+        may_be_intact: bool | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
+        if may_be_intact is not None:  # None: as the class says
+            self.may_be_intact = may_be_intact
         self.position = position
         """Offset from 0, if known: in characters, or in bytes where the bytes are no text."""
         self.line = line
@@ -60,15 +81,50 @@ class DecodeError(ValueError):
 
 
 class UnknownVersion(DecodeError):
-    """The document may be intact, but it is of a version that this program cannot read: it is never set aside."""
+    """The document may be intact, but it is of a version that this program cannot read."""
+
+    may_be_intact = True
 
 
 class TooDeep(UnknownVersion):
-    """The document may be intact, but it is nested more deeply than is read here: it is never set aside either."""
+    """The document may be intact, but it is nested more deeply than is read here."""
 
 
 class EncodeError(ValueError):
     """The state cannot be written as a document of this codec."""
+
+    def __init__(self, message: str, *, path: Path | None = None, objection: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        """Keys and indices that lead to the value, if known."""
+        self.objection = objection
+        """What is wrong with the value at `path`, without the place."""
+
+
+def unwritable(path: Path, objection: str) -> EncodeError:
+    """The error for a value: `state['a'][1] is a datetime, which JSON cannot hold`."""
+    return EncodeError(f"{subscripted(path)} {objection}", path=path, objection=objection)
+
+
+_SHOWN_STEPS: Final = 8
+"""Steps of a long path that are shown at its beginning and at its end."""
+_SHOWN_KEY: Final = 60
+"""Characters of a key that are shown."""
+
+
+def subscripted(path: Path) -> str:
+    """A path as Python writes it: `state['a'][1]`."""
+    steps = [f"[{_brief(step)}]" for step in path]
+    if len(steps) > 2 * _SHOWN_STEPS:
+        left_out = len(steps) - 2 * _SHOWN_STEPS
+        steps = [*steps[:_SHOWN_STEPS], f"...({left_out} more)...", *steps[-_SHOWN_STEPS:]]
+    return f"state{''.join(steps)}"
+
+
+def _brief(step: str | int) -> str:
+    if isinstance(step, str) and len(step) > _SHOWN_KEY:
+        return f"{step[:_SHOWN_KEY]!r}..."
+    return repr(step)
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ import attrs
 
 from storewriter.codecs._protocol import Path
 
-__all__ = ["Difference", "difference"]
+__all__ = ["Difference", "difference", "parts"]
 
 _MISSING: Final = object()
 
@@ -80,6 +80,11 @@ def _has_equality(value: Any) -> bool:
 
 
 _IDENTITY: Final[Any] = object.__eq__
+
+
+def parts(value: Any) -> dict[Any, Any]:
+    """What a value is made of, by key, index or name."""
+    return _parts(value) or {}
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:

@@ -59,6 +59,8 @@ class Shape(Generic[S]):
     """A document to objects, more quickly. Raises any exception, to have it tried the other way."""
     to_bytes: Callable[[S], bytes] | None = None
     """What `from_bytes` took, if nothing was lost."""
+    part_to_plain: Callable[[Any], Any] | None = None
+    """Any part of a state to JSON values, to find out which one the library does not take."""
 
     def quickly(self, data: bytes) -> tuple[S] | None:
         """The objects of a document that is proven to be written as the very same bytes."""
@@ -92,10 +94,20 @@ def decode(shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool) ->
 
 
 def _encode(shape: Shape[S], document: JsonCodec, state: S, verify: bool) -> bytes:
-    data = document.encode(_plain(shape, state))
+    data = _written(shape, document, _plain(shape, state))
     if verify:
         _require_that_it_comes_back(shape, document, state, data)
     return data
+
+
+def _written(shape: Shape[S], document: JsonCodec, plain: Any) -> bytes:
+    try:
+        return document.encode(plain)
+    except EncodeError as error:
+        if error.path is None:
+            raise
+        msg = f"the state cannot be written as {shape.name}: {spelled(error.path)} {error.objection}"
+        raise EncodeError(msg, path=error.path, objection=error.objection) from error
 
 
 def _require_that_it_comes_back(shape: Shape[S], document: JsonCodec, state: S, data: bytes) -> None:
@@ -103,11 +115,11 @@ def _require_that_it_comes_back(shape: Shape[S], document: JsonCodec, state: S, 
         again = _read(shape, document, data, exact=True)
     except (FieldError, DecodeError) as error:
         msg = f"the state would not be read back as {shape.name}: {error}"
-        raise EncodeError(msg) from error
+        raise EncodeError(msg, path=error.path) from error
     found = _same.difference(state, again)
     if found is not None:
         msg = f"the state would not come back as it is: {spelled(found.path)}: {found}"
-        raise EncodeError(msg)
+        raise EncodeError(msg, path=found.path)
 
 
 def _decode(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S:
@@ -116,7 +128,8 @@ def _decode(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S
     except FieldError as error:
         text = text_of(data)
         position = locate(text, error.path, key=error.at_key)
-        raise error_at(f"not a {shape.name}: {error}", text, position, error.path) from error
+        # The document is whole JSON: what does not fit is another program's, a newer one's, or a person's.
+        raise error_at(f"not a {shape.name}: {error}", text, position, error.path, may_be_intact=True) from error
 
 
 def _read(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S:
@@ -132,8 +145,30 @@ def _plain(shape: Shape[S], state: S) -> Any:
     except (EncodeError, RecursionError):
         raise
     except Exception as error:
-        msg = f"the state cannot be written as {shape.name}: {error}"
-        raise EncodeError(msg) from error
+        path = () if shape.part_to_plain is None else _way_to_what_fails(state, shape.part_to_plain)
+        msg = f"the state cannot be written as {shape.name}: {f'{spelled(path)}: ' if path else ''}{error}"
+        raise EncodeError(msg, path=path or None) from error
+
+
+def _way_to_what_fails(state: Any, to_plain: Callable[[Any], Any]) -> Path:
+    """The way to the innermost part of a state that the library does not take."""
+    path: Path = ()
+    part = state
+    while (found := _part_that_fails(part, to_plain)) is not None:
+        step, part = found
+        path = (*path, step)
+    return path
+
+
+def _part_that_fails(value: Any, to_plain: Callable[[Any], Any]) -> tuple[str | int, Any] | None:
+    for step, part in _same.parts(value).items():
+        try:
+            to_plain(part)
+        except RecursionError:
+            raise
+        except Exception:
+            return step if isinstance(step, int) else str(step), part
+    return None
 
 
 def _objects(shape: Shape[S], plain: Any, *, exact: bool) -> S:

@@ -158,7 +158,7 @@ class AttrsCodec(Generic[S]):
             except Exception as error:
                 raise _field_error(error, plain) from error
 
-        return Shape(kind.__name__, to_plain, from_plain)
+        return Shape(kind.__name__, to_plain, from_plain, part_to_plain=self.converter.unstructure)
 
     def encode(self, state: S) -> bytes:
         """See `Codec`. Raises EncodeError."""

@@ -25,14 +25,12 @@ import enum
 import json
 import re
 import sys
-import uuid
-from collections.abc import Collection, Iterable
 from typing import Any, Final, NoReturn, cast
 
 import attrs
 import orjson
 
-from storewriter.codecs import _depth, _finite, _numbers, _same_text
+from storewriter.codecs import _depth, _diagnosis, _finite, _numbers, _same_text, _unwritable
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError, TooDeep
 
@@ -94,7 +92,7 @@ class JsonCodec:
         if data.rfind(b"null") >= 0 and (found := _finite.find(state)) is not None:
             # The engine writes NaN as null, which would be a silent change.
             msg = f"the state holds {found!r}, which JSON cannot say (RFC 8259, section 6)"
-            raise EncodeError(msg)
+            raise _unwritable.objection(state) or EncodeError(msg)
         return _Written(data)
 
     def decode(self, data: bytes) -> Any:
@@ -103,11 +101,13 @@ class JsonCodec:
         state = orjson.loads(memoryview(data)) if type(data) is _Written else _read(data)
         if self.shape is not None and not isinstance(state, self.shape):
             msg = f"expected {_shape_name(self.shape)} at the top level, found {_name_of(state)}"
-            raise DecodeError(msg, position=0, line=1, column=1, path=())
+            raise DecodeError(msg, position=0, line=1, column=1, path=(), may_be_intact=True)
         return state
 
     def _encode_carefully(self, state: Any) -> bytes:
-        _refuse_strangers(state)
+        objection = _unwritable.objection(state)
+        if objection is not None:
+            raise objection
         try:
             text = _depth.with_room(
                 json.dumps,
@@ -120,10 +120,10 @@ class JsonCodec:
             )
         except (TypeError, ValueError, RecursionError) as error:
             msg = f"the state cannot be written as JSON: {error}"
-            raise EncodeError(msg) from error
+            raise _unwritable.of_text(state) or EncodeError(msg) from error
         if (pair := _SURROGATE_PAIR.search(text)) is not None:
             msg = f"two lone surrogates stand side by side ({pair[0]!a}); JSON would make one character of them"
-            raise EncodeError(msg)
+            raise _unwritable.of_text(state) or EncodeError(msg)
         # What UTF-8 cannot say (a lone surrogate) stands only inside strings, where JSON can say it as an escape.
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -148,7 +148,17 @@ def _read(data: bytes) -> Any:
             return state
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
-    return _decode_carefully(data, is_flat)
+    try:
+        return _decode_carefully(data, is_flat)
+    except DecodeError as error:
+        raise _diagnosis.named(data, _text_if_utf8(data), error) from error.__cause__
+
+
+def _text_if_utf8(data: bytes) -> str | None:
+    try:
+        return text_of(data)
+    except DecodeError:
+        return None
 
 
 _JSON_NAMES: dict[type, str] = {
@@ -172,48 +182,7 @@ def _shape_name(shape: type | tuple[type, ...]) -> str:
     return " or ".join(_JSON_NAMES.get(kind, kind.__name__) for kind in kinds)
 
 
-_PLAIN: Final = frozenset({str, int, float, bool, type(None), uuid.UUID})
 _SURROGATE_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-
-def _refuse_strangers(state: Any) -> None:
-    """Refuse what the standard encoder would quietly turn into something else: keys that are not text, subclasses.
-
-    And what is nested too deeply, or without an end.
-    """
-    level = _containers([state])
-    for _ in range(_depth.MOST):
-        level = _containers(inner for container in level for inner in _inside(container))
-        if not level:
-            return
-    msg = f"the state is nested more than {_depth.MOST} levels deep, or refers to itself"
-    raise EncodeError(msg)
-
-
-def _containers(values: Iterable[Any]) -> Collection[Any]:
-    """Those that hold others, each once: a state that refers to itself may do so in many places."""
-    found: dict[int, Any] = {}
-    for value in values:
-        while isinstance(value, enum.Enum):
-            value = value.value
-        kind = cast("type[object]", type(value))
-        if kind is dict or kind is list or kind is tuple:
-            found[id(value)] = value
-        elif kind not in _PLAIN:
-            msg = f"{kind.__name__} cannot be written as JSON; put plain values into the state"
-            raise EncodeError(msg)
-    return found.values()
-
-
-def _inside(container: Any) -> Iterable[Any]:
-    kind = cast("type[object]", type(container))
-    if kind is not dict:
-        return container  # type: ignore[no-any-return]
-    for key in container:
-        if type(key) is not str:
-            msg = f"the key {key!r} is not text; as JSON it would come back as another key"
-            raise EncodeError(msg)
-    return container.values()  # type: ignore[no-any-return]
 
 
 def _stands_for(value: Any) -> Any:
@@ -263,7 +232,7 @@ def _decode_text(text: str) -> Any:
         reason = f"nested too deeply for a recursion limit of {sys.getrecursionlimit()}"
         raise TooDeep(reason, position=0, line=1, column=1) from error
     except ValueError as error:  # from the functions below, or a whole number with more digits than Python converts
-        raise first_fault(text) or DecodeError(str(error)) from error
+        raise first_fault(text) or DecodeError(str(error), may_be_intact=True) from error
 
 
 def _syntax_error(error: json.JSONDecodeError, text: str) -> DecodeError:

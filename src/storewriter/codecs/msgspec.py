@@ -77,11 +77,14 @@ class MsgspecCodec(Generic[S]):
             except Exception as error:  # a `__post_init__` of the struct
                 raise FieldError(str(error)) from error
 
+        def part_to_plain(part: Any) -> Any:
+            return msgspec.to_builtins(part, order=order)
+
         if self.indent is not None:
-            return Shape(name, to_plain, from_plain)
+            return Shape(name, to_plain, from_plain, part_to_plain=part_to_plain)
         decoder = msgspec.json.Decoder(kind, strict=True)
         encoder = msgspec.json.Encoder(order=order)
-        return Shape(name, to_plain, from_plain, decoder.decode, encoder.encode)
+        return Shape(name, to_plain, from_plain, decoder.decode, encoder.encode, part_to_plain)
 
     def encode(self, state: S) -> bytes:
         """See `Codec`. Raises EncodeError."""

@@ -23,6 +23,7 @@ from storewriter.codecs.json import JsonCodec
 try:
     import pydantic
     from pydantic.errors import PydanticUserError
+    from pydantic_core import to_jsonable_python
 except ImportError as error:
     msg = "PydanticCodec needs pydantic 2: pip install 'storewriter[pydantic]'"
     raise ImportError(msg) from error
@@ -90,8 +91,8 @@ class PydanticCodec(Generic[S]):
             return adapter.dump_json(state, by_alias=True, round_trip=True, warnings="error")
 
         if self.indent is not None or has_sets:
-            return Shape(name, to_plain, from_plain)
-        return Shape(name, to_plain, from_plain, _finite(adapter.validate_json), to_bytes)
+            return Shape(name, to_plain, from_plain, part_to_plain=_part_to_plain)
+        return Shape(name, to_plain, from_plain, _finite(adapter.validate_json), to_bytes, _part_to_plain)
 
     def encode(self, state: S) -> bytes:
         """See `Codec`. Raises EncodeError."""
@@ -100,6 +101,17 @@ class PydanticCodec(Generic[S]):
     def decode(self, data: bytes) -> S:
         """See `Codec`. Raises DecodeError with path, line and column."""
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
+
+
+def _part_to_plain(part: Any) -> Any:
+    if isinstance(part, pydantic.BaseModel):
+        return part.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error")
+    kind = cast("type[object]", type(part))
+    if kind is dict:
+        return [_part_to_plain(value) for value in part.values()]
+    if kind is list or kind is tuple:
+        return [_part_to_plain(value) for value in part]
+    return to_jsonable_python(part)
 
 
 def _finite(validate: Callable[[bytes], S]) -> Callable[[bytes], S]:

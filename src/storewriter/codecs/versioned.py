@@ -54,6 +54,12 @@ def _kind_of(error: DecodeError) -> type[DecodeError]:
     return DecodeError
 
 
+def _moved(error: DecodeError, text: str, position: int) -> DecodeError:
+    """The error of the codec inside, at its place in the whole document."""
+    kind = _kind_of(error)
+    return error_at(error.reason, text, position, error.path, kind, may_be_intact=error.may_be_intact)
+
+
 @attrs.frozen
 class Versioned(Generic[S]):
     """A codec of JSON objects, with a version and migrations around it.
@@ -143,17 +149,16 @@ class Versioned(Generic[S]):
             if error.position is None:
                 raise
             cut = len(data[:end].decode("utf-8")) - 1
-            raise error_at(error.reason, text, error.position + cut, error.path, _kind_of(error)) from error
+            raise _moved(error, text, error.position + cut) from error
 
     def _decode_laid_out_otherwise(self, document: dict[str, Any], data: bytes) -> S:
         try:
             return self.codec.decode(_DOCUMENT.encode(document))
         except DecodeError as error:
-            kind = _kind_of(error)
             if error.path is None:
-                raise kind(error.reason) from error
+                raise _kind_of(error)(error.reason, may_be_intact=error.may_be_intact) from error
             text = text_of(data)
-            raise error_at(error.reason, text, locate(text, error.path), error.path, kind) from error
+            raise _moved(error, text, locate(text, error.path)) from error
 
     def _version_of(self, document: dict[str, Any], data: bytes) -> int:
         if self.field not in document:
