@@ -17,7 +17,8 @@ import attrs
 from storewriter import events
 from storewriter._flushes import Flushes, flushes_of
 from storewriter._replace import Commit
-from storewriter.codecs import Codec, DecodeError, TooDeep, UnknownVersion
+from storewriter.codecs import Codec, DecodeError, TooDeep, UnknownVersion, UpdateCodec
+from storewriter.codecs._protocol import update_codec
 from storewriter.errors import CommitUncertain, StoreCorrupt
 from storewriter.locks import Hold
 from storewriter.storage import FileStorage, Look
@@ -45,6 +46,10 @@ class Document:
     default: Callable[[], Any]
     flushes: Flushes = attrs.field(
         init=False, default=attrs.Factory(lambda self: flushes_of(self.path), takes_self=True)
+    )
+
+    _update_codec: UpdateCodec[Any] | None = attrs.field(
+        init=False, default=attrs.Factory(lambda self: update_codec(self.codec), takes_self=True)
     )
 
     def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
@@ -76,6 +81,40 @@ class Document:
         except ValueError as error:
             raise self.corrupt(error) from error
 
+    def decode_for_update(self, data: bytes | None) -> tuple[Any, Callable[[Any], bytes]]:
+        """A state of the caller's own, and a function that encodes what becomes of it. Raises StoreCorrupt."""
+        codec = self._update_codec
+        if codec is None:
+            return self.decode(data), self._encode
+        if data is None:
+            return self._own_default(), codec.encode
+        try:
+            return codec.decode_for_update(data)
+        except ValueError as error:
+            raise self.corrupt(error) from error
+
+    def _encode(self, state: Any) -> bytes:
+        data: object = self.codec.encode(state)
+        if isinstance(data, bytes):
+            return data
+        if isinstance(data, (bytearray, memoryview)):
+            return bytes(data)
+        hint = ": encode the text, say as UTF-8" if isinstance(data, str) else ""
+        msg = f"{self.path} was not changed: encode() of {self.codec!r} returned {type(data).__name__}, not bytes{hint}"
+        raise TypeError(msg)
+
+    def need_not_become(self, data: bytes, found: bytes | None) -> bool:
+        """Whether the document that was found says the same as new bytes: encoded once more, it gives these.
+
+        A codec that writes with an eye on what it has read has said so already.
+        """
+        if found is None or self._update_codec is not None:
+            return False
+        try:
+            return self._encode(self.codec.decode(found)) == data
+        except Exception:  # then it is not known, and the new bytes are written, as they would be anyway
+            return False
+
     def _own_default(self) -> Any:
         """The default, shared with nothing else: `default` may return its own parts (`TEMPLATE.copy`)."""
         state = self.default()
@@ -87,7 +126,7 @@ class Document:
     def encoded_default(self) -> bytes | None:
         """What a document would say that says the same as none; None if the default cannot be written."""
         try:
-            return self.codec.encode(self._own_default())
+            return self._encode(self._own_default())
         except (ValueError, TypeError):
             return None
 
@@ -101,7 +140,9 @@ class Document:
             until = "it is nested less deeply"
         elif not isinstance(error, UnknownVersion):
             until = "it is repaired, restored or moved away (`store.recover()`)"
-        where = f" (line {line}, column {column})" if line is not None else ""
+        places = (f"{name} {number}" for name, number in (("line", line), ("column", column)) if number is not None)
+        place = ", ".join(places)
+        where = f" ({place})" if place else ""
         if events.subscribers:
             events.emit(events.CorruptStore(path=self.path, reason=reason))
         events.log.error("%s cannot be read: %s%s", self.path, reason, where)
