@@ -432,7 +432,7 @@ class Batch:
             return
         data = self._good
         is_same = data is None or data == found[0] or data == self._absent
-        if data is not None and not is_same and document.need_not_become(data, found[0]):
+        if not is_same and document.is_compared_anew and document.says_the_same(found[0], data):
             is_same, data = True, found[0]
         if data is None or (is_same and not document.storage.is_doubtful(found)):
             hold.check()

@@ -51,6 +51,10 @@ class Document:
     _update_codec: UpdateCodec[Any] | None = attrs.field(
         init=False, default=attrs.Factory(lambda self: update_codec(self.codec), takes_self=True)
     )
+    is_compared_anew: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._update_codec is None, takes_self=True)
+    )
+    """Whether the codec cannot tell that a document says the same as new bytes (see `says_the_same`)."""
 
     def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
         """Give the new document the name, in the turn of this hold; `commit` says what is left to do.
@@ -103,12 +107,12 @@ class Document:
         msg = f"{self.path} was not changed: encode() of {self.codec!r} returned {type(data).__name__}, not bytes{hint}"
         raise TypeError(msg)
 
-    def need_not_become(self, data: bytes, found: bytes | None) -> bool:
+    def says_the_same(self, found: bytes | None, data: bytes | None) -> bool:
         """Whether the document that was found says the same as new bytes: encoded once more, it gives these.
 
-        A codec that writes with an eye on what it has read has said so already.
+        For codecs without `decode_for_update`: the others return what they have read if nothing has changed.
         """
-        if found is None or self._update_codec is not None:
+        if found is None:
             return False
         try:
             return self._encode(self.codec.decode(found)) == data

@@ -24,10 +24,11 @@ _ENGINE: Final = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_DEEP: Final = b"\n" + b" " * 32
+_DEEP: Final = 24
 """So many levels that a pass over the document for each takes longer than a look at each line."""
 _RUN_OF_SPACES: Final = re.compile(rb"\n( +)")
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]+")
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]+")
 
 _COLON: Final = re.compile(rb'[^\\]"(?P<before>[ \t]*):(?P<after>[ \t]*)')
 _FIRST_LINE: Final = re.compile(rb"\s*[\[{](?P<inside>[^\n]*)\n(?P<indent>[ \t]*)")
@@ -108,41 +109,49 @@ def in_layout(data: bytes, layout: Layout) -> bytes:
         return data
     data = data[:-1]
     if layout.is_spaced:
-        data = _without_indentation(data).replace(b",\n", b", ").replace(b"\n", b"")
-    elif layout.unit is not None:
-        data = _indented(data, layout.unit)
+        data = _with_indents(data, b"").replace(b",\n", b", ").translate(None, b"\n")
+    elif layout.unit not in (None, b"  "):
+        data = _with_indents(data, layout.unit or b"")
     if layout.escapes_slash:
         data = data.replace(b"/", b"\\/")
     if layout.escapes and not data.isascii():
-        data = _NOT_ASCII.sub(_escaped, data.decode("utf-8")).encode("ascii")
+        data = _in_ascii(data)
     if layout.newline != b"\n":
         data = data.replace(b"\n", layout.newline)
     mark = codecs.BOM_UTF8 if layout.has_mark else b""
     return b"".join((mark, data, layout.newline if layout.ends_with_newline else b""))
 
 
+def _with_indents(data: bytes, unit: bytes) -> bytes:
+    """Each line of a document of two spaces with another indentation."""
+    depth = 0
+    while depth < _DEEP and b"\n" + b"  " * (depth + 1) in data:
+        depth += 1
+    if depth == _DEEP:
+        return _RUN_OF_SPACES.sub(lambda run: b"\n" + unit * (len(run[1]) // 2), data)
+    # The deepest lines first, so that each is found once. A NUL, which JSON has as an escape only, stands for a character
+    # of the new indentation, so that no line is found again.
+    for level in range(depth, 0, -1):
+        data = data.replace(b"\n" + b"  " * level, b"\n" + b"\0" * (len(unit) * level))
+    kinds = set(unit)
+    if len(kinds) == 1:
+        return data.translate(bytes.maketrans(b"\0", unit[:1]))
+    if not kinds:
+        return data
+    # Spaces and tabs together
+    return data.replace(b"\0" * len(unit), unit)
+
+
+def _in_ascii(data: bytes) -> bytes:
+    text = data.decode("utf-8")
+    if b"\\x" in data or b"\\U" in data:  # an escaped backslash before one of the letters that are looked for below
+        return _NOT_ASCII.sub(_escaped, text).encode("ascii")
+    made = text.encode("ascii", "backslashreplace")
+    if b"\\U" in made:
+        made = _ASTRAL.sub(_escaped, text).encode("ascii", "backslashreplace")
+    return made.replace(b"\\x", b"\\u00")
+
+
 def _escaped(match: re.Match[str]) -> str:
     units = match[0].encode("utf-16-be").hex()
     return "\\u" + "\\u".join(units[at : at + 4] for at in range(0, len(units), 4))
-
-
-def _without_indentation(data: bytes) -> bytes:
-    for spaces in (64, 16, 4, 2):
-        indented = b"\n" + b" " * spaces
-        while indented in data:
-            data = data.replace(indented, b"\n")
-    return data
-
-
-def _indented(data: bytes, unit: bytes) -> bytes:
-    if unit == b"  ":
-        return data
-    if not unit:
-        return _without_indentation(data)
-    if _DEEP in data:
-        return _RUN_OF_SPACES.sub(lambda run: b"\n" + unit * (len(run[1]) // 2), data)
-    # A NUL stands for a level that has been seen: JSON has it as an escape only.
-    data = data.replace(b"\n  ", b"\n\0")
-    while b"\0  " in data:
-        data = data.replace(b"\0  ", b"\0\0")
-    return data.replace(b"\0", unit)

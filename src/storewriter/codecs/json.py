@@ -117,18 +117,18 @@ class JsonCodec:
 
     def decode_for_update(self, data: bytes) -> tuple[Any, Callable[[Any], bytes]]:
         """See `UpdateCodec`. Raises DecodeError with line and column."""
-        own = None if self.indent == "keep" else self._own
         again: bytes | None
-        if type(data) is _Written and (own is None or data.layout == own):
-            state, layout, again = _read_written(data), data.layout, data
+        if isinstance(data, _Written) and (self.indent == "keep" or data.layout == self._own):
+            layout = data.layout
+            state = _read_written(data)
+            again = data
         else:
-            data = bytes(data)  # the engine takes no subclass of bytes
-            state, layout, again = _read_with_layout(data, own)
+            state, layout, again = _read_with_layout(data, None if self.indent == "keep" else self._own)
         if self.shape is not None and not isinstance(state, self.shape):
             raise self._other_shape(state)
         if again is data:
             return state, partial(self._encode_in, layout)
-        return state, _Original(self, data, layout, again).encode
+        return state, _Original(self, bytes(data), layout, again).encode
 
     def _other_shape(self, state: Any) -> DecodeError:
         assert self.shape is not None
@@ -152,7 +152,7 @@ class JsonCodec:
             raise EncodeError(msg)
         if layout is COMPACT:
             return _Written(data)
-        written = _Written(_layouts.in_layout(data, layout))
+        written = _WrittenOtherwise(_layouts.in_layout(data, layout))
         written.layout = layout
         return written
 
@@ -221,11 +221,18 @@ class _Written(bytes):
     It refuses what it could not read back exactly: whole numbers beyond 64 bits and lone surrogates.
     """
 
+    __slots__ = ()
     layout: Layout = COMPACT
 
 
+class _WrittenOtherwise(_Written):
+    """One in another layout. A class of its own, because a `bytes` object that has attributes costs more."""
+
+    layout: Layout
+
+
 def _read_own(data: bytes) -> Any:
-    return _read_written(data) if type(data) is _Written else _read(data)
+    return _read_written(data) if isinstance(data, _Written) else _read(data)
 
 
 def _read_written(data: _Written) -> Any:
@@ -255,21 +262,21 @@ def _read_with_layout(data: bytes, own: Layout | None) -> tuple[Any, Layout, byt
 
     This is `data` itself if the document is in that layout throughout; None if the engine cannot be trusted with it.
     """
-    layout = own if own is not None else TWO_SPACES if _same_text.has_two_spaces(data) else COMPACT
     is_flat = False
     try:
         state = orjson.loads(data)
+        layout = own or (TWO_SPACES if data[1:4] == b"\n  " and data[4:5] != b" " else COMPACT)
         written = orjson.dumps(state, None, layout.option)
         if written == data and layout.is_engines:
             return state, layout, data
         is_flat = True
-        layout = own if own is not None else _layouts.detected(data)
+        layout = own or _layouts.detected(data)
         again = _in_layout_or_itself(state, layout, data)
         if again is data or _same_text.says_the_same(data, written):
             return state, layout, again
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        if data.startswith(codecs.BOM_UTF8):
-            return _read_with_mark(data, own)
+        if data.startswith(codecs.BOM_UTF8) or type(data) is not bytes:  # neither of which the engine takes
+            return _read_with_mark(bytes(data), own)
     return _decode_carefully(data.removeprefix(codecs.BOM_UTF8), is_flat), own or _layouts.detected(data), None
 
 
