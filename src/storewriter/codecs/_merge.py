@@ -196,7 +196,7 @@ class _Merge:
             if member is not None:
                 neighbour = member
                 head = self._text[member.start : member.at]
-                pieces.append((member, head + self.changed(member, value)))
+                pieces.append((member, head + self._become(old, member, value)))
             else:
                 head = self._style.scalar(key) + self._colon_of(neighbour)
                 pieces.append((None, head + self._like(old, neighbour, value)))
@@ -212,11 +212,16 @@ class _Merge:
     def _colon_of(self, member: _Part) -> str:
         return self._text[self._key_end(member) : member.at]
 
+    def _become(self, old: Sequence[_Part], part: _Part, new: Any) -> str:
+        if new and isinstance(new, (dict, list)) and not (part.value and type(part.value) is type(new)):
+            return self._like(old, part, new)
+        return self.changed(part, new)
+
     def _like(self, old: Sequence[_Part], neighbour: _Part, new: Any) -> str:
         """The text of a new value as that of an old one beside it would be, if it said this."""
         if new and (is_object(new) or is_array(new)):
             for other in (neighbour, *reversed(old)):
-                if other.value and type(other.value) is type(new):
+                if other.value and type(other.value) is type(new) and _is_flat(other.value) is _is_flat(new):
                     return self.changed(other, new)
         return self._style.fresh(new, self._indent_at(neighbour))
 
@@ -233,7 +238,7 @@ class _Merge:
             item = old[index]
             if keeps_place:
                 neighbour = item
-            pieces.append((item if keeps_place else None, self.changed(item, value)))
+            pieces.append((item if keeps_place else None, self._become(old, item, value)))
         return "[" + self._joined(old, pieces) + closing + "]"
 
     # -- both ----------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ Indent = int | str | None | Literal["keep"]
 _MOST_SPACES: Final = 1000
 
 
-def _require_indent(_: Any, __: Any, indent: Any) -> None:
+def _require_indent(indent: Any) -> None:
     if indent is None or indent == "keep":
         return
     if isinstance(indent, str) and not indent.strip(" \t"):
@@ -61,6 +61,7 @@ def _require_indent(_: Any, __: Any, indent: Any) -> None:
 
 
 def _own_layout(codec: JsonCodec) -> Layout:
+    _require_indent(codec.indent)
     if codec.indent is None or codec.indent == "keep":
         return COMPACT
     unit = codec.indent if isinstance(codec.indent, str) else " " * codec.indent
@@ -96,7 +97,7 @@ class JsonCodec:
 
     shape: type | tuple[type, ...] | None = attrs.field(default=None, kw_only=True)
     """Type of the top level: `dict` refuses anything but an object. None: any; a store then takes its default's."""
-    indent: Indent = attrs.field(default="keep", validator=_require_indent, kw_only=True)
+    indent: Indent = attrs.field(default="keep", kw_only=True)
     r"""`"keep"`: an update writes a document in the layout in which it found it: indentation, white space, line ends,
     escapes (`\u00e9`, `\/`), byte order mark, final newline. Values that have not changed keep their text. A new
     document is written on one line.
