@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
@@ -126,16 +127,17 @@ def test_what_is_undone_in_a_batch_comes_back_byte_for_byte(path: Path, found: b
         assert path.read_bytes() == found
 
 
-@pytest.mark.anyio
 @layouts
-async def test_a_batch_of_tasks_keeps_it(path: Path, found: bytes, anyio_backend: str) -> None:
-    import anyio
-
+def test_a_batch_of_tasks_keeps_it(path: Path, found: bytes, run: Callable[..., Any]) -> None:
     path.write_bytes(found)
     store = AsyncStore[dict[str, Any]](path)
-    async with anyio.create_task_group() as group:
-        for _ in range(7):
-            group.start_soon(store.update, _increment)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(7):
+                group.start_soon(store.update, _increment)
+
+    run(main)
     assert path.read_bytes() == found.replace(b"1,", b"8,", 1).replace(b"1\n,", b"8\n,", 1)
 
 

@@ -129,8 +129,8 @@ def _with_indents(data: bytes, unit: bytes) -> bytes:
         depth += 1
     if depth == _DEEP:
         return _RUN_OF_SPACES.sub(lambda run: b"\n" + unit * (len(run[1]) // 2), data)
-    # The deepest lines first, so that each is found once. A NUL, which JSON has as an escape only, stands for a character
-    # of the new indentation, so that no line is found again.
+    # The deepest lines first, so that each is found once. A NUL, which JSON has as an escape only, stands for a
+    # character of the new indentation, so that no line is found again.
     for level in range(depth, 0, -1):
         data = data.replace(b"\n" + b"  " * level, b"\n" + b"\0" * (len(unit) * level))
     kinds = set(unit)
