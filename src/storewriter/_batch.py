@@ -300,7 +300,7 @@ class Batch:
         self._runner = ticket
         request.run(state)
         try:
-            data = self.document.codec.encode(state)
+            data: bytes | None = self._encode(state)
         except Exception:
             if is_new or self._can_be_encoded(state):
                 raise  # in the second case it is a signal handler's, and not the codec's

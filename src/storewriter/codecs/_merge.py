@@ -213,7 +213,8 @@ class _Merge:
         return self._text[self._key_end(member) : member.at]
 
     def _become(self, old: Sequence[_Part], part: _Part, new: Any) -> str:
-        if new and isinstance(new, (dict, list)) and not (part.value and type(part.value) is type(new)):
+        is_filled = bool(part.value) and type(part.value) is type(new)
+        if new and (is_object(new) or is_array(new)) and not is_filled:
             return self._like(old, part, new)
         return self.changed(part, new)
 
