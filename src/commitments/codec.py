@@ -9,6 +9,7 @@ Fails by   DecodeError, with the reason and, where there is one, the place; for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -32,6 +33,10 @@ class DocumentCodec:
     def encode(self, state: Document) -> bytes:
         """Return the bytes of the file. Entries that were not changed keep theirs."""
         return state.data()
+
+    def decode_for_update(self, data: bytes) -> tuple[Document, Callable[[Document], bytes]]:
+        """The document, and `encode`, which knows what has not changed: all the rest has to go (legacy text)."""
+        return self.decode(data), self.encode
 
     def decode(self, data: bytes) -> Document:
         """Return the document in a file's bytes.

@@ -8,6 +8,7 @@ Format     {"version": 1, "claims": {key: {"token", "since_ms", "owner": {...}}}
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import attrs
@@ -82,7 +83,19 @@ class ClaimsCodec:
 
     def decode(self, data: bytes) -> ClaimBook:
         """The claims in these bytes. Raises DecodeError for anything but a file of claims."""
-        content = cast("dict[str, Any]", self._json.decode(data))
+        return self._book(self._json.decode(data), data)
+
+    def decode_for_update(self, data: bytes) -> tuple[ClaimBook, Callable[[ClaimBook], bytes]]:
+        """The same, and a function that encodes what becomes of them."""
+        content, write = self._json.decode_for_update(data)
+
+        def encode(state: ClaimBook) -> bytes:
+            return write(state.content) if state.foreign is None else state.foreign
+
+        return self._book(content, data), encode
+
+    def _book(self, decoded: Any, data: bytes) -> ClaimBook:
+        content = cast("dict[str, Any]", decoded)
         version = content.get("version")
         is_versioned = type(version) is int and version >= VERSION
         if is_versioned and version != VERSION:

@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import attrs
@@ -33,6 +33,10 @@ class DocumentCodec:
     def encode(self, state: Document) -> bytes:
         """The document as bytes."""
         return encode(state)
+
+    def decode_for_update(self, data: bytes) -> tuple[Document, Callable[[Document], bytes]]:
+        """The document, and `encode`, which returns the bytes that were read if nothing has changed."""
+        return self.decode(data), self.encode
 
     def decode(self, data: bytes) -> Document:
         """The document in these bytes. Raises DecodeError if there is none."""

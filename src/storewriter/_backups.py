@@ -19,6 +19,7 @@ Fails by   OSError before the commit, which then fails too, and the old document
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Generator
 
@@ -73,7 +74,12 @@ class Backups:
     @contextlib.contextmanager
     def kept(self, old: os.stat_result) -> Generator[None]:
         """Around a commit: keep the document, which is the file `old`. Raises OSError before it, and what it raises."""
-        self._settle(old)
+        try:
+            self._settle(old)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise self._too_long(error) from error
         try:
             is_kept = self._prepare(old)
             yield
@@ -85,6 +91,12 @@ class Backups:
             raise
         if is_kept:
             quietly(self._move_up)  # the commit stands, and the backup too: the next one moves it up
+
+    def _too_long(self, error: OSError) -> OSError:
+        fresh = _fresh(self.path)
+        more = len(fresh) - len(self.path)
+        reason = f"{error.strerror}: the name of a backup has {more} bytes more than the store's. Choose a shorter name"
+        return OSError(error.errno, f"{reason}, or backups=0", fresh)
 
     def _prepare(self, old: os.stat_result) -> bool:
         """Step 1. False: the newest backup is this document already."""

@@ -143,6 +143,8 @@ class Batch:
     """How often the save or the flush was interrupted."""
     _apart: Apart | None = None
     """The step that another thread makes."""
+    _encode: Callable[[Any], bytes]
+    """Makes bytes of what becomes of the state that was decoded last."""
     _absent: bytes | None = None
     """Where there is no document: the bytes that would say no more than its absence does."""
     _runner: Ticket | None = None
@@ -232,10 +234,11 @@ class Batch:
 
     def _apply(self, request: Request, ticket: Ticket | None = None) -> None:
         state = self.state()
+        encode = self._encode
         if request.expect is not None:
             self.require_version(request.expect)
         self._runner = ticket
-        data = self.document.codec.encode(request.run(state))
+        data = encode(request.run(state))
         with self._mutex:
             # Plain stores, so that no interrupt can come in between.
             self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
@@ -244,7 +247,7 @@ class Batch:
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
         try:
-            return self.document.decode(self._good)
+            state, self._encode = self.document.decode_for_update(self._good)
         except StoreCorrupt as error:
             if not self._authors:
                 raise
@@ -255,6 +258,7 @@ class Batch:
             else:
                 self._apply_each(authors)
             return self.state()
+        return state
 
     def _take_back(self) -> Sequence[Request]:
         """Undo what the last functions did; returns whose they were."""
@@ -263,7 +267,7 @@ class Batch:
 
     def replace_state(self, request: Request, state: Any) -> None:
         """What a transaction leaves. Raises what the codec raises."""
-        data = self.document.codec.encode(state)
+        data = self._encode(state)
         self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
 
     # -- isolation="shared" --------------------------------------------------------------------------------------------
@@ -296,7 +300,7 @@ class Batch:
         self._runner = ticket
         request.run(state)
         try:
-            data = self.document.codec.encode(state)
+            data: bytes | None = self._encode(state)
         except Exception:
             if is_new or self._can_be_encoded(state):
                 raise  # in the second case it is a signal handler's, and not the codec's
@@ -317,7 +321,7 @@ class Batch:
         if shared is None or not shared.requests:
             return
         try:
-            data = self.document.codec.encode(shared.state)
+            data = self._encode(shared.state)
         except Exception:
             if self._can_be_encoded(shared.state):
                 raise  # it is a signal handler's, and not the codec's
@@ -329,7 +333,7 @@ class Batch:
 
     def _can_be_encoded(self, state: Any) -> bool:
         try:
-            self.document.codec.encode(state)
+            self._encode(state)
         except Exception:
             return False
         return True
@@ -381,7 +385,8 @@ class Batch:
         """The last function was applied to what the part was to save: go on if that is the document now."""
         found = self.document.storage.look()
         data, absent = found[0], self._absent
-        if data != self._base and not (data is None and self._base == absent):
+        is_there = data == self._base or (data is None and self._base == absent)
+        if not is_there and not (self.document.is_compared_anew and self.document.says_the_same(data, self._base)):
             raise AskAgain(self.document.path)
         self._found, self._is_rebased, self._absent = found, True, absent if data is None else None
         return found
@@ -427,6 +432,8 @@ class Batch:
             return
         data = self._good
         is_same = data is None or data == found[0] or data == self._absent
+        if not is_same and document.is_compared_anew and document.says_the_same(found[0], data):
+            is_same, data = True, found[0]
         if data is None or (is_same and not document.storage.is_doubtful(found)):
             hold.check()
             self._must_confirm = True

@@ -17,8 +17,9 @@ import attrs
 from storewriter import events
 from storewriter._flushes import Flushes, flushes_of
 from storewriter._replace import Commit
-from storewriter.codecs import Codec, TooDeep, UnknownVersion
+from storewriter.codecs import Codec, TooDeep, UnknownVersion, UpdateCodec
 from storewriter.codecs._faults import Fault, judged
+from storewriter.codecs._protocol import update_codec
 from storewriter.errors import CommitUncertain, StoreCorrupt
 from storewriter.locks import Hold
 from storewriter.recovery import Recovery, facts_of, forecast, place_of, recover, restore
@@ -49,6 +50,14 @@ class Document:
         init=False, default=attrs.Factory(lambda self: flushes_of(self.path), takes_self=True)
     )
 
+    _update_codec: UpdateCodec[Any] | None = attrs.field(
+        init=False, default=attrs.Factory(lambda self: update_codec(self.codec), takes_self=True)
+    )
+    is_compared_anew: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._update_codec is None, takes_self=True)
+    )
+    """Whether the codec cannot tell that a document says the same as new bytes (see `says_the_same`)."""
+
     def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
         """Give the new document the name, in the turn of this hold; `commit` says what is left to do.
 
@@ -78,6 +87,40 @@ class Document:
         except Exception as error:
             raise self._corrupt(judged(self.codec.decode, data, error)) from error
 
+    def decode_for_update(self, data: bytes | None) -> tuple[Any, Callable[[Any], bytes]]:
+        """A state of the caller's own, and a function that encodes what becomes of it. Raises StoreCorrupt."""
+        codec = self._update_codec
+        if codec is None:
+            return self.decode(data), self._encode
+        if data is None:
+            return self._own_default(), codec.encode
+        try:
+            return codec.decode_for_update(data)
+        except Exception as error:
+            raise self._corrupt(judged(codec.decode_for_update, data, error)) from error
+
+    def _encode(self, state: Any) -> bytes:
+        data: object = self.codec.encode(state)
+        if isinstance(data, bytes):
+            return data
+        if isinstance(data, (bytearray, memoryview)):
+            return bytes(data)
+        hint = ": encode the text, say as UTF-8" if isinstance(data, str) else ""
+        msg = f"{self.path} was not changed: encode() of {self.codec!r} returned {type(data).__name__}, not bytes{hint}"
+        raise TypeError(msg)
+
+    def says_the_same(self, found: bytes | None, data: bytes | None) -> bool:
+        """Whether the document that was found says the same as new bytes: encoded once more, it gives these.
+
+        For codecs without `decode_for_update`: the others return what they have read if nothing has changed.
+        """
+        if found is None:
+            return False
+        try:
+            return self._encode(self.codec.decode(found)) == data
+        except Exception:  # then it is not known, and the new bytes are written, as they would be anyway
+            return False
+
     def _own_default(self) -> Any:
         """The default, shared with nothing else: `default` may return its own parts (`TEMPLATE.copy`)."""
         state = self.default()
@@ -89,7 +132,7 @@ class Document:
     def encoded_default(self) -> bytes | None:
         """What a document would say that says the same as none; None if the default cannot be written."""
         try:
-            return self.codec.encode(self._own_default())
+            return self._encode(self._own_default())
         except (ValueError, TypeError):
             return None
 

@@ -114,7 +114,13 @@ def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability,
         # Nothing of the new document is anywhere yet. If the journal is, it holds what the file holds.
         with contextlib.suppress(OSError, CommitUncertain):
             _end(path, durability, system)
-        refuse(error, path, "saving in place", "the old document is untouched")
+        refuse(error, path, "saving in place", f"the old document is untouched{_advice(error)}")
+
+
+def _advice(error: OSError) -> str:
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ""
+    return "; with in_place=True a journal is kept beside the document, so its folder must be writable, too"
 
 
 def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durability, system: System) -> None:

@@ -208,7 +208,7 @@ def test_typed_states_do_not_see_the_version(kind: Kind, path: Path) -> None:
     store: Store[Any] = Store(path, default=kind.library, codec=codec)
     store.update(lambda library: library.tags.add("x"))
     assert store.read() == kind.library(books=[kind.book(title="Emma")], tags={"x"})
-    assert path.read_bytes().startswith(b'{"version":2,"books":[{"title":"Emma"')
+    assert path.read_bytes().startswith(b'{"version": 2, "books": [{"title": "Emma"')  # in the layout that it had
 
 
 @pytest.mark.parametrize(

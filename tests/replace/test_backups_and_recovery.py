@@ -483,3 +483,26 @@ def test_a_task_recovers_a_store_too(tmp_path: Path, backend: str) -> None:
         assert await store.read() == {"n": 1}
 
     anyio.run(main, backend=backend)
+
+
+def test_a_name_that_is_too_long_for_backups_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 245)
+    store = Store(path, backups=1)
+    store.update(lambda state: state.update(n=1))
+    with pytest.raises(OSError, match="12 bytes more than the store's. Choose a shorter name, or backups=0"):
+        store.update(lambda state: state.update(n=2))
+    assert Store(path).read() == {"n": 1}
+
+
+def test_a_journal_that_cannot_be_made_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("{}")
+
+    def refuse(call: Call, go: Callable[[], object]) -> object:
+        if call.name == "open" and ".journal.tmp" in str(call.arguments[0]):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return go()
+
+    store = Store(path, in_place=True, system=intercepted(refuse))
+    with pytest.raises(PermissionError, match="a journal is kept beside the document, so its folder must be writable"):
+        store.update(lambda state: state.update(n=2))

@@ -13,6 +13,7 @@ import pytest
 
 from helpers.children import child
 from storewriter import AsyncStore, NotARegularFile, ReadOnlyStore, Store, StoreCorrupt, events
+from storewriter.codecs import DecodeError, FunctionCodec
 
 BAD = {
     "empty": (b"", 1, 1),
@@ -112,12 +113,12 @@ def test_a_corrupt_document_is_an_event(path: Path) -> None:
     assert [(type(event), event.path) for event in seen] == [(events.CorruptStore, str(path))]
 
 
-def test_a_byte_order_mark_is_accepted(path: Path) -> None:
+def test_a_byte_order_mark_is_accepted_and_stays(path: Path) -> None:
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
     store = Store(path)
     assert store.read() == {"a": 1}
     store.update(lambda state: state.update(b=1))
-    assert path.read_bytes() == b'{"a":1,"b":1}\n'
+    assert path.read_bytes() == b'\xef\xbb\xbf{"a": 1, "b": 1}'
 
 
 def _make_fifo(path: Path) -> None:
@@ -214,3 +215,12 @@ def test_without_permission_the_document_stays_and_the_error_names_it(mode: str)
             nobody.expect("PermissionError True")
             nobody.finish()
         assert path.read_bytes() == before
+
+
+def test_a_place_that_is_half_known_is_not_called_none(path: Path) -> None:
+    def decode(data: bytes) -> object:
+        raise DecodeError("odd", line=3)
+
+    path.write_text("x")
+    with pytest.raises(StoreCorrupt, match=r"odd \(line 3\)\."):
+        Store[object](path, codec=FunctionCodec(lambda state: b"", decode)).read()

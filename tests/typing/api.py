@@ -17,7 +17,7 @@ from storewriter import (
     Turn,
     run_exclusive,
 )
-from storewriter.codecs import Codec, JsonCodec
+from storewriter.codecs import Codec, JsonCodec, UpdateCodec
 from storewriter.locks import Lease
 
 
@@ -84,6 +84,10 @@ def stores() -> None:
         assert_type(tx.state, list[int])
         tx.state = [1]
     plain: Store[dict[str, Any]] = Store("plain", codec=JsonCodec(shape=dict, indent=2))
+    layouts = [JsonCodec(indent="keep"), JsonCodec(indent=None), JsonCodec(indent=4), JsonCodec(indent="\t")]
+    layouts[0].decode(b"{}")
+    updating: UpdateCodec[Any] = JsonCodec()
+    updating.decode_for_update(b"{}")[1]({})
     assert_type(plain.read(), dict[str, Any])
 
 

@@ -1,6 +1,7 @@
 """bytes <-> state: what a codec is, JSON by default, and documents that evolve.
 
-Here            Codec, JsonCodec, FunctionCodec, Versioned, DecodeError, UnknownVersion, TooDeep, EncodeError
+Here            Codec, UpdateCodec, JsonCodec, FunctionCodec, Versioned,
+                DecodeError, UnknownVersion, TooDeep, EncodeError
 Typed states    storewriter.codecs.attrs.AttrsCodec          extra `cattrs`
                 storewriter.codecs.msgspec.MsgspecCodec      extra `msgspec`
                 storewriter.codecs.pydantic.PydanticCodec    extra `pydantic`
@@ -9,7 +10,15 @@ Does not        import an extra here: the default codec is the same whatever is 
 
 from __future__ import annotations
 
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, FunctionCodec, TooDeep, UnknownVersion
+from storewriter.codecs._protocol import (
+    Codec,
+    DecodeError,
+    EncodeError,
+    FunctionCodec,
+    TooDeep,
+    UnknownVersion,
+    UpdateCodec,
+)
 from storewriter.codecs.json import JsonCodec
 from storewriter.codecs.versioned import Versioned
 
@@ -21,5 +30,6 @@ __all__ = [
     "JsonCodec",
     "TooDeep",
     "UnknownVersion",
+    "UpdateCodec",
     "Versioned",
 ]

@@ -12,7 +12,7 @@ import math
 from decimal import Decimal
 from typing import Final
 
-__all__ = ["kept", "objection"]
+__all__ = ["kept", "objection", "whole"]
 
 _SHOWN: Final = 40
 """Characters of a number that an error repeats."""
@@ -26,6 +26,11 @@ def kept(text: str) -> float:
         if reason is not None:
             raise ValueError(reason)
     return value
+
+
+def whole(text: str) -> int | float:
+    """A number without a fraction and an exponent. `-0` is a double: no whole number has its sign."""
+    return int(text) if text != "-0" else -0.0
 
 
 def objection(text: str) -> str | None:

@@ -1,10 +1,10 @@
-"""What a codec is: two functions; and how it says no."""
+"""What a codec is: two functions, and a third one for those that keep a document's layout; and how it says no."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 
@@ -16,9 +16,11 @@ __all__ = [
     "Path",
     "TooDeep",
     "UnknownVersion",
+    "UpdateCodec",
     "require_codec",
     "subscripted",
     "unwritable",
+    "update_codec",
 ]
 
 S = TypeVar("S")
@@ -45,6 +47,22 @@ class Codec(Protocol[S]):
         """The state, as an object of its own at every call. Raise `DecodeError` for bytes that are no document.
 
         Any other exception that is raised again when the same bytes are decoded again counts as one, too.
+        """
+        ...
+
+
+class UpdateCodec(Codec[S], Protocol[S]):
+    """A codec that writes a document with an eye on the one that it read: one that keeps its layout, say."""
+
+    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        """The state, as `decode` returns it, and a function that encodes what an update makes of it.
+
+        That function returns `data` itself, or equal bytes, if the document need not be written. It may be called
+        more than once, with other objects than the one returned here, and in another thread; it raises as `encode`
+        does. Without this method, a store finds out that nothing has changed by encoding what it has read once more.
+
+        A class that inherits this method and has an `encode` or `decode` of its own must have its own version of this
+        one, too: otherwise it is not called.
         """
         ...
 
@@ -145,6 +163,21 @@ def require_codec(codec: object) -> None:
     hint = f": make one, `codec={codec.__name__}(...)`" if isinstance(codec, type) else ""
     msg = f"a codec must have the functions encode(state) and decode(data), got {codec!r}{hint}"
     raise TypeError(msg)
+
+
+_FUNCTIONS: Final = ("encode", "decode")
+
+
+def update_codec(codec: Codec[S]) -> UpdateCodec[S] | None:
+    """The codec, if it has a `decode_for_update` that belongs to its `encode` and `decode`."""
+    if isinstance(codec, type) or any(name in getattr(codec, "__dict__", ()) for name in _FUNCTIONS):
+        return None
+    for kind in type(codec).__mro__:
+        if "decode_for_update" in vars(kind):
+            return cast("UpdateCodec[S]", codec)
+        if any(name in vars(kind) for name in _FUNCTIONS):
+            return None  # what a base class does for an update does not know of this class's format
+    return None
 
 
 def _is_no_instance(codec: object) -> bool:

@@ -6,7 +6,9 @@ Promise    A document is taken only if the objects made of it would be written a
            fails the update that put it there, and not everybody's next load.
 How        What was read is turned into JSON values again, and compared with the document. A library that has a quick
            way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare. What
-           is to be written is read as everybody will read it, and compared with the state (`_same.py`).
+           is to be written is read as everybody will read it, and compared with the state (`_same.py`). An update
+           keeps the layout that it found, as `JsonCodec` does, and also the order of fields and of a set's values,
+           where the type would put them into one of its own.
 May differ defaults that are added, texts that a type writes in its own way (a date with Z or +00:00), null for which a
            field has a value, the order of a list that was made a set.
 """
@@ -16,17 +18,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
 import orjson
 
-from storewriter.codecs import _depth, _same
+from storewriter.codecs import _depth, _merge, _same
 from storewriter.codecs._places import error_at, locate, spelled
 from storewriter.codecs._protocol import DecodeError, EncodeError, Path, TooDeep
 from storewriter.codecs.json import JsonCodec, text_of
 
-__all__ = ["FieldError", "Shape", "decode", "encode"]
+__all__ = ["FieldError", "Shape", "decode", "decode_for_update", "encode"]
 
 S = TypeVar("S")
 
@@ -75,10 +78,15 @@ class Shape(Generic[S]):
         return (state,) if len(data) == len(again) + 1 and data.startswith(again) else None
 
 
-def encode(shape: Shape[S], document: JsonCodec, state: S, *, verify: bool) -> bytes:
-    """The state as a document. Raises EncodeError for one that cannot be written, or would not come back as it was."""
+def encode(
+    shape: Shape[S], document: JsonCodec, state: S, *, verify: bool, write: Callable[[Any], bytes] | None = None
+) -> bytes:
+    """The state as a document. Raises EncodeError for one that cannot be written, or would not come back as it was.
+
+    `write` makes a document of JSON values: otherwise `document.encode` does.
+    """
     try:
-        return _depth.with_room(_encode, shape, document, state, verify)
+        return _depth.with_room(_encode, shape, document, state, verify, write or document.encode)
     except RecursionError as error:
         msg = f"the state is nested too deeply for a recursion limit of {sys.getrecursionlimit()}"
         raise EncodeError(msg) from error
@@ -89,20 +97,41 @@ def decode(shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool) ->
     try:
         return _depth.with_room(_decode, shape, document, data, exact)
     except RecursionError as error:
-        reason = f"nested too deeply for a {shape.name} and a recursion limit of {sys.getrecursionlimit()}"
-        raise TooDeep(reason, position=0, line=1, column=1) from error
+        raise _too_deep(shape) from error
 
 
-def _encode(shape: Shape[S], document: JsonCodec, state: S, verify: bool) -> bytes:
-    data = _written(shape, document, _plain(shape, state))
+def decode_for_update(
+    shape: Shape[S], document: JsonCodec, data: bytes, *, exact: bool, verify: bool
+) -> tuple[S, Callable[[S], bytes]]:
+    """What `decode` returns, and a function that encodes what becomes of it (see `UpdateCodec`)."""
+    try:
+        state, write = _depth.with_room(_decode_for_update, shape, document, data, exact)
+    except RecursionError as error:
+        raise _too_deep(shape) from error
+
+    def encode_it(state: S) -> bytes:
+        return encode(shape, document, state, verify=verify, write=write)
+
+    return state, encode_it
+
+
+def _too_deep(shape: Shape[Any]) -> TooDeep:
+    reason = f"nested too deeply for a {shape.name} and a recursion limit of {sys.getrecursionlimit()}"
+    return TooDeep(reason, position=0, line=1, column=1)
+
+
+def _encode(
+    shape: Shape[S], document: JsonCodec, state: S, verify: bool, write: Callable[[Any], bytes]
+) -> bytes:
+    data = _written(shape, write, _plain(shape, state))
     if verify:
         _require_that_it_comes_back(shape, document, state, data)
     return data
 
 
-def _written(shape: Shape[S], document: JsonCodec, plain: Any) -> bytes:
+def _written(shape: Shape[S], write: Callable[[Any], bytes], plain: Any) -> bytes:
     try:
-        return document.encode(plain)
+        return write(plain)
     except EncodeError as error:
         if error.path is None:
             raise
@@ -126,17 +155,60 @@ def _decode(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S
     try:
         return _read(shape, document, data, exact)
     except FieldError as error:
-        text = text_of(data)
-        position = locate(text, error.path, key=error.at_key)
-        # The document is whole JSON: what does not fit is another program's, a newer one's, or a person's.
-        raise error_at(f"not a {shape.name}: {error}", text, position, error.path, may_be_intact=True) from error
+        raise _misfit(shape, data, error) from error
+
+
+def _misfit(shape: Shape[Any], data: bytes, error: FieldError) -> DecodeError:
+    text = text_of(data)
+    position = locate(text, error.path, key=error.at_key)
+    # The document is whole JSON: what does not fit is another program's, a newer one's, or a person's.
+    return error_at(f"not a {shape.name}: {error}", text, position, error.path, may_be_intact=True)
+
+
+def _decode_for_update(
+    shape: Shape[S], document: JsonCodec, data: bytes, exact: bool
+) -> tuple[S, Callable[[Any], bytes]]:
+    found = shape.quickly(data) if exact and data.endswith(b"\n") else None
+    if found is not None:
+        return found[0], partial(_write_compactly, document, data)
+    plain, write = document.decode_for_update(data)
+    try:
+        state, is_alike = _objects(shape, plain, exact=exact)
+    except FieldError as error:
+        raise _misfit(shape, data, error) from error
+    return state, write if is_alike else _Rewritten(shape, document, data, write).write
+
+
+def _write_compactly(document: JsonCodec, data: bytes, plain: Any) -> bytes:
+    """Over a document that is written in the same way, but perhaps for its numbers (1e16 and 1e+16)."""
+    new = document.encode(plain)
+    if b"e+" in new and new.replace(b"e+", b"e") == data and document.encode(document.decode(data)) == new:
+        return data
+    return new
+
+
+@attrs.frozen(eq=False)
+class _Rewritten(Generic[S]):
+    """A document that its type writes otherwise: with more fields, or fewer, or in another order."""
+
+    shape: Shape[S]
+    document: JsonCodec
+    data: bytes
+    write_in_layout: Callable[[Any], bytes]
+
+    def write(self, plain: Any) -> bytes:
+        found = self.document.decode(self.data)
+        before = _plain(self.shape, self.shape.from_plain(found))
+        if _is_written_alike(before, plain):
+            return self.data
+        return self.write_in_layout(_in_order_of(found, before, plain))
 
 
 def _read(shape: Shape[S], document: JsonCodec, data: bytes, exact: bool) -> S:
     found = shape.quickly(data) if exact else None
     if found is not None:
         return found[0]
-    return _objects(shape, document.decode(data), exact=exact)
+    return _objects(shape, document.decode(data), exact=exact)[0]
 
 
 def _plain(shape: Shape[S], state: S) -> Any:
@@ -171,16 +243,19 @@ def _part_that_fails(value: Any, to_plain: Callable[[Any], Any]) -> tuple[str | 
     return None
 
 
-def _objects(shape: Shape[S], plain: Any, *, exact: bool) -> S:
+def _objects(shape: Shape[S], plain: Any, *, exact: bool) -> tuple[S, bool]:
+    """The objects that JSON values describe, and whether they are known to be written as these very values."""
     state = shape.from_plain(plain)
-    if exact:
-        try:
-            again = _plain(shape, state)
-        except EncodeError as error:
-            raise FieldError(str(error)) from error
-        if not _is_written_alike(plain, again):
-            _require_same(plain, again, ())
-    return state
+    if not exact:
+        return state, False
+    try:
+        again = _plain(shape, state)
+    except EncodeError as error:
+        raise FieldError(str(error)) from error
+    if _is_written_alike(plain, again):
+        return state, True
+    _require_same(plain, again, ())
+    return state, False
 
 
 def _is_written_alike(plain: Any, again: Any) -> bool:
@@ -229,6 +304,42 @@ def _require_same_array(plain: list[Any], again: Any, path: Path) -> None:
 
 def _are_same_in_any_order(plain: list[Any], again: list[Any]) -> bool:
     return sorted(map(_spelling, plain)) == sorted(map(_spelling, again))
+
+
+def _in_order_of(found: Any, before: Any, new: Any) -> Any:
+    """New JSON values in the order of those that were found, where the type alone has put them into another one.
+
+    `before` is what the type makes of `found`. What the update has put into another order stays in that.
+    """
+    if _merge.is_object(found) and _merge.is_object(before) and _merge.is_object(new):
+        return _object_in_order(found, before, new)
+    if _merge.is_array(found) and _merge.is_array(before) and _merge.is_array(new):
+        return _array_in_order(found, before, new)
+    return new
+
+
+def _object_in_order(found: dict[str, Any], before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    made = {key: _in_order_of(found.get(key), before.get(key), value) for key, value in new.items()}
+    typed = [key for key in before if key in found and key in new]
+    if typed == [key for key in found if key in before and key in new]:
+        return made
+    if typed != [key for key in new if key in before and key in found]:
+        return made
+    return {key: made[key] for key in found if key in made} | made
+
+
+def _array_in_order(found: list[Any], before: list[Any], new: list[Any]) -> list[Any]:
+    if len(found) != len(before):
+        return new
+    spelled = list(map(_spelling, found))
+    others = list(map(_spelling, before))
+    if spelled != others and sorted(spelled) == sorted(others):
+        # The type has sorted them: those that stay do so where they are.
+        rank = {text: index for index, text in enumerate(spelled)}
+        return sorted(new, key=lambda value: rank.get(_spelling(value), len(rank)))
+    places = [origin for origin, _ in _merge.origins(before, new)]
+    pairs = zip(new, places, strict=True)
+    return [value if at is None else _in_order_of(found[at], before[at], value) for value, at in pairs]
 
 
 def _spelling(value: Any) -> bytes:

@@ -26,7 +26,7 @@ import attrs
 from storewriter.codecs import _typed
 from storewriter.codecs._protocol import EncodeError, Path
 from storewriter.codecs._typed import FieldError, Shape
-from storewriter.codecs.json import JsonCodec
+from storewriter.codecs.json import Indent, JsonCodec
 
 try:
     import cattrs
@@ -115,7 +115,7 @@ class AttrsCodec(Generic[S]):
 
     type: type[S] = attrs.field()
     """The attrs class of the whole document."""
-    indent: int | None = attrs.field(default=None, kw_only=True)
+    indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
     """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
@@ -167,6 +167,10 @@ class AttrsCodec(Generic[S]):
     def decode(self, data: bytes) -> S:
         """See `Codec`. Raises DecodeError with path, line and column."""
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
+
+    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        """See `UpdateCodec`. Raises DecodeError with path, line and column."""
+        return _typed.decode_for_update(self._shape, self._json, data, exact=self.exact, verify=self.verify)
 
 
 def _field_error(error: BaseException, plain: Any) -> FieldError:

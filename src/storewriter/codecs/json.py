@@ -11,9 +11,9 @@ How        A compiled engine (orjson) does the work, and is trusted only where i
 Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number that no double says (1e999,
            1e-400, 0.10000000000000000001) is refused on reading, because it could not be written back (`_numbers.py`).
            Duplicate keys are refused on reading: keeping one would lose the other at the next save. Keys must be text.
-           A byte order mark at the start is accepted and dropped. The text of a number may change (1.0e2 is written as
-           100.0, 0.10000000000000001 as 0.1), the double that it says not. Objects and arrays may be nested 254 levels
-           deep, both ways and for every caller (`_depth.py`).
+           A byte order mark at the start is accepted. The text of a number may change (1.0e2 is written as 100.0,
+           0.10000000000000001 as 0.1), the double that it says not; -0 is the double -0.0. Objects and arrays may be
+           nested 254 levels deep, both ways and for every caller (`_depth.py`).
            Tuples, enum members and UUIDs are written as the arrays, values and text that they stand for, and come back
            as those: use a typed codec where the difference matters.
 """
@@ -25,24 +25,46 @@ import enum
 import json
 import re
 import sys
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Literal, NoReturn, cast
 
 import attrs
 import orjson
 
-from storewriter.codecs import _depth, _diagnosis, _finite, _numbers, _same_text, _unwritable
+from storewriter.codecs import _depth, _diagnosis, _finite, _layouts, _merge, _numbers, _same_text, _unwritable
+from storewriter.codecs._layouts import COMPACT, TWO_SPACES, Layout
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError, TooDeep
 
-__all__ = ["JsonCodec", "text_of"]
+__all__ = ["Indent", "JsonCodec", "text_of"]
 
-_COMPACT: Final = (
-    orjson.OPT_APPEND_NEWLINE
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-)
-_INDENTED: Final = _COMPACT | orjson.OPT_INDENT_2
+Indent = int | str | None | Literal["keep"]
+"""How documents are indented: see `JsonCodec.indent`."""
+
+_MOST_SPACES: Final = 1000
+
+
+def _require_indent(indent: Any) -> None:
+    if indent is None or indent == "keep":
+        return
+    if isinstance(indent, str) and not indent.strip(" \t"):
+        return
+    if isinstance(indent, int) and not isinstance(indent, bool) and 0 <= indent <= _MOST_SPACES:
+        return
+    msg = (
+        f"indent must be \"keep\" (the layout that the document has), None (one line), a number of spaces from 0 to "
+        f"{_MOST_SPACES}, or a text of spaces or tabs, got {indent!r}"
+    )
+    raise ValueError(msg)
+
+
+def _own_layout(codec: JsonCodec) -> Layout:
+    _require_indent(codec.indent)
+    if codec.indent is None or codec.indent == "keep":
+        return COMPACT
+    unit = codec.indent if isinstance(codec.indent, str) else " " * codec.indent
+    return Layout(unit=unit.encode())
 
 
 @attrs.frozen
@@ -74,48 +96,79 @@ class JsonCodec:
 
     shape: type | tuple[type, ...] | None = attrs.field(default=None, kw_only=True)
     """Type of the top level: `dict` refuses anything but an object. None: any; a store then takes its default's."""
-    indent: int | None = attrs.field(default=None, validator=attrs.validators.in_((None, 2)), kw_only=True)
-    """None: compact; 2: two spaces a level, for people and for `git diff`."""
+    indent: Indent = attrs.field(default="keep", kw_only=True)
+    r"""`"keep"`: an update writes a document in the layout in which it found it: indentation, white space, line ends,
+    escapes (`\u00e9`, `\/`), byte order mark, final newline. Values that have not changed keep their text. A new
+    document is written on one line.
+    None: on one line, without spaces; a number: so many spaces a level; a text of spaces or tabs: this a level. Then a
+    document is written in this layout, if an update changes anything."""
+    _own: Layout = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_own_layout, takes_self=True))
 
     def encode(self, state: Any) -> bytes:
         """See `Codec`. Raises EncodeError for NaN, keys that are not text, unknown types, another shape, deep nests."""
+        return self._encode_in(self._own, state)
+
+    def decode(self, data: bytes) -> Any:
+        """See `Codec`. Raises DecodeError with line and column."""
+        state = _read_own(data)
+        if self.shape is not None and not isinstance(state, self.shape):
+            raise self._other_shape(state)
+        return state
+
+    def decode_for_update(self, data: bytes) -> tuple[Any, Callable[[Any], bytes]]:
+        """See `UpdateCodec`. Raises DecodeError with line and column."""
+        again: bytes | None
+        if isinstance(data, _Written) and (self.indent == "keep" or data.layout == self._own):
+            layout = data.layout
+            state = _read_written(data)
+            again = data
+        else:
+            state, layout, again = _read_with_layout(data, None if self.indent == "keep" else self._own)
+        if self.shape is not None and not isinstance(state, self.shape):
+            raise self._other_shape(state)
+        if again is data:
+            return state, partial(self._encode_in, layout)
+        return state, _Original(self, bytes(data), layout, again).encode
+
+    def _other_shape(self, state: Any) -> DecodeError:
+        assert self.shape is not None
+        msg = f"expected {_shape_name(self.shape)} at the top level, found {_name_of(state)}"
+        return DecodeError(msg, position=0, line=1, column=1, path=(), may_be_intact=True)
+
+    def _encode_in(self, layout: Layout, state: Any) -> bytes:
         if self.shape is not None and not isinstance(state, self.shape):
             msg = f"the state must be {_shape_name(self.shape)}, got {type(state).__name__}"
             raise EncodeError(msg)
         try:
-            data = orjson.dumps(state, None, _INDENTED if self.indent else _COMPACT)
+            data = orjson.dumps(state, None, layout.option)
         except TypeError:
             # Integers beyond 64 bits, lone surrogates, and everything that is no JSON: the standard encoder tells
             # the first two from the rest.
-            return self._encode_carefully(state)
+            return self._encode_carefully(layout, state)
         # Backwards is the quickest search there is.
         if data.rfind(b"null") >= 0 and (found := _finite.find(state)) is not None:
             # The engine writes NaN as null, which would be a silent change.
             msg = f"the state holds {found!r}, which JSON cannot say (RFC 8259, section 6)"
             raise _unwritable.objection(state) or EncodeError(msg)
-        return _Written(data)
+        if layout is COMPACT:
+            return _Written(data)
+        written = _WrittenOtherwise(_layouts.in_layout(data, layout))
+        written.layout = layout
+        return written
 
-    def decode(self, data: bytes) -> Any:
-        """See `Codec`. Raises DecodeError with line and column."""
-        # The engine takes no subclass of bytes, but a view of one.
-        state = orjson.loads(memoryview(data)) if type(data) is _Written else _read(data)
-        if self.shape is not None and not isinstance(state, self.shape):
-            msg = f"expected {_shape_name(self.shape)} at the top level, found {_name_of(state)}"
-            raise DecodeError(msg, position=0, line=1, column=1, path=(), may_be_intact=True)
-        return state
-
-    def _encode_carefully(self, state: Any) -> bytes:
+    def _encode_carefully(self, layout: Layout, state: Any) -> bytes:
         objection = _unwritable.objection(state)
         if objection is not None:
             raise objection
+        is_compact = layout.option == COMPACT.option
         try:
             text = _depth.with_room(
                 json.dumps,
                 state,
                 ensure_ascii=False,
                 allow_nan=False,
-                indent=self.indent,
-                separators=None if self.indent else (",", ":"),
+                indent=None if is_compact else 2,
+                separators=(",", ":") if is_compact else None,
                 default=_stands_for,
             )
         except (TypeError, ValueError, RecursionError) as error:
@@ -125,7 +178,43 @@ class JsonCodec:
             msg = f"two lone surrogates stand side by side ({pair[0]!a}); JSON would make one character of them"
             raise _unwritable.of_text(state) or EncodeError(msg)
         # What UTF-8 cannot say (a lone surrogate) stands only inside strings, where JSON can say it as an escape.
-        return text.encode("utf-8", "backslashreplace") + b"\n"
+        return _layouts.in_layout(text.encode("utf-8", "backslashreplace") + b"\n", layout)
+
+    def _merged(self, data: bytes, new: bytes, layout: Layout) -> bytes:
+        """The document `data`, changed to say what `new` says, which is written in this layout."""
+        try:
+            text = _depth.with_room(_merge.merged, data.decode("utf-8"), _read_own(new), layout)
+        except RecursionError:
+            return new
+        made = text.encode("utf-8")
+        # Believed only if it says the same: otherwise the layout is lost, and not the state.
+        try:
+            says_the_same = self._encode_in(layout, _read(made)) == new
+        except DecodeError:
+            return new
+        return made if says_the_same else new
+
+
+@attrs.frozen(eq=False)
+class _Original:
+    """A document as it was read, which does not come out as it is if its state is written in one layout."""
+
+    _codec: JsonCodec
+    _data: bytes
+    _layout: Layout
+    """The codec's own, or what the document is mostly laid out in."""
+    _again: bytes | None
+    """What it says, in this layout; None: not known yet."""
+
+    def encode(self, state: Any) -> bytes:
+        codec, layout = self._codec, self._layout
+        new = codec._encode_in(layout, state)
+        again = codec._encode_in(layout, _read(self._data)) if self._again is None else self._again
+        if new == again:
+            return self._data
+        if codec.indent != "keep" or again == self._data:  # the same layout throughout, read by the standard library
+            return new
+        return codec._merged(self._data, new, layout)
 
 
 class _Written(bytes):
@@ -135,6 +224,25 @@ class _Written(bytes):
     """
 
     __slots__ = ()
+    layout: Layout = COMPACT
+
+
+class _WrittenOtherwise(_Written):
+    """One in another layout. A class of its own, because a `bytes` object that has attributes costs more."""
+
+    layout: Layout
+
+
+def _read_own(data: bytes) -> Any:
+    return _read_written(data) if isinstance(data, _Written) else _read(data)
+
+
+def _read_written(data: _Written) -> Any:
+    view = memoryview(data)  # the engine takes no subclass of bytes, but a view of one
+    return orjson.loads(view[_MARK_SIZE:] if data.layout.has_mark else view)
+
+
+_MARK_SIZE: Final = len(codecs.BOM_UTF8)
 
 
 def _read(data: bytes) -> Any:
@@ -142,12 +250,16 @@ def _read(data: bytes) -> Any:
     is_flat = False
     try:
         state = orjson.loads(data)
-        again = orjson.dumps(state, None, _INDENTED if _same_text.has_two_spaces(data) else _COMPACT)
+        again = orjson.dumps(state, None, (TWO_SPACES if _same_text.has_two_spaces(data) else COMPACT).option)
         is_flat = True  # or the engine would not have written it
         if _same_text.says_the_same(data, again):
             return state
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
+    return _decode_or_say_why(data, is_flat)
+
+
+def _decode_or_say_why(data: bytes, is_flat: bool) -> Any:
     try:
         return _decode_carefully(data, is_flat)
     except DecodeError as error:
@@ -159,6 +271,43 @@ def _text_if_utf8(data: bytes) -> str | None:
         return text_of(data)
     except DecodeError:
         return None
+
+
+def _read_with_layout(data: bytes, own: Layout | None) -> tuple[Any, Layout, bytes | None]:
+    """The state of a document, its layout (`own`, if that is given), and what the state says, written in that.
+
+    This is `data` itself if the document is in that layout throughout; None if the engine cannot be trusted with it.
+    """
+    is_flat = False
+    try:
+        state = orjson.loads(data)
+        layout = own or (TWO_SPACES if data[1:4] == b"\n  " and data[4:5] != b" " else COMPACT)
+        written = orjson.dumps(state, None, layout.option)
+        if written == data and layout.is_engines:
+            return state, layout, data
+        is_flat = True
+        layout = own or _layouts.detected(data)
+        again = _in_layout_or_itself(state, layout, data)
+        if again is data or _same_text.says_the_same(data, written):
+            return state, layout, again
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        if data.startswith(codecs.BOM_UTF8) or type(data) is not bytes:  # neither of which the engine takes
+            return _read_with_mark(bytes(data), own)
+    return _decode_or_say_why(data.removeprefix(codecs.BOM_UTF8), is_flat), own or _layouts.detected(data), None
+
+
+def _read_with_mark(data: bytes, own: Layout | None) -> tuple[Any, Layout, bytes | None]:
+    state = _read(data)
+    layout = own if own is not None else _layouts.detected(data)
+    try:
+        return state, layout, _in_layout_or_itself(state, layout, data)
+    except orjson.JSONEncodeError:  # what only the careful encoder can write
+        return state, layout, None
+
+
+def _in_layout_or_itself(state: Any, layout: Layout, data: bytes) -> bytes:
+    again = _layouts.in_layout(orjson.dumps(state, None, layout.option), layout)
+    return data if again == data else again
 
 
 _JSON_NAMES: dict[type, str] = {
@@ -259,4 +408,6 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(msg)
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_numbers.kept, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_numbers.kept, parse_int=_numbers.whole, parse_constant=_no_constant
+)

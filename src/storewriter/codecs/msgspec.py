@@ -10,7 +10,7 @@ Decided    As msgspec writes them: fields under their (renamed) names in the ord
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import attrs
@@ -18,7 +18,7 @@ import attrs
 from storewriter.codecs import _typed
 from storewriter.codecs._protocol import EncodeError, Path
 from storewriter.codecs._typed import FieldError, Shape
-from storewriter.codecs.json import JsonCodec
+from storewriter.codecs.json import Indent, JsonCodec
 
 try:
     import msgspec
@@ -41,7 +41,7 @@ class MsgspecCodec(Generic[S]):
 
     type: type[S] = attrs.field()
     """The type of the whole document."""
-    indent: int | None = attrs.field(default=None, kw_only=True)
+    indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
     """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
@@ -80,7 +80,7 @@ class MsgspecCodec(Generic[S]):
         def part_to_plain(part: Any) -> Any:
             return msgspec.to_builtins(part, order=order)
 
-        if self.indent is not None:
+        if self.indent not in ("keep", None):
             return Shape(name, to_plain, from_plain, part_to_plain=part_to_plain)
         decoder = msgspec.json.Decoder(kind, strict=True)
         encoder = msgspec.json.Encoder(order=order)
@@ -93,6 +93,10 @@ class MsgspecCodec(Generic[S]):
     def decode(self, data: bytes) -> S:
         """See `Codec`. Raises DecodeError with path, line and column."""
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
+
+    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        """See `UpdateCodec`. Raises DecodeError with path, line and column."""
+        return _typed.decode_for_update(self._shape, self._json, data, exact=self.exact, verify=self.verify)
 
 
 def _holds_sets(kind: Any) -> bool:

@@ -18,7 +18,7 @@ import attrs
 from storewriter.codecs import _typed
 from storewriter.codecs._protocol import EncodeError, Path
 from storewriter.codecs._typed import FieldError, Shape
-from storewriter.codecs.json import JsonCodec
+from storewriter.codecs.json import Indent, JsonCodec
 
 try:
     import pydantic
@@ -44,7 +44,7 @@ class PydanticCodec(Generic[S]):
 
     type: type[S] = attrs.field()
     """The type of the whole document."""
-    indent: int | None = attrs.field(default=None, kw_only=True)
+    indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
     """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
@@ -90,7 +90,7 @@ class PydanticCodec(Generic[S]):
         def to_bytes(state: S) -> bytes:
             return adapter.dump_json(state, by_alias=True, round_trip=True, warnings="error")
 
-        if self.indent is not None or has_sets:
+        if self.indent not in ("keep", None) or has_sets:
             return Shape(name, to_plain, from_plain, part_to_plain=_part_to_plain)
         return Shape(name, to_plain, from_plain, _finite(adapter.validate_json), to_bytes, _part_to_plain)
 
@@ -101,6 +101,10 @@ class PydanticCodec(Generic[S]):
     def decode(self, data: bytes) -> S:
         """See `Codec`. Raises DecodeError with path, line and column."""
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
+
+    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        """See `UpdateCodec`. Raises DecodeError with path, line and column."""
+        return _typed.decode_for_update(self._shape, self._json, data, exact=self.exact, verify=self.verify)
 
 
 def _part_to_plain(part: Any) -> Any:

@@ -4,22 +4,34 @@ Promise    A document of an older version is migrated step by step when it is lo
            an update saves it. One that is newer than the program is refused, as is one whose migration fails: neither
            is ever read as something else, or reset.
 How        The version is the first field of a JSON object, and belongs to this codec alone: the codec inside, and the
-           state, never see it. It is spliced in and cut out; a document of the present version is decoded once.
+           state, never see it. It is spliced in and cut out; a document of the present version is decoded once. An
+           update keeps the layout if the codec inside does, that of an older document, too.
 Slower     where the field's name stands anywhere else in the document too, or may, because a character is written as
            an escape (`\u001b`): then it is decoded once more, to see where.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import orjson
 
 from storewriter.codecs._places import error_at, locate
-from storewriter.codecs._protocol import Codec, DecodeError, EncodeError, TooDeep, UnknownVersion, require_codec
+from storewriter.codecs._protocol import (
+    Codec,
+    DecodeError,
+    EncodeError,
+    TooDeep,
+    UnknownVersion,
+    UpdateCodec,
+    require_codec,
+    update_codec,
+)
 from storewriter.codecs.json import JsonCodec, text_of
 
 __all__ = ["Migration", "Versioned"]
@@ -30,8 +42,10 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 """The document of one version to that of the next, as JSON values, without the version field. May change and return
 what it was given; must have no other effect, and must raise for what it cannot handle."""
 
-_DOCUMENT: Final = JsonCodec(shape=dict)
+_DOCUMENT: Final = JsonCodec(shape=dict, indent=None)
+_LAID_OUT: Final = JsonCodec(shape=dict)
 _OPENING: Final = re.compile(rb"\{(?P<blank>[ \t\r\n]*)(?P<end>\}?)")
+_BLANK: Final = re.compile(rb"[ \t\r\n]*")
 
 
 def _ordered(migrations: Mapping[int, Migration]) -> tuple[tuple[int, Migration], ...]:
@@ -108,7 +122,9 @@ class Versioned(Generic[S]):
 
     def encode(self, state: S) -> bytes:
         """See `Codec`. Raises EncodeError if the codec inside writes no object, or one with a field of that name."""
-        data = self.codec.encode(state)
+        return self._with_version(self.codec.encode(state))
+
+    def _with_version(self, data: bytes) -> bytes:
         opening = _OPENING.match(data)
         if opening is None:
             raise EncodeError(f"a versioned document must be a JSON object, got {data[:20]!r}")
@@ -132,6 +148,85 @@ class Versioned(Generic[S]):
         if found == self.version:
             return self._decode_laid_out_otherwise(document, data)
         return self._decode_older(document, found)
+
+    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        """See `UpdateCodec`. Raises as `decode` does."""
+        inner = update_codec(self.codec)
+        if inner is None:
+            return self.decode(data), partial(self._encode_over, data)
+        own = self._own.match(data)
+        try:
+            if own is not None and data[own.end() - 1 : own.end()] == b"," and not self._may_name_it(data, own.end()):
+                return self._own_for_update(inner, data, own.end())
+            return self._other_for_update(inner, data)
+        except ValueError:
+            self.decode(data)  # raises the same, with the place in this document
+            raise
+
+    def _encode_over(self, data: bytes, state: S) -> bytes:
+        new = self.encode(state)
+        return data if new != data and self.encode(self.decode(data)) == new else new
+
+    def _own_for_update(self, inner: UpdateCodec[S], data: bytes, end: int) -> tuple[S, Callable[[S], bytes]]:
+        """The version comes first, and another field after it: the white space in front of it is the one that stays."""
+        opening = _OPENING.match(data)
+        assert opening is not None
+        start = opening.end("blank")
+        head = data[start : _BLANK.match(data, end).end()]  # type: ignore[union-attr]
+        state, write = inner.decode_for_update(data[:start] + data[start + len(head) :])
+
+        def encode(state: S) -> bytes:
+            new = write(state)
+            found = _OPENING.match(new)
+            if found is None or found["end"] or found.end() != start or self._may_name_it(new, 0):
+                return self._with_version(new)
+            return b"".join((new[:start], head, new[start:]))
+
+        return state, encode
+
+    def _other_for_update(self, inner: UpdateCodec[S], data: bytes) -> tuple[S, Callable[[S], bytes]]:
+        document, write = _LAID_OUT.decode_for_update(data)
+        found = self._version_of(document, data)
+        if found != self.version:
+            state, encode = self._older_for_update(inner, document, found, write)
+            return state, partial(self._encode_older, inner, data, encode)
+        place = list(document).index(self.field) if self.field in document else 0
+        document.pop(self.field, None)
+        cut = write(document)
+        state, write = inner.decode_for_update(cut)
+
+        def encode_with_version(state: S) -> bytes:
+            new = write(state)
+            return data if new == cut else self._put_in(new, place)
+
+        return state, encode_with_version
+
+    def _older_for_update(
+        self, inner: UpdateCodec[S], document: dict[str, Any], found: int, write: Callable[[Any], bytes]
+    ) -> tuple[S, Callable[[S], bytes]]:
+        document.pop(self.field, None)
+        state, write = inner.decode_for_update(write(self._migrated_from(document, found)))
+        return state, lambda state: self._put_in(write(state), 0)
+
+    def _encode_older(
+        self, inner: UpdateCodec[S], data: bytes, encode: Callable[[S], bytes], state: S
+    ) -> bytes:
+        """An older document is written in the new version only if the update has changed something."""
+        new = encode(state)
+        document, write = _LAID_OUT.decode_for_update(data)
+        again, encode = self._older_for_update(inner, document, self._version_of(document, data), write)
+        return data if encode(again) == new else new
+
+    def _put_in(self, data: bytes, place: int) -> bytes:
+        """The version, as the field number `place` of a document that the codec inside has written."""
+        if _OPENING.match(data.removeprefix(codecs.BOM_UTF8)) is None:
+            return self._with_version(data)  # raises
+        document, write = _LAID_OUT.decode_for_update(data)
+        if self.field in document:
+            return self._with_version(data)
+        members = list(document.items())
+        members.insert(place, (self.field, self.version))
+        return write(dict(members))
 
     def _may_name_it(self, data: bytes, start: int) -> bool:
         """Whether a field of that name may stand there, spelled out or with escapes."""
@@ -188,10 +283,14 @@ class Versioned(Generic[S]):
             )
         return None
 
-    def _decode_older(self, document: dict[str, Any], found: int) -> S:
+    def _migrated_from(self, document: dict[str, Any], found: int) -> dict[str, Any]:
         for start, migrate in self.migrations:
             if start >= found:
                 document = self._migrated(migrate, document, start)
+        return document
+
+    def _decode_older(self, document: dict[str, Any], found: int) -> S:
+        document = self._migrated_from(document, found)
         try:
             return self.codec.decode(_DOCUMENT.encode(document))
         except ValueError as error:

@@ -45,8 +45,8 @@ def adding(number: int) -> Callable[[State], None]:
 
 
 def create_json(path: Path, size: int) -> None:
-    """Write the document as one JSON file."""
-    path.write_text(json.dumps(document_of(size)))
+    """Write the document as one JSON file, in the layout of a new store: a contender that keeps it keeps this one."""
+    path.write_text(json.dumps(document_of(size), separators=(",", ":")) + "\n")
 
 
 def json_attempts(path: Path) -> int:
