@@ -201,7 +201,8 @@ def foreign(lock: str, found: os.stat_result) -> Foreign | None:
     if record is None and not os.path.lexists(lock):
         return None
     is_empty = found.st_size == 0
-    what = f"{'an empty file' if is_empty else 'a file'}, not locked now, as filelock, portalocker and flock(1) leave it"
+    a_file = "an empty file" if is_empty else "a file"
+    what = f"{a_file}, not locked now, as filelock, portalocker and flock(1) leave it"
     is_young = is_empty and time.time() - found.st_mtime < _WRITING
     return Foreign(lock, "flock", what, None, (found.st_dev, found.st_ino) if is_young else None)
 
