@@ -86,8 +86,10 @@ class Door:
         self, own: Door, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
     ) -> Hold | None:
         """Wait in the kernel for our own lock, then try the neighbours'."""
+        joined = cast("Joined", self.strategy)
+        joined.begin(key)
         hold = own.wait(key, label, wanted, replace)
-        return None if hold is None else cast("Joined", self.strategy).join(hold, key)
+        return None if hold is None else joined.join(hold, key)
 
     def _poll(self, key: str, wanted: Callable[[], bool], attempt: Callable[[], Hold | None]) -> Hold | None:
         """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""

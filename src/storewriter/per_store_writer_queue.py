@@ -137,7 +137,7 @@ class PerStoreWriterQueue:
     warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
     """Seconds of waiting after which one log record says on whom; None: never."""
 
-    also: tuple[Neighbour, ...] = attrs.field(default=None, converter=_neighbours, kw_only=True)
+    also: tuple[Neighbour, ...] = attrs.field(default=None, converter=_neighbours, kw_only=True, repr=False)
     """Locks of other programs that write the same document, taken inside our own: one or several of
     `storewriter.locks.OpenClawLock()` and `ProperLockfile()` (docs/strategies.md, Neighbours)."""
 

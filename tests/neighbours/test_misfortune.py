@@ -322,6 +322,19 @@ def test_a_killed_holder_of_a_locked_file_is_succeeded_at_once(path: Path) -> No
     assert counters(path) == {"ours": 1}
 
 
+def test_a_program_of_ours_that_only_polls_is_not_named_as_the_holder(path: Path) -> None:
+    put_down_record(path, pid=os.getppid(), createdAt="2026-01-01T00:00:00.000Z")
+    queue = PerStoreWriterQueue(also=OpenClawLock())
+    strategy: Any = queue.lock
+    own = strategy.own.attempt(str(path), None)  # as a poll has it for an instant
+    try:
+        owner = queue.owner(path)
+    finally:
+        own.release()
+    assert owner is not None
+    assert owner.pid == os.getppid()
+
+
 def test_a_lock_file_that_is_removed_under_its_holder_ends_the_turn(path: Path) -> None:
     store: Store[Any] = Store(path, queue=PerStoreWriterQueue(Flock(file="{name}.lock")))
     runs: list[int] = []

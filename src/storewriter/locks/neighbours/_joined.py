@@ -67,9 +67,13 @@ class Joined:
 
     def attempt(self, path: str, label: str | None) -> JoinedHold | None:
         """See `Strategy`."""
-        _pace(path).begin()
+        self.begin(path)
         own = self.own.attempt(path, label)
         return None if own is None else self.join(own, path)
+
+    def begin(self, path: str) -> None:
+        """An attempt begins: from now on our programs count as busy with the store."""
+        _pace(path).begin()
 
     def join(self, own: Hold, path: str) -> JoinedHold | None:
         """Take the neighbours' locks, with our own held. None: one is busy, and our own was given back.
@@ -86,15 +90,18 @@ class Joined:
         return hold if is_ours else None
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`: our own holder, or the one of a neighbour's lock."""
+        """See `Strategy`. Our own lock is held for an instant by every program of ours that polls a neighbour's.
+
+        So a neighbour's holder comes first, unless it is one of ours, of which our own record tells more.
+        """
         own = self.own.owner(path)
-        if own is not None:
-            return own
-        for neighbour in self.neighbours:
-            owner = neighbour.owner(path)
-            if owner is not None:
-                return owner
-        return None
+        others = [owner for one in self.neighbours if (owner := one.owner(path)) is not None]
+        named = [owner for owner in others if owner.pid is not None]
+        if named and (own is None or own.pid != named[0].pid):
+            return named[0]
+        if others and not named and (own is None or own.pid == os.getpid()):
+            return others[0]
+        return own
 
     @property
     def settings(self) -> str:
