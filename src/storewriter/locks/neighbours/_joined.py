@@ -86,7 +86,7 @@ class Joined:
             is_ours = hold.take()
         finally:
             if not is_ours:
-                hold.release()
+                _give_back(hold)
         return hold if is_ours else None
 
     def owner(self, path: str) -> Owner | None:
@@ -222,6 +222,15 @@ class JoinedHold:
                 continue
             if not is_ours and _heartbeat.is_beating(self):  # and not gone because it is being given back
                 self._lose(neighbour)
+
+
+def _give_back(hold: JoinedHold) -> None:
+    try:
+        hold.release()
+    except BaseException:
+        with contextlib.suppress(Exception):  # it had come to its end when the interrupt arrived
+            hold.release()
+        raise
 
 
 # -- gaps --------------------------------------------------------------------------------------------------------------

@@ -204,17 +204,26 @@ class RecordClaim:
     def release(self) -> None:
         with self._mutex:
             try:
-                if self._guard_is_unmade is None:
-                    os.rmdir(self._guard)
-                    self._guard_is_unmade = True
-                # A sign of life first, if the last one is old: no contender may find it abandoned between the look and
-                # the removal. One that was interrupted before its record was complete is ours by its inode.
-                if self._file.is_open and self._is_named() and (self._renew() or not self._is_complete()):
-                    os.unlink(self._lock)
-            finally:
-                # What could not be removed is taken over by the next attempt of this process, or at our end.
-                self._file.close()
-                _held.discard(self._hold)
+                self._remove()
+            except OSError as error:
+                if error.errno is not None:  # otherwise a signal handler's: the release is repeated
+                    self._forget()
+                raise
+            self._forget()
+
+    def _remove(self) -> None:
+        if self._guard_is_unmade is None:
+            os.rmdir(self._guard)
+            self._guard_is_unmade = True
+        # A sign of life first, if the last one is old: no contender may find it abandoned between the look and the
+        # removal. One that was interrupted before its record was complete is ours by its inode.
+        if self._file.is_open and self._is_named() and (self._renew() or not self._is_complete()):
+            os.unlink(self._lock)
+
+    def _forget(self) -> None:
+        """What could not be removed is taken over by the next attempt of this process, or by anyone at our end."""
+        self._file.close()
+        _held.discard(self._hold)
 
     def _is_complete(self) -> bool:
         return os.fstat(self._file.fd).st_size >= len(self._record)
