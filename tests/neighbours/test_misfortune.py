@@ -297,12 +297,28 @@ def test_after_a_take_over_a_slower_contender_is_waited_for(path: Path, monkeypa
         lock.unlink()
         lock.write_text(json.dumps({"pid": os.getppid(), "createdAt": "2026-01-01T00:00:00.000Z"}))
 
-    store = store_at(path, OpenClawLock(), timeout=0.3)
+    queue = PerStoreWriterQueue(also=OpenClawLock(), timeout=0.3)
     monkeypatch.setattr(_joined.time, "sleep", slower)
-    with pytest.raises(LockTimeout):
-        store.update(count)
+    with pytest.raises(LockTimeout), queue.turn(path):
+        pytest.fail("both have it")
     assert lock.exists()
-    assert not path.exists()
+
+
+def test_a_forked_child_leaves_its_parents_locks_alone(path: Path) -> None:
+    also = (OpenClawLock(), ProperLockfile(file="{name}.dir"))
+    with PerStoreWriterQueue(also=also).turn(path) as turn:
+        child_pid = os.fork()
+        if child_pid == 0:
+            try:
+                turn.check()
+            except LockLost:
+                turn._tickets[0].lane.hold.release()
+                os._exit(0)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1]) == 0
+        turn.check()
+        assert os.path.exists(f"{path}.lock")
+        assert os.path.exists(f"{path}.dir")
 
 
 # -- a dead neighbour of the flock family ------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ def _run() -> None:
         with _mutex:
             if not _beating:
                 _is_running = False
-                return
+                if not _beating:
+                    return
+                _is_running = True  # a hold came in between, and may have seen this thread still running
         for hold in list(_beating):
             hold.beat()
