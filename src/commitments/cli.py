@@ -65,14 +65,19 @@ def _given_path(_: click.Context, __: click.Parameter, path: str | None) -> str 
     return path
 
 
-def _opened(path: str | None) -> CommitmentsStore:
+def _opened(path: str | None, neighbour_lock: bool | None) -> CommitmentsStore:
     """The store. A path that cannot name a file is wrong usage."""
-    return _valid(CommitmentsStore, path)
+    return _valid(CommitmentsStore, path, neighbour_lock=neighbour_lock)
 
 
 def _common(command: F) -> F:
     """Add the options that every command has."""
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = click.option(
+        "--neighbour-lock/--no-neighbour-lock",
+        default=None,
+        help="Take OpenClaw's lock too, so that a gateway is excluded (default: at OpenClaw's own path).",
+    )(command)
     return click.option(
         "--store", "path", callback=_given_path, metavar="PATH", help="The store (default: that of this user)."
     )(command)
@@ -91,11 +96,17 @@ def _ids(command: F) -> F:
 @click.option("--all", "every_status", is_flag=True, help="Every status; --status is ignored.")
 @click.option("--watch", is_flag=True, help="Show the list again whenever the store changes.")
 def list_(
-    path: str | None, as_json: bool, status: str | None, agent: str | None, every_status: bool, watch: bool
+    path: str | None,
+    as_json: bool,
+    neighbour_lock: bool | None,
+    status: str | None,
+    agent: str | None,
+    every_status: bool,
+    watch: bool,
 ) -> None:
     """List commitments by due time."""
     view = _View(
-        _opened(path),
+        _opened(path, neighbour_lock),
         None if every_status else cast("Status", status or "pending"),
         trim(agent or "") or None,
         as_json,
@@ -150,25 +161,31 @@ class _View:
 
 @commitments.command()
 @_ids
-def dismiss(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
+def dismiss(
+    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
+) -> int:
     """Dismiss commitments, so that they are never brought up."""
-    store, wanted = _opened(path), _given(ids)
+    store, wanted = _opened(path, neighbour_lock), _given(ids)
     return _report("dismissed", store.mark_status(wanted, "dismissed", every_copy=every_copy), as_json)
 
 
 @commitments.command()
 @_ids
-def sent(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
+def sent(
+    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
+) -> int:
     """Mark commitments as delivered."""
-    store, wanted = _opened(path), _given(ids)
+    store, wanted = _opened(path, neighbour_lock), _given(ids)
     return _report("sent", store.mark_status(wanted, "sent", every_copy=every_copy), as_json)
 
 
 @commitments.command()
 @_ids
-def attempt(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: bool) -> int:
+def attempt(
+    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
+) -> int:
     """Count a delivery attempt on commitments, whatever their status."""
-    store, wanted = _opened(path), _given(ids)
+    store, wanted = _opened(path, neighbour_lock), _given(ids)
     marked = store.mark_attempted(wanted, every_copy=every_copy)
     for id_, status in marked.terminal.items():
         _say(f"{id_} was already {status}; the attempt was counted all the same")
@@ -182,6 +199,7 @@ def attempt(path: str | None, as_json: bool, ids: tuple[str, ...], every_copy: b
 def snooze(
     path: str | None,
     as_json: bool,
+    neighbour_lock: bool | None,
     ids: tuple[str, ...],
     every_copy: bool,
     until: str | None,
@@ -194,7 +212,7 @@ def snooze(
     until_ms = now + _valid(parse_duration, for_ or "") if until is None else _valid(parse_time, until, now, "UTC")
     if until_ms <= now:
         raise click.UsageError(f"{utc_text(until_ms)} is not in the future, so nothing would be hidden.")
-    store, wanted = _opened(path), _given(ids)
+    store, wanted = _opened(path, neighbour_lock), _given(ids)
     return _report("snoozed", store.snooze(wanted, until_ms, now_ms=now, every_copy=every_copy), as_json)
 
 
@@ -241,12 +259,12 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
 @click.option("--key", metavar="KEY", help="Dedupe key (default: made from the due date and the text).")
 @click.option("--message-id", metavar="ID", help="The message it comes from.")
 @click.option("--run-id", metavar="ID", help="The run it comes from.")
-def add(path: str | None, as_json: bool, **given: Any) -> None:
+def add(path: str | None, as_json: bool, neighbour_lock: bool | None, **given: Any) -> None:
     """Add a commitment, or merge it into the active one with its scope and key."""
     now = system_clock()
     try:
         item, candidate = _item_of(given), _candidate_of(given, now)
-        upserted = _opened(path).upsert(item, [candidate], now_ms=now)
+        upserted = _opened(path, neighbour_lock).upsert(item, [candidate], now_ms=now)
     except CandidateRefused as error:
         raise click.UsageError(f"{error}.") from None
     created, merged = ([record.id for record in found] for found in (upserted.created, upserted.merged))

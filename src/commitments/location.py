@@ -1,4 +1,4 @@
-"""Where the store is, and that its directory is private."""
+"""Where the store is, that its directory is private, and whether OpenClaw still keeps its commitments there."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import stat
 import attrs
 
 from commitments.trimming import trim
+from storewriter import StoreWriterError
 
 _log = logging.getLogger("commitments")
 
 
 def default_path() -> str:
     """Return the store of this user: under `$OPENCLAW_STATE_DIR`, or else `~/.openclaw`."""
-    state_dir = trim(os.environ.get("OPENCLAW_STATE_DIR", "")) or "~/.openclaw"
-    return os.path.join(_absolute(state_dir), "commitments", "commitments.json")
+    return os.path.join(_state_dir(), "commitments", "commitments.json")
+
+
+def _state_dir() -> str:
+    return _absolute(trim(os.environ.get("OPENCLAW_STATE_DIR", "")) or "~/.openclaw")
 
 
 @attrs.frozen
@@ -27,14 +31,51 @@ class Location:
     """The absolute path of the file."""
     is_default: bool
     """Whether it is the store of this user, whose directory holds nothing else."""
+    is_openclaws: bool
+    """Whether it is where an OpenClaw gateway of this user looks for it, by whatever spelling."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str] | None) -> Location:
         """Return what `path` means: trimmed, `~` expanded, made absolute; None or blank is the default."""
         given = "" if path is None else trim(os.fspath(path))
         if not given:
-            return cls(default_path(), is_default=True)
-        return cls(_absolute(given), is_default=False)
+            return cls(default_path(), is_default=True, is_openclaws=True)
+        path = _absolute(given)
+        is_openclaws = os.path.realpath(path) == os.path.realpath(default_path())
+        return cls(path, is_default=False, is_openclaws=is_openclaws)
+
+    @property
+    def database(self) -> str | None:
+        """OpenClaw's database, if there is one where it belongs to this store; it is the live store then."""
+        if not self.is_openclaws and os.path.basename(os.path.dirname(self.path)) != "commitments":
+            return None
+        path = os.path.join(os.path.dirname(os.path.dirname(self.path)), "state", "openclaw.sqlite")
+        return path if os.path.exists(path) else None
+
+    def warn_of_database(self) -> None:
+        """Say that OpenClaw does not read this file any more, if that is so."""
+        database = self.database
+        if database is not None:
+            _log.warning(
+                "OpenClaw keeps its commitments in %s, not in %s (since its pull request #105780, 2026-07-13): what is "
+                "changed here is not seen by the gateway", database, self.path,
+            )  # fmt: skip
+
+    def require_in_use(self) -> None:
+        """Refuse to make a file that OpenClaw would take for an old one, import once and delete.
+
+        Raises StoreWriterError if this is the store of this user by default, OpenClaw has its database, and there is
+        no file yet.
+        """
+        database = self.database if self.is_default else None
+        if database is None or os.path.lexists(self.path):
+            return
+        raise StoreWriterError(
+            f"{self.path} does not exist, and OpenClaw keeps its commitments in {database} (since its pull request "
+            f"#105780, 2026-07-13): nothing was written. Use the gateway's own commands, or name the path to make the "
+            f"file all the same (--store PATH).",
+            path=self.path,
+        )
 
     def keep_private(self) -> None:
         """Remove the rights of group and others from the directory of the store of this user.

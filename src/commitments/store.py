@@ -30,6 +30,7 @@ from commitments.outcomes import Marked, Upserted
 from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
 from commitments.record import Commitment, Scope, Status
 from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
+from storewriter.locks import OpenClawLock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +39,16 @@ LOCK_TIMEOUT = 10.0
 """Seconds to wait for other writers. They hold the store for milliseconds, so by then one of them hangs."""
 
 _log = logging.getLogger("commitments")
+
+_OPENCLAW_STALE = 60.0
+"""Seconds after which OpenClaw's stores take a lock for abandoned."""
+
+
+def queue_for(location: Location, neighbour_lock: bool | None) -> PerStoreWriterQueue | None:
+    """Return the queue of a store that was given none; None is the process-wide default."""
+    if neighbour_lock is None:
+        neighbour_lock = location.is_openclaws
+    return PerStoreWriterQueue(also=OpenClawLock(stale=_OPENCLAW_STALE)) if neighbour_lock else None
 
 
 def system_clock() -> int:
@@ -51,7 +62,12 @@ class CommitmentsStore:
     `path` is trimmed and a leading `~` expanded; None or blank means the store of this user (`default_path`).
     `now_ms` is the clock: times are integers, milliseconds since the Unix epoch, and where a method takes a
     time, None asks the clock, once, when the method is called. `timeout` is in seconds, for the wait for
-    other writers; None waits for ever. `queue` decides the lock strategy.
+    other writers; None waits for ever. `neighbour_lock` says whether OpenClaw's lock is taken as well, so that a
+    gateway that writes the same file is excluded; None: where a gateway of this user would look for the file.
+    `queue` decides the lock strategy instead, with its `also`.
+
+    Where OpenClaw keeps its commitments in a database by now (`state/openclaw.sqlite`), a warning is logged, and a
+    change of the default store raises StoreWriterError instead of making a file that the gateway does not read.
 
     Looking at the store needs no write access, and takes the lock only to save what has expired.
     """
@@ -63,10 +79,13 @@ class CommitmentsStore:
         now_ms: Callable[[], int] = system_clock,
         timeout: float | None = LOCK_TIMEOUT,
         queue: PerStoreWriterQueue | None = None,
+        neighbour_lock: bool | None = None,
     ) -> None:
         self._location = Location.of(path)
         self._clock = now_ms
+        queue = queue_for(self._location, neighbour_lock) if queue is None else queue
         self._store = Store(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._location.warn_of_database()
 
     @property
     def path(self) -> str:
@@ -196,6 +215,7 @@ class CommitmentsStore:
     def _change(
         self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
+        self._location.require_in_use()
         self._location.keep_private()
         return self._store.update(
             lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"
@@ -227,10 +247,13 @@ class AsyncCommitmentsStore:
         now_ms: Callable[[], int] = system_clock,
         timeout: float | None = LOCK_TIMEOUT,
         queue: PerStoreWriterQueue | None = None,
+        neighbour_lock: bool | None = None,
     ) -> None:
         self._location = Location.of(path)
         self._clock = now_ms
+        queue = queue_for(self._location, neighbour_lock) if queue is None else queue
         self._store = AsyncStore(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._location.warn_of_database()
 
     @property
     def path(self) -> str:
@@ -329,6 +352,7 @@ class AsyncCommitmentsStore:
     async def _change(
         self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
+        self._location.require_in_use()
         self._location.keep_private()
         return await self._store.update(
             lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"

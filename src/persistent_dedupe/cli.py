@@ -136,6 +136,11 @@ def _writing(command: F) -> F:
         metavar="DURATION",
         help="How long to wait for the lock.",
     )(command)
+    command = click.option(
+        "--neighbour-lock/--no-neighbour-lock",
+        default=None,
+        help="Take OpenClaw's lock too, so that a gateway is excluded (default: in OpenClaw's state directory).",
+    )(command)
     return click.option(
         "--move-bad-file-aside",
         is_flag=True,
@@ -181,6 +186,7 @@ def check(
     ttl: float,
     max_entries: int,
     timeout: float,
+    neighbour_lock: bool | None,
     move_bad_file_aside: bool,
     fail_open: bool,
     quiet: bool,
@@ -193,6 +199,7 @@ def check(
         failure="open" if fail_open else "closed",
         bad_file="start-empty" if move_bad_file_aside else "leave",
         timeout=timeout,
+        neighbour_lock=neighbour_lock,
     )
     dedupe = PersistentDedupe(store, options)
     result = _advising(lambda: dedupe.check_and_record(_given(key), namespace=namespace))
@@ -241,11 +248,19 @@ def forget(
     as_json: bool,
     namespace: str | None,
     timeout: float,
+    neighbour_lock: bool | None,
     move_bad_file_aside: bool,
 ) -> int:
     """Forget keys, so that they count as new again; open claims on them are ended."""
     bad_file: BadFile = "start-empty" if move_bad_file_aside else "leave"
-    options = DedupeOptions(ttl=0, memory_max_size=0, failure="closed", bad_file=bad_file, timeout=timeout)
+    options = DedupeOptions(
+        ttl=0,
+        memory_max_size=0,
+        failure="closed",
+        bad_file=bad_file,
+        timeout=timeout,
+        neighbour_lock=neighbour_lock,
+    )
     dedupe = PersistentDedupe(store, options)
     wanted = [_given(key) for key in keys]
     forgotten = [key for key in wanted if _advising(partial(dedupe.forget, key, namespace=namespace))]

@@ -12,6 +12,7 @@ from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
 from persistent_dedupe.document import Document
 from persistent_dedupe.document_codec import DocumentCodec
 from persistent_dedupe.keys import Location, path_for, scope
+from persistent_dedupe.openclaw import warn_of_database
 from persistent_dedupe.options import DedupeOptions
 from persistent_dedupe.port import Port, StorePort
 from persistent_dedupe.process_state import ProcessState
@@ -64,10 +65,11 @@ class Ground:
             path = path_for(self.location, namespace)
             # No namespace has a file of this name: what follows a `~` there is a hash.
             claims_path = path.with_name(f"{path.stem}~claims.json")
+            warn_of_database(path)
             file = self._files[namespace] = NamespaceFile(
                 path,
                 claims_path,
-                self.port.store(path, Document, DocumentCodec()),
-                self.port.store(claims_path, ClaimBook, ClaimsCodec()),
+                self.port.store(path, Document, DocumentCodec(), has_neighbours=True),
+                self.port.store(claims_path, ClaimBook, ClaimsCodec(), has_neighbours=False),
             )
         return file

@@ -82,6 +82,10 @@ class DedupeOptions:
     """`power`: a recorded key survives a power cut. `process`: it survives the death of any process."""
     queue: PerStoreWriterQueue | None = attrs.field(default=None, validator=_queue_or_none)
     """Which lock strategy guards the files (with its own timeout); None: the default one, with `timeout`."""
+    neighbour_lock: bool | None = None
+    """Whether OpenClaw's lock is taken as well for the files of keys, so that a gateway that writes the same file is
+    excluded. None: for files in OpenClaw's state directory (`$OPENCLAW_STATE_DIR`, or `~/.openclaw`). A `queue` decides
+    by itself, with its `also`."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
 

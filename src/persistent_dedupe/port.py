@@ -16,8 +16,9 @@ import anyio
 import attrs
 
 from persistent_dedupe.latch import Latch
+from persistent_dedupe.openclaw import queue_for
 from persistent_dedupe.options import DedupeOptions
-from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter import AsyncStore, Store
 from storewriter.codecs import Codec
 
 __all__ = ["Port", "StorePort", "TaskPort", "ThreadPort", "run_here"]
@@ -49,8 +50,10 @@ class StorePort(Protocol[S_co]):
 class Port(Protocol):
     """The surroundings of the core."""
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
-        """The store at a path."""
+    def store(
+        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
+    ) -> StorePort[S]:
+        """The store at a path. `has_neighbours`: other programs know this kind of file (`openclaw.py`)."""
         ...
 
     async def work(self, work: Callable[[], T]) -> T:
@@ -87,10 +90,6 @@ _ISOLATION: Final = "shared"
 that wait together can go on with one of them: one decoding for all."""
 
 
-def _queue(options: DedupeOptions) -> PerStoreWriterQueue:
-    return options.queue if options.queue is not None else PerStoreWriterQueue(timeout=options.timeout)
-
-
 @attrs.frozen
 class _ThreadStore(StorePort[S]):
     store: Store[S]
@@ -109,12 +108,15 @@ class ThreadPort:
     """Plain code: every call blocks its thread."""
 
     def __init__(self, options: DedupeOptions) -> None:
-        self._queue = _queue(options)
+        self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
+    def store(
+        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
+    ) -> StorePort[S]:
         """See `Port`."""
-        return _ThreadStore(Store(path, default, codec, self._durability, queue=self._queue, isolation=_ISOLATION))
+        queue = queue_for(path, self._options, has_neighbours=has_neighbours)
+        return _ThreadStore(Store(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""
@@ -172,12 +174,15 @@ class TaskPort:
     """Tasks of asyncio and trio: nothing here blocks their event loop."""
 
     def __init__(self, options: DedupeOptions) -> None:
-        self._queue = _queue(options)
+        self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S]) -> StorePort[S]:
+    def store(
+        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
+    ) -> StorePort[S]:
         """See `Port`."""
-        return _TaskStore(AsyncStore(path, default, codec, self._durability, queue=self._queue, isolation=_ISOLATION))
+        queue = queue_for(path, self._options, has_neighbours=has_neighbours)
+        return _TaskStore(AsyncStore(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""

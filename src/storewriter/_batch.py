@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from storewriter import events
 from storewriter._document import Document, version_of
@@ -31,7 +31,11 @@ from storewriter._lanes import ANSWERED, LEFT, Ticket, answer, in_step
 from storewriter._replace import Commit, DocumentChanged, not_flushed
 from storewriter._threads import Apart
 from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
+from storewriter.locks.neighbours._detection import changed
 from storewriter.storage import Look
+
+if TYPE_CHECKING:
+    from storewriter._callers import Caller
 
 Isolation = Literal["own", "shared"]
 
@@ -409,6 +413,8 @@ class Batch:
             if not self._is_the_end(error):
                 raise
             self.error = self._as_outcome(error)
+            if isinstance(error, DocumentChanged):
+                changed(self.document.path, cast("Caller", ticket).queue.lock)
         self._is_saved = True
 
     def _save(self, ticket: Ticket) -> None:

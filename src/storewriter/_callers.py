@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event, get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -43,6 +44,8 @@ from storewriter._waiters import (
 from storewriter.backoff import Backoff
 from storewriter.errors import LockLost, LockTimeout
 from storewriter.locks import Flock, Hold, Strategy, WaitingStrategy
+from storewriter.locks.neighbours._detection import look, next_look
+from storewriter.locks.neighbours._joined import Joined
 
 if TYPE_CHECKING:
     from storewriter.per_store_writer_queue import PerStoreWriterQueue
@@ -53,7 +56,7 @@ log = logging.getLogger("storewriter")
 class Door:
     """A queue's strategy, as the lanes see it."""
 
-    __slots__ = ("_backoff", "_is_replaceable", "_wait", "attempt", "strategy")
+    __slots__ = ("_backoff", "_is_replaceable", "_own", "_wait", "attempt", "strategy")
 
     def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
         self.strategy = strategy
@@ -63,25 +66,37 @@ class Door:
         if isinstance(strategy, WaitingStrategy) and strategy.waits:
             self._wait = strategy.wait
         self._is_replaceable = getattr(type(strategy), "wait", None) is Flock.wait  # and not a subclass's own
+        self._own = Door(strategy.own, backoff) if isinstance(strategy, Joined) else None
         self._backoff = backoff
 
     def wait(
         self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
     ) -> Hold | None:
+        if self._own is not None and self._own._wait is not None:
+            return self._poll(key, wanted, partial(self._join, self._own, key, label, wanted, replace))
         if self._wait is None:
-            return self._poll(key, label, wanted)
+            return self._poll(key, wanted, partial(self.attempt, key, label))
         hold = self._wait(key, label, replace) if self._is_replaceable else self._wait(key, label)
         if hold is None:  # a user's own, which would be asked again and again
             msg = f"the lock {self.strategy.name!r} came back from wait() without a hold on {key}"
             raise TypeError(msg)
         return hold
 
-    def _poll(self, key: str, label: str | None, wanted: Callable[[], bool]) -> Hold | None:
+    def _join(
+        self, own: Door, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
+    ) -> Hold | None:
+        """Wait in the kernel for our own lock, then try the neighbours'."""
+        joined = cast("Joined", self.strategy)
+        joined.begin(key)
+        hold = own.wait(key, label, wanted, replace)
+        return None if hold is None else joined.join(hold, key)
+
+    def _poll(self, key: str, wanted: Callable[[], bool], attempt: Callable[[], Hold | None]) -> Hold | None:
         """Attempt, sleep, attempt: for strategies that no kernel wakes. The deadlines are the waiters' own."""
         sleeping = Event()
         delays = self._backoff.delays()
         while True:
-            hold = self.attempt(key, label)
+            hold = attempt()
             if hold is not None or not wanted():
                 return hold
             delay = next(delays, None)
@@ -267,6 +282,8 @@ class Caller(Ticket):
         """
         if not _forks.installed:
             _forks.install()
+        if self.asked >= next_look.get(key, 0.0):
+            look(key, self.queue.lock)
         if not _lanes.join(self, key, self.queue._door, objection):
             _lanes.pass_over_lost(self.lane)
             return False

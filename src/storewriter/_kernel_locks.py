@@ -12,16 +12,23 @@ import os
 
 def flock_holders(found: os.stat_result) -> list[int]:
     """The processes that hold flock(2) on a file; empty where the kernel does not tell."""
+    return holders(found, "FLOCK")
+
+
+def holders(found: os.stat_result, kind: str) -> list[int]:
+    """The processes that hold a kind of lock on a file: FLOCK, or POSIX for fcntl(2)."""
     try:
         with open("/proc/locks", encoding="utf-8", errors="replace") as file:
             # 1: FLOCK  ADVISORY  WRITE 812 fd:01:35 0 EOF; a waiter's line has an arrow before its kind.
-            lines = [line.split() for line in file if " FLOCK " in line and "->" not in line]
-    except OSError:
+            lines = [line.split() for line in file if f" {kind} " in line and "->" not in line]
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return []
     exact = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    holders = [int(fields[4]) for fields in lines if fields[5] == exact]
+    pids = [int(fields[4]) for fields in lines if fields[5] == exact]
     # btrfs and overlayfs show another device number here than stat(2) does: the inode alone has to do then.
-    return holders or [int(fields[4]) for fields in lines if fields[5].endswith(f":{found.st_ino}")]
+    return pids or [int(fields[4]) for fields in lines if fields[5].endswith(f":{found.st_ino}")]
 
 
 def has_locked(pid: int, found: os.stat_result) -> bool | None:

@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "LeaseLost",
     "LockReclaimed",
+    "NeighbourFound",
     "StoreRecovered",
     "TurnReleased",
     "TurnTaken",
@@ -108,6 +109,24 @@ class BatchCommitted(Event):
 @attrs.frozen(kw_only=True)
 class DocumentChanged(Event):
     """A program that takes no lock wrote the document while functions were applied; they are applied anew to it."""
+
+
+@attrs.frozen(kw_only=True)
+class NeighbourFound(Event):
+    """Another program that is not excluded writes the document, or holds a lock for it.
+
+    Sent once per store, process and kind.
+    """
+
+    kind: str
+    """`flock`, `openclaw` or `proper-lockfile`: the kind of its lock; `locked document`: it has locked the document
+    itself; `changed document`: it wrote while functions were applied; `unknown`."""
+    lock: str | None
+    """Its lock's path, if it has one."""
+    owner: Owner | None
+    """Who holds it, as far as can be told."""
+    advice: str
+    """What to configure."""
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, overload
 from weakref import ref
@@ -32,7 +32,7 @@ from storewriter._waiters import (
     off_loop,
 )
 from storewriter.backoff import Backoff
-from storewriter.locks import Hold, Strategy, named
+from storewriter.locks import Hold, Neighbour, Strategy, joined, named
 
 __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 
@@ -104,8 +104,17 @@ def _check_max_pending(queue: Any, attribute: attrs.Attribute[Any], value: int |
         raise ValueError(msg)
 
 
+def _neighbours(also: Neighbour | Iterable[Neighbour] | None) -> tuple[Neighbour, ...]:
+    given = () if also is None else (also,) if isinstance(also, Neighbour) else tuple(also)
+    for one in given:
+        if not isinstance(one, Neighbour):
+            msg = f"also={one!r} is no neighbour's lock; use one of storewriter.locks, for instance OpenClawLock()"
+            raise TypeError(msg)
+    return given
+
+
 def _door_of(queue: Any) -> Door:
-    return Door(queue.lock, queue.backoff)
+    return Door(joined(queue.lock, queue.also), queue.backoff)
 
 
 @attrs.frozen(eq=False)
@@ -128,7 +137,15 @@ class PerStoreWriterQueue:
     warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
     """Seconds of waiting after which one log record says on whom; None: never."""
 
+    also: tuple[Neighbour, ...] = attrs.field(default=None, converter=_neighbours, kw_only=True, repr=False)
+    """Locks of other programs that write the same document, taken inside our own: one or several of
+    `storewriter.locks.OpenClawLock()` and `ProperLockfile()` (docs/strategies.md, Neighbours)."""
+
     _door: Door = attrs.field(init=False, repr=False, default=attrs.Factory(_door_of, takes_self=True))
+
+    def __attrs_post_init__(self) -> None:
+        # What takes the neighbours' locks as well is the queue's strategy from now on.
+        object.__setattr__(self, "lock", self._door.strategy)
 
     def turn(
         self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET

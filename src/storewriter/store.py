@@ -35,7 +35,8 @@ from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
 from storewriter.errors import LockLost, ReentrantTurn, StoreCorrupt
-from storewriter.locks import Lease, Strategy, _rights
+from storewriter.locks import Lease, OpenClawLock, ProperLockfile, Strategy, _rights
+from storewriter.locks.neighbours._joined import Joined
 from storewriter.per_store_writer_queue import (
     UNSET,
     PathLike,
@@ -110,12 +111,8 @@ class _StoreBase(Generic[S]):
             raise TypeError(msg)
         require_codec(codec)
         self._queue = _queue_for(queue, lock)
-        if in_place and isinstance(self._queue.lock, Lease):
-            msg = (
-                "in_place=True does not go with lock='lease': writing in place has no single instant in which a holder "
-                "that was succeeded could be refused. Use lock='flock' or 'marker', or mount the folder"
-            )
-            raise ValueError(msg)
+        if in_place:
+            _require_instant(self._queue.lock)
         # Absolute now: the working folder may change under a long-lived store.
         self._given = _keys.absolute(path)
         self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
@@ -221,6 +218,19 @@ def _require_queue(queue: object) -> PerStoreWriterQueue:
         msg = f"queue must be a PerStoreWriterQueue, got {queue!r}; a lock strategy is given as lock="
         raise TypeError(msg)
     return queue
+
+
+def _require_instant(lock: Strategy) -> None:
+    """Writing in place has no single instant in which a holder that was succeeded could be refused."""
+    own, neighbours = (lock.own, lock.neighbours) if isinstance(lock, Joined) else (lock, ())
+    for one, instead in ((own, "Use lock='flock' or 'marker', or mount"), *((one, "Mount") for one in neighbours)):
+        if isinstance(one, (Lease, ProperLockfile, OpenClawLock)):
+            given = "lock='lease'" if one is own else f"also={type(one).__name__}()"
+            msg = (
+                f"in_place=True does not go with {given}: writing in place has no single instant in which a holder "
+                f"that was succeeded could be refused. {instead} the folder"
+            )
+            raise ValueError(msg)  # noqa: TRY004 - the type is fine, and the setting is not
 
 
 def _codec_for(default: Callable[[], Any]) -> Codec[Any]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from helpers.waiting import PATIENCE
 
@@ -35,6 +36,16 @@ class Child:
 
     def __init__(self, code: str, path: object, *args: object, prefix: Sequence[str] = ()) -> None:
         words = [*prefix, sys.executable, "-c", _PRELUDE + code, os.fspath(path), *map(str, args)]  # type: ignore[call-overload]
+        self._start(words)
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Self:
+        """Any other program that hears and says lines."""
+        child = cls.__new__(cls)
+        child._start(words)
+        return child
+
+    def _start(self, words: Sequence[str]) -> None:
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
         )

@@ -39,7 +39,11 @@ from helpers.waiting import until
 from storewriter import PerStoreWriterQueue, Store, _lanes, _system
 from storewriter._journals import Journal
 from storewriter._system import SYSTEM, System
+from storewriter.locks import Neighbour, OpenClawLock, ProperLockfile
 from storewriter.locks._marker_file import RELEASED
+
+NEIGHBOURS: dict[str, Neighbour] = {"openclaw": OpenClawLock(), "proper-lockfile": ProperLockfile()}
+"""Instead of a strategy's name: the default one, with such a lock inside."""
 
 _SOURCE = os.path.dirname(storewriter.__file__)
 
@@ -62,7 +66,8 @@ class Setting:
     """What the operation's caller still has when it is over."""
 
     def __attrs_post_init__(self) -> None:
-        self.queue = PerStoreWriterQueue(lock=self.lock, timeout=20.0)
+        also = NEIGHBOURS.get(self.lock)
+        self.queue = PerStoreWriterQueue(lock="flock" if also else self.lock, also=also, timeout=20.0)
         path = self.folder / "a.json"
         self.store = Store(path, queue=self.queue, durability=self.durability, system=self.system)
 
@@ -88,7 +93,7 @@ class Setting:
         found = [f"lane of {os.path.basename(key)}" for key in _lanes._lanes if key.startswith(f"{self.folder}/")]
         found += ["the mark of a step"] if threading.get_ident() in _lanes.inside else []
         found += [f"open {os.path.basename(name)}" for name in self.left_open()]
-        found += [f"left {file.name}" for file in self.folder.glob(".*.marker")]
+        found += [f"left {file.name}" for pattern in (".*.marker", "a.json.lock") for file in self.folder.glob(pattern)]
         found += [f"locked {file.name}" for file in self.folder.glob(".*.lock") if not _is_free(file)]
         if not found:
             try:
@@ -211,6 +216,7 @@ CASES = [
     *((operation, "flock", kind) for operation in (turn, update, transaction, recover) for kind in KINDS),
     *((operation, lock, Interrupt) for lock in ("none", "marker", "lease") for operation in (turn, update)),
     *((operation, lock, Expired) for lock in ("none", "marker") for operation in (turn, update)),
+    *((operation, lock, kind) for lock in NEIGHBOURS for operation in (turn, update) for kind in (Interrupt, Expired)),
 ]
 
 

@@ -35,6 +35,7 @@ def test_a_queue_shows_its_settings_and_nothing_else() -> None:
         "warn_after=1.0)"
     )
     assert {name for name in dir(PerStoreWriterQueue()) if not name.startswith("_")} == {
+        "also",
         "backoff",
         "lock",
         "max_pending",

@@ -26,6 +26,8 @@ from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import owner_of_store
 from storewriter.locks._marker_file import Seen, UnreadableMarker, look, marker_file
 from storewriter.locks._sidecar import read_record
+from storewriter.locks.neighbours._detection import advice, findings
+from storewriter.locks.neighbours._whose import Foreign
 
 __all__ = ["Status", "status", "status_of"]
 
@@ -56,6 +58,8 @@ class Status:
     """Whether a second descriptor was refused the lock; None: it could not be tested."""
     unseen: str | None = None
     """Why more cannot be told about the holder than what is said here; None: nothing stands in the way."""
+    neighbours: tuple[Foreign, ...] = ()
+    """Locks of other programs, beside the document and on it."""
 
 
 def status_of(path: str) -> Status:
@@ -85,6 +89,7 @@ def status_of(path: str) -> Status:
         trust=Trust.NONE if refused is False else _mounts.trust_in(mount),
         refused=refused,
         unseen=unseen,
+        neighbours=tuple(findings(key, None)),
     )
 
 
@@ -203,6 +208,7 @@ def _lines(found: Status) -> list[Text]:
         "kernel locks": _trust_text(found),
         "lock file": _file_text(sidecar(found.path)),
         "marker": _file_text(marker_file(found.path)),
+        **{f"neighbour {number}": _neighbour_text(found.path, one) for number, one in enumerate(found.neighbours, 1)},
     }
     width = max(map(len, facts)) + 2
     return [Text.assemble((f"{key:<{width}}", "bold"), printable(text)) for key, text in facts.items()]
@@ -256,6 +262,11 @@ def _test_text(found: Status) -> str:
     return "not tested: the lock file cannot be opened" if there else "not tested: no lock file yet"
 
 
+def _neighbour_text(path: str, one: Foreign) -> str:
+    by = "" if one.owner is None else f", by {one.owner}"
+    return f"{one.lock} is {one.what}{by}; programs that are not configured for it do not take it: {advice(path, one)}"
+
+
 def _file_text(name: str) -> str:
     return name if os.path.lexists(name) else f"{name} (not there)"
 
@@ -277,6 +288,15 @@ def _as_json(found: Status) -> dict[str, Any]:
         "marker": None if marker is None else marker_file(found.path),
         "stale": None if marker is None else marker.stale,
         "unrefreshed": None if marker is None else round(_age(marker), 3),
+        "neighbours": [
+            {
+                "lock": one.lock,
+                "kind": one.kind,
+                "owner": None if one.owner is None else _owner_json(one.owner, None),
+                "advice": advice(found.path, one),
+            }
+            for one in found.neighbours
+        ],
     }
 
 

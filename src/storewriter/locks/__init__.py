@@ -9,8 +9,23 @@ from storewriter.locks.flock import Flock
 from storewriter.locks.in_process import InProcess
 from storewriter.locks.lease import Lease
 from storewriter.locks.marker import Marker
+from storewriter.locks.neighbours import Neighbour, OpenClawLock, ProperLockfile
+from storewriter.locks.neighbours._joined import Joined
 
-__all__ = ["Flock", "Hold", "InProcess", "Lease", "Marker", "Strategy", "WaitingStrategy", "named"]
+__all__ = [
+    "Flock",
+    "Hold",
+    "InProcess",
+    "Lease",
+    "Marker",
+    "Neighbour",
+    "OpenClawLock",
+    "ProperLockfile",
+    "Strategy",
+    "WaitingStrategy",
+    "joined",
+    "named",
+]
 
 
 def named(lock: str | Strategy) -> Strategy:
@@ -28,6 +43,14 @@ def named(lock: str | Strategy) -> Strategy:
         msg = f"lock={lock!r} does not keep the Strategy protocol (name, is_quick, attempt, owner)"
         raise TypeError(msg)
     return lock
+
+
+def joined(lock: Strategy, also: tuple[Neighbour, ...]) -> Strategy:
+    """The strategy that takes `lock` and, inside it, the neighbours' locks; `lock` itself if there are none."""
+    given = lock.given if isinstance(lock, Joined) else lock
+    own, file = given.parted() if isinstance(given, Flock) else (given, None)
+    neighbours = (*(() if file is None else (file,)), *also)
+    return Joined(own, neighbours, given) if neighbours else given
 
 
 _BY_NAME: dict[str, Callable[[], Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}

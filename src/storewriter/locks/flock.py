@@ -36,6 +36,7 @@ from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
 from storewriter.locks._gate import keeps_out, lock_behind, stander
 from storewriter.locks._sidecar import LockFile, write_record
+from storewriter.locks.neighbours import FlockFile
 
 __all__ = ["Flock"]
 
@@ -55,6 +56,13 @@ def _fine_for(strategy: Flock) -> set[int]:
     return _fine.get(strategy.untrusted, set())  # what is no policy is refused right after
 
 
+def _other_file(file: str | None) -> str | None:
+    """Raises TypeError or ValueError for what cannot be the name of a lock file."""
+    if file is None or file == ".{name}.lock":
+        return None
+    return FlockFile(file).file
+
+
 @attrs.frozen
 class Flock:
     """Kernel lock on the sidecar `.<name>.lock` (see the module)."""
@@ -64,11 +72,21 @@ class Flock:
     )
     """A mount whose locks do not reach the other hosts that may have it: `warn` (once a mount, in the log), `refuse`
     (`UnsupportedLock`) or `allow`. One whose locks exclude nobody at all is refused unless this is `allow`."""
+    file: str | None = attrs.field(default=None, converter=_other_file, kw_only=True)
+    """Name of another lock file beside the document, such as `{name}.lock`, that a queue locks as well, inside our own
+    lock: programs that hold flock(2) on it (filelock, portalocker, flock(1)) are excluded. None, or `.{name}.lock`: our
+    own lock file alone."""
     _fine: set[int] = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_fine_for, takes_self=True))
 
     name = NAME
     is_quick = True
     waits: ClassVar[bool] = True
+
+    def parted(self) -> tuple[Flock, FlockFile | None]:
+        """The strategy on our own lock file, and the other file; a queue puts them together (`locks.joined`)."""
+        if self.file is None:
+            return self, None
+        return attrs.evolve(self, file=None), FlockFile(self.file)
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
