@@ -151,7 +151,7 @@ _ADVICE: Final = {
     errno.ENOTDIR: "What stands before the store's name is no folder: choose another path",
     errno.ELOOP: "It is a symbolic link, and must be a file of its own: remove the link",
     errno.EISDIR: "It is a folder, and must be a file. Another program's lock may be one (proper-lockfile, npm): leave "
-    "it there and give this store a lock file of its own, lock=Flock(file=...)",
+    "it there and keep this store under another name, which gives it another lock file",
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room within the quota",
     errno.EMFILE: "This process has too many files open",
@@ -223,8 +223,8 @@ def _require_ours(fd: int, path: str, name: str) -> None:
     start = line[:60].decode("utf-8", "replace")
     raise ForeignFile(
         f"{name}, which would be the lock file of {path}, was written by another program: it begins with {start!r}. It "
-        f"was left as it is, and nothing was written to the store. Leave it there, and give this store a lock file of "
-        f"another name in every program that writes it: lock=Flock(file=...).",
+        f"was left as it is, and nothing was written to the store. Leave it there, and keep this store under another "
+        f"name, in every program that writes it: its lock file then has another name, too.",
         path=path,
         file=name,
     )
