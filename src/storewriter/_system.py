@@ -57,7 +57,7 @@ def _full_flush(fd: int) -> None:
         os.fsync(fd)
 
 
-_flush: Callable[[int], None] = os.fsync if _FULLFSYNC is None else _full_flush
+_flush: Final[Callable[[int], None]] = (os.fsync, _full_flush)[_FULLFSYNC is not None]
 
 
 def _no_attributes(_: str | int) -> list[str]:
