@@ -408,7 +408,7 @@ class Batch:
                 self._early.save_part(ticket)
             if self._shared is not None:
                 self.seal()
-            self._perform(lambda: self._save(ticket))
+            self._perform(self._save, ticket)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
@@ -444,7 +444,10 @@ class Batch:
             hold.check()
             self._must_confirm = True
             return
-        document.save(data, self._commit, found, hold)
+        if getattr(hold, "is_irrevocable", False):
+            document.storage.replace(data, self._commit, found, check=hold.check)
+        else:
+            document.storage.replace(data, self._commit, found, fence=hold.fence, suffix=hold.token)
         if self._commit.descriptor is not None:
             document.flushes.note(self._commit)
         self._is_written = True
@@ -484,7 +487,10 @@ class Batch:
         if self._is_settled or self.error is not None:
             return
         try:
-            self._perform(self._settle)
+            if self._commit.descriptor is not None:
+                self._perform(self.document.flushes.settle, self._commit)
+            elif self._must_confirm:
+                self._perform(self.document.storage.confirm)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
@@ -493,19 +499,13 @@ class Batch:
                 self.error = not_flushed(self.document.path, self.error)
         self._is_settled = True
 
-    def _settle(self) -> None:
-        if self._commit.descriptor is not None:
-            self.document.flushes.settle(self._commit)
-        elif self._must_confirm:
-            self.document.storage.confirm()
-
-    def _perform(self, step: Callable[[], None]) -> None:
+    def _perform(self, step: Callable[..., None], *args: Any) -> None:
         """Make a step of the commit. A thread that is interrupted again and again leaves it to one of our own."""
         if self._interrupts < _FEW_INTERRUPTS:
-            step()
+            step(*args)
             return
         if self._apart is None:
-            self._apart = Apart(partial(in_step, step))
+            self._apart = Apart(partial(in_step, step, *args))
         error = self._apart.finish()
         self._apart = None
         if error is not None:
@@ -518,18 +518,14 @@ class Batch:
         for member in self.members():
             # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
             # batch.
-            if member.is_member and member.state is not ANSWERED:
-                self._decide(member.request)
+            request = member.request
+            if member.is_member and member.state is not ANSWERED and request.error is None:
+                if self.error is not None:
+                    request.error = _copy_of(self.error)
+                elif not (request.is_applied and self._is_saved and self._is_settled):
+                    request.error = AskAgain(self.document.path)
             if member.state is not LEFT:
                 answer(member)  # again, if this was interrupted before it was awake: that does no harm
-
-    def _decide(self, request: Request) -> None:
-        if request.error is not None:
-            return
-        if self.error is not None:
-            request.error = _copy_of(self.error)
-        elif not (request.is_applied and self._is_saved and self._is_settled):
-            request.error = AskAgain(self.document.path)
 
     def members(self) -> list[Ticket]:
         """In the order of the line."""

@@ -28,7 +28,6 @@ from storewriter._reports import (
     holder,
     no_thread,
     timeout_error,
-    too_late,
     warn,
 )
 from storewriter._waiters import (
@@ -36,7 +35,6 @@ from storewriter._waiters import (
     ThreadWaiter,
     Waiter,
     async_waiter,
-    current_task,
     off_loop,
     pause,
     raise_if_cancelled,
@@ -123,6 +121,7 @@ class Caller(Ticket):
         self.deadline = None if timeout is None else self.asked + timeout
         self.label = label
         self.generation = _forks.generation
+        self.ender = {}
         self.thread = thread = get_ident()
         task, self.loop = current_task()
         # Weakly: a task that nobody refers to any more must be collectable inside its turn, or it would never end.
@@ -270,10 +269,18 @@ class Caller(Ticket):
 
     def _step_in_marked(self, key: str) -> bool:
         """`_step_in`, as one step of this thread: the loop's other tasks run after it."""
-        outer = _lanes.inside.get(self.thread)
+        thread, inside = self.thread, _lanes.inside
+        outer = inside.get(thread)
         if outer is not None:
             require_outside(outer, key)
-        return _lanes.in_step(self._step_in, key, not self.is_quick)
+        inside[thread] = STEP
+        try:
+            return self._step_in(key, not self.is_quick)
+        finally:
+            if outer is not None:
+                inside[thread] = outer
+            elif thread in inside:
+                del inside[thread]
 
     def _step_in(self, key: str, by_thread: bool) -> bool:
         """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
@@ -288,28 +295,17 @@ class Caller(Ticket):
             _lanes.pass_over_lost(self.lane)
             return False
         if not by_thread:
-            if self._attempt():
+            if _lanes.attempt(self):
+                self.began = time.time()  # as `_begin`, without the call
+                if events.subscribers:
+                    self._tell_taken()
                 return True
             self._was_shut = True
         self.waiter = self.new_waiter()
         return False
 
-    def _attempt(self) -> bool:
-        try:
-            if not _lanes.attempt(self):
-                return False
-        except BaseException as error:
-            _lanes.leave(self)
-            if isinstance(error, ImportError) and sys.is_finalizing():
-                raise too_late(self.lane.key) from error
-            raise
-        self.began = time.time()
-        if events.subscribers:
-            self._tell_taken()
-        return True
-
     def _begin(self) -> None:
-        """The same for a hold that another thread took for us."""
+        """The hold is ours: the turn begins."""
         self.began = time.time()
         if events.subscribers:
             self._tell_taken()
@@ -362,7 +358,8 @@ class Caller(Ticket):
             raise self.error
         if self.state is CALLED:
             may_ask = not self._was_shut and (self.queue.lock.is_quick or not self.is_async)
-            if may_ask and self._attempt():
+            if may_ask and _lanes.attempt(self):
+                self._begin()
                 return _THERE
             was_shut, self._was_shut = self._was_shut, False
             if not late and self._goes_elsewhere(was_shut):
@@ -425,6 +422,42 @@ class Frame:
     __slots__ = ("__weakref__",)
 
 
+def current_task() -> tuple[object | None, Any]:
+    """The task that runs here and now, and its loop (asyncio) or the module `trio`; (None, None) in plain code.
+
+    trio is asked after asyncio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
+    has no current task.
+
+    What is in `sys.modules` may be half imported, by another thread. It has no task here then.
+    """
+    modules = sys.modules
+    asyncio = modules.get("asyncio")
+    if asyncio is not None:
+        try:
+            loop = asyncio._get_running_loop()
+        except AttributeError:
+            loop = None
+        if loop is not None:
+            task = asyncio.current_task(loop)
+            if task is not None:
+                return task, loop
+    trio = modules.get("trio")
+    if trio is not None and _is_in_trio(trio):
+        return trio.lowlevel.current_task(), trio
+    return None, None
+
+
+def _is_in_trio(trio: Any) -> bool:
+    """Whether this is a trio task. trio says so in sniffio's thread-local, which is five times quicker to ask."""
+    sniffio = sys.modules.get("sniffio")
+    try:
+        if sniffio is not None and sniffio.thread_local.name != "trio":
+            return False
+        return bool(trio.lowlevel.in_trio_task())
+    except AttributeError:  # half imported
+        return False
+
+
 _THERE: Any = object()
 """Instead of seconds: there is nothing to wait for any more."""
 
@@ -447,24 +480,17 @@ def leave_turn(ticket: Ticket) -> None:
     if ticket.batch is None and (not ticket.joined or ticket.state is ANSWERED):
         return
     try:
-        _leave_turn(ticket)
+        _end_turn(ticket)
     except BaseException as error:
-        until_done(_leave_turn, ticket, problem=error)
+        until_done(_end_turn, ticket, problem=error)
 
 
 def end_turn(ticket: Ticket) -> None:
     """The same up to the answers, which a task gives on its own loop."""
-    until_done(_end_turn, ticket)
+    until_done(_end_turn, ticket, False)
 
 
-def _leave_turn(ticket: Ticket) -> None:
-    _end_turn(ticket)
-    if ticket.batch is not None:
-        ticket.batch.answer()
-        ticket.batch = None
-
-
-def _end_turn(ticket: Ticket) -> None:
+def _end_turn(ticket: Ticket, answers: bool = True) -> None:
     if ticket.generation != _forks.generation:
         ticket.batch = None
         return  # a forked child: the turn, and what was applied in it, is its parent's
@@ -508,6 +534,9 @@ def _end_turn(ticket: Ticket) -> None:
             inside[thread] = outer
         elif thread in inside:
             del inside[thread]
+    if answers and ticket.batch is not None:
+        ticket.batch.answer()
+        ticket.batch = None
 
 
 def _wait_for_answer(ticket: Ticket) -> None:

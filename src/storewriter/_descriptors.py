@@ -34,12 +34,9 @@ def _close_lost(key: Key) -> None:
 class Descriptor:
     """One descriptor at a time: not open, until `open` is called."""
 
-    __slots__ = ("__weakref__", "_key", "fd")
-
-    def __init__(self) -> None:
-        self.fd = -1
-        """Its number while it is open; -1, which every call refuses, while it is not."""
-        self._key: Key | None = None
+    fd = -1
+    """Its number while it is open; -1, which every call refuses, while it is not."""
+    _key: Key | None = None
 
     @property
     def is_open(self) -> bool:
@@ -60,8 +57,11 @@ class Descriptor:
         self._key = key
         return fd
 
-    def close(self, close_function: Callable[[int], None] = os.close) -> None:
-        """Close it, if it is open. Raises OSError as close(2) does; it is closed then, too."""
+    def close(self, close_function: Callable[[int], None] = os.close, *, quietly: bool = False) -> None:
+        """Close it, if it is open. Raises OSError as close(2) does, unless it has nothing more to say (`quietly`).
+
+        It is closed then, too.
+        """
         key, fd = self._key, self.fd
         if key is None:
             return
@@ -72,14 +72,8 @@ class Descriptor:
         # Up to the call nothing can come between. Closed, it has no key, and so no callback when it ends.
         self._key = None
         self.fd = -1
-        close_function(fd)
-
-    def close_quietly(self, close_function: Callable[[int], None] = os.close) -> None:
-        """Close what has nothing more to say, if it is open. What is not close(2)'s own error is raised."""
-        if self._key is None:
-            return
         try:
-            self.close(close_function)
+            close_function(fd)
         except OSError as error:
-            if error.errno is None:
+            if error.errno is None or not quietly:
                 raise

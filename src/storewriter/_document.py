@@ -1,29 +1,29 @@
-"""A store's document: loaded, decoded, saved, flushed.
+"""A store's document: where it is, its states, and the flushes of its commits.
 
 Promise    Every state that `decode` returns is a new object that nothing else refers to.
-Only       `save`, `recover` and `restore` in the store's turn.
-Fails by   StoreCorrupt, DocumentChanged, and what `storage.py` raises.
+Only       `recover` and `restore` in the store's turn.
+Fails by   StoreCorrupt; `Flushes.settle` by CommitUncertain.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import attrs
 
-from storewriter import events
-from storewriter._flushes import Flushes, flushes_of
-from storewriter._replace import Commit
+from storewriter import _forks, events
+from storewriter._replace import Commit, not_flushed
 from storewriter.codecs import Codec, TooDeep, UnknownVersion, UpdateCodec
 from storewriter.codecs._faults import Fault, judged
 from storewriter.codecs._protocol import update_codec
 from storewriter.errors import CommitUncertain, StoreCorrupt
-from storewriter.locks import Hold
 from storewriter.recovery import Recovery, facts_of, forecast, place_of, recover, restore
-from storewriter.storage import FileStorage, Look
+from storewriter.storage import FileStorage
 
 ABSENT: Final = "absent"
 """Version of a store that has no document yet."""
@@ -36,6 +36,86 @@ def version_of(data: bytes | None) -> str:
 
 SMALL: Final = 1 << 16
 """Bytes up to which a document is read and decoded on the event loop: it is cached, and a thread costs more."""
+
+
+class Flushes:
+    """The flushes that one process makes for one store, shared by the commits that wait for one. Needs no lock.
+
+    A commit is settled once a flush that began after its rename has ended: its own, or that of a later document, which
+    holds what this one holds. At most one flush is under way and one is due; the commits of all renames that come
+    during a flush are settled by the next one together.
+    """
+
+    __slots__ = ("__weakref__", "_error", "_failed", "_flushed", "_mutex", "_newest", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._mutex = threading.Lock()
+        """Held while a flush is under way: the next one is due for the threads that wait for it."""
+        self._newest: Commit | None = None
+        self._flushed = 0
+        """Number of the newest commit that was flushed."""
+        self._failed = 0
+        """Number of the newest commit whose flush failed, with this error."""
+        self._error = OSError()
+
+    def forget(self) -> None:
+        """In a forked child: begin anew."""
+        self._mutex = threading.Lock()
+        self._newest = None
+        self._flushed = self._failed = 0
+
+    def note(self, commit: Commit) -> None:
+        """A document has taken the name. Only in the store's turn, so in the order of the renames. Can be repeated."""
+        newest = self._newest
+        if newest is commit:
+            return
+        commit.number = 1 if newest is None else newest.number + 1
+        self._newest = commit
+
+    def settle(self, commit: Commit) -> None:
+        """Return when the document is durable. Raises CommitUncertain. Can be repeated.
+
+        A failed flush is not tried again, but a later document may be flushed, and holds this one's content.
+        """
+        with self._mutex:
+            while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
+                if commit.number <= self._flushed:
+                    break
+                newest = self._newest
+                if newest is None or newest.number <= self._failed:
+                    commit.close()
+                    raise not_flushed(self.path, self._error) from self._error
+                try:
+                    newest.flush()
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's
+                    self._failed, self._error = newest.number, error
+                else:
+                    self._flushed = newest.number
+        commit.close()
+
+
+_known: WeakValueDictionary[str, Flushes] = WeakValueDictionary()
+
+
+def flushes_of(path: str) -> Flushes:
+    """One object for all documents of this process at a path.
+
+    Without a mutex, in which a signal handler that makes a store could be caught. If two threads make one at the same
+    moment, their documents share no flushes, and nothing else changes.
+    """
+    return _known.get(path) or _known.setdefault(path, Flushes(path))
+
+
+def _reset_in_child() -> None:
+    # A thread of the parent may have been inside; it does not exist here, and nothing of it is waited for.
+    for flushes in list(_known.values()):
+        flushes.forget()
+
+
+_forks.in_child(_reset_in_child)
 
 
 @attrs.define(eq=False)
@@ -57,16 +137,6 @@ class Document:
         init=False, default=attrs.Factory(lambda self: self._update_codec is None, takes_self=True)
     )
     """Whether the codec cannot tell that a document says the same as new bytes (see `says_the_same`)."""
-
-    def save(self, data: bytes, commit: Commit, found: Look, hold: Hold) -> None:
-        """Give the new document the name, in the turn of this hold; `commit` says what is left to do.
-
-        Raises DocumentChanged if a program without the lock has written the document since it was `found`.
-        """
-        if getattr(hold, "is_irrevocable", False):
-            self.storage.replace(data, commit, found, check=hold.check)
-        else:
-            self.storage.replace(data, commit, found, fence=hold.fence, suffix=hold.token)
 
     def has(self, data: bytes) -> bool:
         """Whether the document says this now; asked after a save that was interrupted. Raises CommitUncertain."""

@@ -41,7 +41,9 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
     Raises what `absolute` raises, and ReservedName.
     """
-    name = path if type(path) is str else _text(path)
+    name = os.fspath(path)
+    if type(name) is not str:
+        name = _text(name)
     known = _resolved.get(name)
     now = time.monotonic()
     if known is not None:
@@ -49,9 +51,14 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
         if now - looked < _FRESH:
             return key
         # A relative path depends on the working folder; an absolute one may have become a link since.
-        if name == key and now - resolved < SETTLED and not _is_link(name):
-            _resolved[name] = (key, now, resolved)
-            return key
+        if name == key and now - resolved < SETTLED:
+            try:
+                is_link = stat.S_ISLNK(os.lstat(name).st_mode)
+            except OSError:
+                is_link = False
+            if not is_link:
+                _resolved[name] = (key, now, resolved)
+                return key
     key = _resolve(name)
     if name[0] == os.sep or os.path.isabs(name):
         if len(_resolved) >= _REMEMBERED:
@@ -92,6 +99,22 @@ def sidecar(key: str) -> str:
     folder, name = key.rsplit(os.sep, 1)
     path = _sidecars[key] = f"{folder}{os.sep}.{name}.lock"
     return path
+
+
+def is_named(inode: int, device: int, path: str) -> bool:
+    """Whether the file that was locked still is the lock file of the store at that path.
+
+    1. A opens the lock file.  2. Somebody deletes it, or its folder.  3. B creates a new one and locks it.  4. A locks
+    the old one. Both would be in; A sees here that its file has no name any more, or another one, and starts over.
+    The file must be open meanwhile, or its inode number could come back.
+    """
+    try:
+        named = os.lstat(sidecar(path))
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
+        return False
+    return named.st_ino == inode and named.st_dev == device
 
 
 def same_lock_file(key: str, others: Iterable[str]) -> str | None:
@@ -162,13 +185,6 @@ def _require_free(key: str) -> None:
         store=store,
         use=use,
     )
-
-
-def _is_link(name: str) -> bool:
-    try:
-        return stat.S_ISLNK(os.lstat(name).st_mode)
-    except OSError:
-        return False
 
 
 def forget() -> None:

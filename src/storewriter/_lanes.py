@@ -16,7 +16,8 @@ Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: wh
            `with _mutex` is safe as it stands: between the `__enter__` of an RLock and the block nothing is looked for.
            No thread sleeps with the mutex held, and what interrupts a step asks for no turn (`inside`).
 
-Rules      `_mutex` guards `_lanes` and, of every lane, `head`, `queue`, `opening` and the tickets' `state`.
+Rules      `_mutex` guards `_lanes` (a lane is added with one `setdefault`, without it) and, of every lane, `head`,
+           `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
            The mutex is re-entrant because the collector may close a coroutine that stands in line, and so leave the
@@ -149,15 +150,14 @@ class Ticket:
     """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
     place = -1
     """How many stood before it when somebody last counted a long line."""
-    releasing_thread: int | None = None
-    """The thread that ends its turn; others return at once."""
-
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
         """Who asks: the task, or the thread where there is none."""
         self.thread = thread
         self.label = label
         self.generation = _forks.generation
+        self.ender: dict[None, int] = {}
+        """The thread that ends its turn, one at most; others return at once."""
 
     def new_waiter(self) -> Waiter:
         """How its owner sleeps."""
@@ -246,14 +246,19 @@ def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, A
 
     `object_to` is asked under the mutex when the lane exists, and may return the error to raise instead of joining.
     """
+    if key not in _lanes:
+        ticket.lane = Lane(key, door, ticket)
+        ticket.state = CALLED
+        ticket.joined = True
+        # One operation, without the mutex: of two that find nobody there, one lane is made.
+        if _lanes.setdefault(key, ticket.lane) is ticket.lane:
+            return True
+        ticket.joined = False
+        ticket.state = WAITING
     with _mutex:
         lane = _lanes.get(key)
         if lane is None:
-            ticket.lane = lane = Lane(key, door, ticket)
-            ticket.state = CALLED
-            ticket.joined = True
-            _lanes[key] = lane
-            return True
+            return join(ticket, key, door, object_to)  # they have left meanwhile
         objection = object_to(lane, ticket, door)
         if objection is not None:
             raise objection
@@ -351,11 +356,9 @@ def pass_on(ticket: Ticket) -> None:
     Once: if it has ended, or another thread is about to end it, this does nothing.
     May raise what releasing the hold raises; the line has gone on by then.
     """
-    problem: BaseException | None = None
     if ticket.generation != _forks.generation:
         return  # a forked child: the turn is its parent's
-    if ticket.state is HOLDING:
-        problem = _advance(ticket)
+    problem = _advance(ticket) if ticket.state is HOLDING else None
     if ticket.following is not None:
         see_off(ticket)
     if problem is None:
@@ -376,16 +379,18 @@ def _advance(ticket: Ticket) -> BaseException | None:
     lane = ticket.lane
     problem: BaseException | None = None
     this = get_ident()
-    with _mutex:
-        if ticket.releasing_thread not in (None, this):
-            return None
-        ticket.releasing_thread = this
+    if ticket.ender.setdefault(None, this) != this:
+        return None
     while ticket.state is HOLDING:
         hold = lane.hold
         if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
             # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
             # finding the door shut by a hold that is on its way out.
-            problem = _release(hold)
+            try:
+                hold.release()
+            except BaseException as error:  # raised by whichever function ends the turn
+                problem = error
+                _release_again(hold)
             lane.hold = None
         with _mutex:
             if ticket.state is not HOLDING:
@@ -420,18 +425,13 @@ def _may_pass(hold: Hold) -> bool:
         return False
 
 
-def _release(hold: Hold) -> BaseException | None:
-    """Give a hold back for certain; returns what went wrong on the way."""
+def _release_again(hold: Hold) -> None:
+    """Give a hold back for certain."""
     try:
         hold.release()
-    except BaseException as problem:  # raised by whichever function ends the turn
-        try:
-            hold.release()
-        except Exception:
-            # It had been released before the interrupt arrived.
-            log.debug("a hold was released although the release was interrupted", exc_info=True)
-        return problem
-    return None
+    except Exception:
+        # It had been released before the interrupt arrived.
+        log.debug("a hold was released although the release was interrupted", exc_info=True)
 
 
 def admit(ticket: Ticket) -> Ticket | None:

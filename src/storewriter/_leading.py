@@ -47,15 +47,6 @@ def may_begin_anew(request: Request) -> bool:
     return isinstance(error, (LockLost, DocumentChanged, AskAgain))
 
 
-def lead(document: Document, ticket: Caller, isolation: Isolation) -> None:
-    """Apply the function of a ticket that has its turn; `leave_turn` hands the batch on, or saves it."""
-    if ticket.batch is None:
-        ticket.batch = Batch(document, isolation)
-    ticket.batch.apply(ticket)
-    if ticket.generation != _forks.generation and ticket.request.error is None:
-        raise ticket.inherited()
-
-
 async def alead(document: Document, ticket: Caller, isolation: Isolation) -> None:
     """Apply the function of a task that has its turn, and those of its loop that wait behind it; save them."""
     cancelled: BaseException | None = None

@@ -5,12 +5,12 @@ Fails by   nothing: the error that is returned here is raised by the lane (`_lan
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 from storewriter._lanes import HOLDING, Lane, Ticket
 from storewriter._liveness import myself
 from storewriter._reports import labelled
-from storewriter._waiters import runs_an_event_loop
 from storewriter.errors import QueueFull, ReentrantTurn, StrategyMismatch
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _reentrant(path: str, head: Ticket) -> ReentrantTurn:
 
 def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
     """The error if a blocking call on a loop's thread would wait for a ticket that goes on only when it returns."""
-    if not runs_an_event_loop():
+    if not _runs_an_event_loop():
         return None  # most calls: they need not walk the line
     if all(other.thread != thread for other in lane.in_line()):
         return None
@@ -83,6 +83,20 @@ def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
         f"loop is ahead in line: it could never finish. Use `async with`, or run this in a thread.",
         path=lane.key,
     )
+
+
+def _runs_an_event_loop() -> bool:
+    """Whether this thread is inside an event loop (also in a callback that belongs to no task)."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    try:
+        if asyncio is not None and asyncio._get_running_loop() is not None:
+            return True
+    except AttributeError:  # half imported, as in `_callers.current_task`
+        pass
+    try:
+        return trio is not None and bool(trio.lowlevel.in_trio_run())
+    except AttributeError:
+        return False
 
 
 def interrupted(path: str, *, is_step: bool) -> ReentrantTurn:

@@ -31,10 +31,10 @@ from typing import Final, Literal, NoReturn
 import attrs
 
 from storewriter._descriptors import Descriptor
+from storewriter._folders import flush_folder, flush_folder_names, folder_of
 from storewriter._interrupts import quietly
 from storewriter._journals import Journal
-from storewriter._likeness import dress, first_mode
-from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NOFOLLOW, NONBLOCK, System
+from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain, ForeignFile, NotARegularFile, ReadOnlyStore, VersionConflict
 
 Durability = Literal["power", "process"]
@@ -102,7 +102,7 @@ class Target:
     """Of a document that does not exist yet."""
     system: System
     temp_path: str = attrs.field(init=False, default=attrs.Factory(lambda self: temporary(self.path), takes_self=True))
-    folder: str = attrs.field(init=False, default=attrs.Factory(lambda self: _folder_of(self.path), takes_self=True))
+    folder: str = attrs.field(init=False, default=attrs.Factory(lambda self: folder_of(self.path), takes_self=True))
 
 
 @attrs.define(eq=False)
@@ -120,7 +120,7 @@ class Commit:
     """The new file, as it was before the rename."""
     target: Target | None = None
     number: int = 0
-    """Its place among the commits of this process to this store (`_flushes.py`)."""
+    """Its place among the commits of this process to this store (`_document.Flushes`)."""
 
     def flush(self) -> None:
         """Make it durable. Raises OSError, and must not be tried again then.
@@ -144,7 +144,7 @@ class Commit:
     def close(self) -> None:
         """Close the descriptor. Can be repeated."""
         if self.descriptor is not None and self.target is not None:
-            self.descriptor.close_quietly(self.target.system.close)
+            self.descriptor.close(self.target.system.close, quietly=True)
 
 
 @attrs.define
@@ -267,7 +267,7 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
     try:
         if target.power and not save.is_ordered:
             if save.template_stat is None:
-                _flush_folder_names(target.folder, system)
+                flush_folder_names(target.folder, system)
             # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
             save.folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
         new = _write_temporary(save, data)
@@ -288,31 +288,62 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
     finally:
         if not is_done:
             quietly(system.unlink, save.temp_path)  # the first error is the one that matters; the name is fixed anyway
-            save.file.close_quietly(system.close)
-            save.folder.close_quietly(system.close)
+            save.file.close(system.close, quietly=True)
+            save.folder.close(system.close, quietly=True)
 
 
 def _rename(save: _Save, new: os.stat_result) -> None:
-    """Step 2: the new document takes the name, unless the old one is not the one that was loaded."""
+    """Step 2: the new document takes the name, unless the old one is not the one that was loaded.
+
+    What a program that takes no lock writes between this look and the rename is lost; no call swaps a name only if it
+    still is a certain file.
+    """
+    old = save.old
     if save.is_observed:
-        _require_unchanged(save)
-    if save.keep is None or save.old is None:
+        try:
+            now = save.target.system.lstat(save.target.path)
+        except FileNotFoundError:
+            is_unchanged = old is None
+        else:
+            is_unchanged = (
+                old is not None
+                and now.st_ino == old.st_ino
+                and now.st_mtime_ns == old.st_mtime_ns
+                and now.st_ctime_ns == old.st_ctime_ns
+                and now.st_size == old.st_size
+                and now.st_dev == old.st_dev
+            )
+        if not is_unchanged:
+            raise document_changed(save.target.path)
+    if save.keep is None or old is None:
         _take_name(save, new)
     else:
-        with save.keep(save.old):
+        with save.keep(old):
             _take_name(save, new)
+
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
 
 
 def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     """Step 1: the whole new document under the temporary name. Returns which file that is."""
-    target, system, file = save.target, save.target.system, save.file
-    _create(save)
+    target, system, file, look = save.target, save.target.system, save.file, save.template_stat
+    # As near to the right mode as lets nobody in who should not be: until the file's owner is set, the group is
+    # whichever the system chose, so it gets no more than everybody gets.
+    mode = 0o600 if look is None else look.st_mode & (0o600 | (look.st_mode & 0o007) * 0o11)
+    try:
+        # Exclusively, so that a planted link is never followed or written through.
+        file.open(system.open, save.temp_path, _CREATE, mode)
+    except FileExistsError:
+        # We hold the lock, so the process that made it is dead (or was succeeded): its content was not acknowledged.
+        system.unlink(save.temp_path)
+        file.open(system.open, save.temp_path, _CREATE, mode)
     written = system.write(file.fd, data)
     if written != len(data):
         write_all(file.fd, memoryview(data)[written:], system)
     new = system.fstat(file.fd)
-    if save.template_stat is not None:
-        dress(file.fd, new, save.template_stat, save.template, system)
+    if look is not None:
+        _dress(file.fd, new, look, save.template, system)
     elif new.st_mode & 0o7777 != target.mode:
         system.fchmod(file.fd, target.mode)
     if target.power and not (save.is_ordered and system.write_out(file.fd)):
@@ -325,8 +356,78 @@ def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     return new
 
 
-def _folder_of(path: str) -> str:
-    return path.rsplit(os.sep, 1)[0] or os.sep
+# -- the new file is what the old one was ------------------------------------------------------------------------------
+
+ACL: Final = "system.posix_acl_access"
+
+_ABOUT_THE_CONTENT: Final = frozenset({"security.ima", "security.evm"})
+"""Attributes that sign a file's content (evmctl(1)): those of the old document would be wrong on the new one."""
+
+
+def _dress(fd: int, born: os.stat_result, look: os.stat_result, model: str, system: System) -> None:
+    """Give the open file `fd`, which is `born`, what `look` says of the file `model`."""
+    wanted, now = look.st_mode & 0o7777, born.st_mode & 0o7777
+    if born.st_uid != look.st_uid or born.st_gid != look.st_gid:
+        wanted = _chown(fd, look, wanted, system)
+        now = -1  # chown clears set-id bits (chown(2))
+    names = _attribute_names(model, system)
+    if ACL not in names and ACL in _attribute_names(fd, system):
+        # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
+        system.remove_attribute(fd, ACL)
+        now = -1
+    if now != wanted:
+        system.fchmod(fd, wanted)
+    for name in names:
+        # After the chmod: an access ACL carries the group bits, and chmod would write its mask.
+        _copy_attribute(fd, name, model, system)
+
+
+def _chown(fd: int, look: os.stat_result, mode: int, system: System) -> int:
+    """Keep the owner, or at least the group; returns the mode that is safe with what was permitted."""
+    if _chown_permitted(fd, look.st_uid, look.st_gid, system):
+        return mode
+    if _chown_permitted(fd, -1, look.st_gid, system):
+        # Never hand our own identity to whoever runs the file.
+        return mode & 0o3777
+    # Another group than the one that the group bits were meant for: it gets what everybody gets.
+    return mode & 0o707 | (mode & 0o007) << 3
+
+
+def _chown_permitted(fd: int, uid: int, gid: int, system: System) -> bool:
+    try:
+        system.fchown(fd, uid, gid)
+    except OSError as error:
+        # EINVAL: an owner who has no number in this user namespace (user_namespaces(7)).
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
+def _copy_attribute(fd: int, name: str, model: str, system: System) -> None:
+    if name in _ABOUT_THE_CONTENT:
+        return
+    try:
+        system.set_attribute(fd, name, system.attribute(model, name))
+    except OSError as error:
+        # Labels of the security module and trusted.* need privileges; the system gives a new file its own.
+        if error.errno in NO_XATTR or (
+            error.errno in (errno.EPERM, errno.EACCES) and not name.startswith(("user.", "system."))
+        ):
+            return
+        raise
+
+
+def _attribute_names(file: str | int, system: System) -> list[str]:
+    try:
+        return system.attribute_names(file)
+    except OSError as error:
+        if error.errno in NO_XATTR:
+            return []
+        raise
+
+
+# -- what may be replaced ----------------------------------------------------------------------------------------------
 
 
 def existing(path: str, system: System) -> os.stat_result | None:
@@ -365,21 +466,6 @@ def _read_only(path: str, found: os.stat_result) -> ReadOnlyStore:
     return error
 
 
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
-
-
-def _create(save: _Save) -> None:
-    """Create the temporary file exclusively, so that a planted link is never followed or written through."""
-    system = save.target.system
-    mode = first_mode(save.template_stat, save.target.mode)
-    try:
-        save.file.open(system.open, save.temp_path, _CREATE, mode)
-    except FileExistsError:
-        # We hold the lock, so the process that made it is dead (or was succeeded): its content was not acknowledged.
-        system.unlink(save.temp_path)
-        save.file.open(system.open, save.temp_path, _CREATE, mode)
-
-
 def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
     """write(2) until everything is written."""
     rest = memoryview(data)
@@ -388,29 +474,6 @@ def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
         if written == 0:
             raise OSError(errno.EIO, "the file system accepted no more bytes")
         rest = rest[written:]
-
-
-def _require_unchanged(save: _Save) -> None:
-    """Right before the rename: a program that takes no lock may have written the document since it was loaded.
-
-    What comes between this look and the rename is lost; no call swaps a name only if it still is a certain file.
-    """
-    old = save.old
-    try:
-        now = save.target.system.lstat(save.target.path)
-    except FileNotFoundError:
-        is_unchanged = old is None
-    else:
-        is_unchanged = (
-            old is not None
-            and now.st_ino == old.st_ino
-            and now.st_mtime_ns == old.st_mtime_ns
-            and now.st_ctime_ns == old.st_ctime_ns
-            and now.st_size == old.st_size
-            and now.st_dev == old.st_dev
-        )
-    if not is_unchanged:
-        raise document_changed(save.target.path)
 
 
 def _take_name(save: _Save, new: os.stat_result) -> None:
@@ -513,7 +576,7 @@ def confirm(target: Target, *, in_place: bool) -> None:
     except OSError as error:
         refuse(error, path, "flushing", "the document is as it was")
     finally:
-        document.close_quietly(system.close)
+        document.close(system.close, quietly=True)
 
 
 def _flush_as_it_is(target: Target, fd: int) -> None:
@@ -532,61 +595,7 @@ def _flush_as_it_is(target: Target, fd: int) -> None:
         )
         raise CommitUncertain(msg, path=target.path) from error
     finally:
-        folder.close_quietly(system.close)
-
-
-def flush_folder(folder: int, system: System) -> None:
-    """Flush an open folder, where there is such a thing."""
-    try:
-        system.flush_folder(folder)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_FLUSH:
-            raise
-
-
-def make_folders(path: str, system: System) -> None:
-    """Create the folders above `path` that are missing, every one of them 0700, whatever the umask. Raises OSError.
-
-    `os.makedirs(mode=)` gives the mode to the last level only, the others get the umask's. Their names are flushed by
-    the first commit that relies on them (`_flush_folder_names`), whichever process made them.
-    """
-    folder = _folder_of(path)
-    missing: list[str] = []
-    while folder and not os.path.isdir(folder):
-        missing.append(folder)
-        folder = folder.rsplit(os.sep, 1)[0]
-    for level in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another process was faster
-            system.mkdir(level, 0o700)
-        if system.lstat(level).st_mode & 0o700 != 0o700:
-            system.chmod(level, 0o700)  # a umask that takes rights from the owner
-
-
-def _flush_folder_names(folder: str, system: System) -> None:
-    """Before the first document in a folder: make the names of the folders above it survive a power cut, too.
-
-    The process that made them may have died, or be about to flush them: that they are there proves nothing. All folders
-    that `make_folders` makes are private (0700), and it makes them below one that was there. So: as long as a folder is
-    private, flush the one that it has its name in, and go on from there.
-    """
-    while True:
-        found = system.lstat(folder)
-        above = _folder_of(folder)
-        if found.st_mode & 0o777 != 0o700 or above == folder:
-            return
-        parent = Descriptor()
-        try:
-            parent.open(system.open, above, os.O_RDONLY | DIRECTORY, 0)
-            if system.fstat(parent.fd).st_dev != found.st_dev:
-                return  # a mount point: it was not made by making a folder
-            flush_folder(parent.fd, system)
-        except PermissionError:
-            if parent.is_open or system.writable(above):
-                raise
-            return  # a process that is not let in there cannot have made a folder in it
-        finally:
-            parent.close_quietly(system.close)
-        folder = above
+        folder.close(system.close, quietly=True)
 
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:

@@ -42,10 +42,30 @@ NO_LINK: Final = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSU
 """What link(2) answers where this file cannot have a second name: FAT, a file that is a mount point by itself, another
 owner's file under `fs.protected_hardlinks` (proc_sys_fs(5)), a file with too many names."""
 
-_HAS_XATTR: Final = hasattr(os, "listxattr")
 _HAS_PATH_DESCRIPTORS: Final = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
 
 _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
+
+
+def _full_flush(fd: int) -> None:
+    assert _FULLFSYNC is not None
+    try:
+        fcntl.fcntl(fd, _FULLFSYNC)
+    except OSError as error:
+        if error.errno not in _NO_FULL_FLUSH:
+            raise
+        os.fsync(fd)
+
+
+_flush: Final[Callable[[int], None]] = (os.fsync, _full_flush)[_FULLFSYNC is not None]
+
+
+def _no_attributes(_: str | int) -> list[str]:
+    """Of a file on a system without extended attributes."""
+    return []
+
+
+_attribute_names: Callable[[str | int], list[str]] = getattr(os, "listxattr", _no_attributes)
 
 
 def chmod(path: str, mode: int) -> None:
@@ -97,23 +117,17 @@ class System:
     """When a file was made, in nanoseconds of its file system's clock; None where nobody knows. It never changes, and
     with the inode number it tells a file from all others: that number is given to another file as soon as it is free.
     statx(2)."""
+    rename: Callable[[str, str], None] = os.replace
+    """rename(2): over an existing file, atomically."""
+    flush: Callable[[int], None] = _flush
+    """Make a file's content and attributes survive a power cut. fsync(2); on macOS that only reaches the drive's cache,
+    so fcntl(F_FULLFSYNC) is used, as fsync(2) there says one must."""
+    flush_folder: Callable[[int], None] = _flush
+    """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
+    attribute_names: Callable[[str | int], list[str]] = _attribute_names
+    """listxattr(2): POSIX ACLs are among them (`system.posix_acl_access`)."""
     journal: Callable[[int], Journal] = journal
     """What is known of the journal of the file system with this number (`st_dev`)."""
-
-    def flush(self, fd: int) -> None:
-        """Make a file's content and attributes survive a power cut.
-
-        fsync(2); on macOS that only reaches the drive's cache, so fcntl(F_FULLFSYNC) is used, as fsync(2) there
-        says one must.
-        """
-        if _FULLFSYNC is None:
-            os.fsync(fd)
-        else:
-            _full_flush(fd, _FULLFSYNC)
-
-    def flush_folder(self, fd: int) -> None:
-        """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
-        self.flush(fd)
 
     def write_out(self, fd: int) -> bool:
         """Write a file's content to its device and wait for that, without a flush of the device. sync_file_range(2).
@@ -121,10 +135,6 @@ class System:
         False where there is no such call.
         """
         return write_out(fd)
-
-    def rename(self, source: str, target: str) -> None:
-        """rename(2): over an existing file, atomically."""
-        os.replace(source, target)
 
     def exchange(self, source: str, target: str) -> bool:
         """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
@@ -135,17 +145,9 @@ class System:
         effective = os.access in os.supports_effective_ids
         return os.access(path, os.W_OK, effective_ids=effective)
 
-    def attributes(self, file: str | int) -> dict[str, bytes]:
-        """Extended attributes of a regular file, POSIX ACLs among them (`system.posix_acl_access`)."""
-        if not _HAS_XATTR:
-            return {}
-        try:
-            names = os.listxattr(file)
-            return {name: os.getxattr(file, name) for name in names} if names else {}
-        except OSError as error:
-            if error.errno in NO_XATTR:
-                return {}
-            raise
+    def attribute(self, file: str | int, name: str) -> bytes:
+        """getxattr(2)."""
+        return os.getxattr(file, name)
 
     def set_attribute(self, fd: int, name: str, value: bytes) -> None:
         """fsetxattr(2)."""
@@ -154,15 +156,6 @@ class System:
     def remove_attribute(self, fd: int, name: str) -> None:
         """fremovexattr(2)."""
         os.removexattr(fd, name)
-
-
-def _full_flush(fd: int, command: int) -> None:
-    try:
-        fcntl.fcntl(fd, command)
-    except OSError as error:
-        if error.errno not in _NO_FULL_FLUSH:
-            raise
-        os.fsync(fd)
 
 
 SYSTEM: Final = System()

@@ -298,58 +298,8 @@ class TrioWaiter:
         return None
 
 
-def current_task() -> tuple[object | None, Any]:
-    """The task that runs here and now, and its loop (asyncio) or the module `trio`; (None, None) in plain code.
-
-    trio is asked after asyncio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
-    has no current task.
-
-    What is in `sys.modules` may be half imported, by another thread. It has no task here then.
-    """
-    modules = sys.modules
-    asyncio = modules.get("asyncio")
-    if asyncio is not None:
-        try:
-            loop = asyncio._get_running_loop()
-        except AttributeError:
-            loop = None
-        if loop is not None:
-            task = asyncio.current_task(loop)
-            if task is not None:
-                return task, loop
-    trio = modules.get("trio")
-    if trio is not None and _is_in_trio(trio):
-        return trio.lowlevel.current_task(), trio
-    return None, None
-
-
-def _is_in_trio(trio: Any) -> bool:
-    """Whether this is a trio task. trio says so in sniffio's thread-local, which is five times quicker to ask."""
-    sniffio = sys.modules.get("sniffio")
-    try:
-        if sniffio is not None and sniffio.thread_local.name != "trio":
-            return False
-        return bool(trio.lowlevel.in_trio_task())
-    except AttributeError:  # half imported
-        return False
-
-
-def runs_an_event_loop() -> bool:
-    """Whether this thread is inside an event loop (also in a callback that belongs to no task)."""
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    try:
-        if asyncio is not None and asyncio._get_running_loop() is not None:
-            return True
-    except AttributeError:  # half imported, as in `current_task`
-        pass
-    try:
-        return trio is not None and bool(trio.lowlevel.in_trio_run())
-    except AttributeError:
-        return False
-
-
-# Below, `loop` is what `current_task` returned: an asyncio loop, or the module `trio`. (Asking a loop for a name that
-# it has not got costs three times as much as asking for its type.)
+# Below, `loop` is what `_callers.current_task` returned: an asyncio loop, or the module `trio`. (Asking a loop for a
+# name that it has not got costs three times as much as asking for its type.)
 
 
 def async_waiter(loop: Any) -> AsyncioWaiter | TrioWaiter:

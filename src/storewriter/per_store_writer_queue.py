@@ -14,6 +14,7 @@ import inspect
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, overload
 from weakref import ref
@@ -25,12 +26,8 @@ from storewriter._callers import Caller, Door, leave_turn
 from storewriter._keys import canonical
 from storewriter._lanes import HOLDING, Ticket
 from storewriter._owner import Owner
-from storewriter._reports import (
-    local_owner,
-)
-from storewriter._waiters import (
-    off_loop,
-)
+from storewriter._reports import local_owner
+from storewriter._waiters import off_loop
 from storewriter.backoff import Backoff
 from storewriter.locks import Hold, Neighbour, Strategy, joined, named
 
@@ -271,20 +268,34 @@ class TurnRequest:
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
-                self._leave()
+                self.__exit__(None, None, None)
             raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._leave()
-        except KeyboardInterrupt:
-            self._leave()
-            raise
+        """End all turns: last in, first out, and every one of them even if one release fails. Can be repeated."""
+        tickets = self._tickets
+        problem: BaseException | None = None
+        while tickets:
+            try:
+                leave_turn(tickets[-1])
+            except KeyboardInterrupt as interrupt:
+                problem = interrupt
+                continue  # it may not have begun to leave
+            except BaseException as other:  # noqa: BLE001 - the first one is raised when all have ended
+                problem = problem or other
+            del tickets[-1]
+        self._users.clear()
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                del problem  # it refers to this frame
 
     async def __aenter__(self) -> Turn:
-        keys = self._keys()
+        paths = self._paths
+        keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
         user = caller = Caller(self._queue, self._label, self._timeout)
         tickets = self._tickets
         try:
@@ -300,44 +311,22 @@ class TurnRequest:
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
-                await self._aleave(user.loop)
+                self._loop = user.loop
+                await self.__aexit__(None, None, None)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._aleave(self._loop)
+        if self._queue.lock.is_quick:
+            self.__exit__(None, None, None)
+            return
+        _, cancelled = await off_loop(partial(self.__exit__, None, None, None), self._loop)
+        if cancelled is not None:
+            raise cancelled
 
     def _keys(self) -> tuple[str, ...]:
         return tuple(sorted({canonical(path) for path in self._paths}))
-
-    def _leave(self) -> None:
-        """End all turns: last in, first out, and every one of them even if one release fails. Can be repeated."""
-        tickets = self._tickets
-        problem: BaseException | None = None
-        while tickets:
-            try:
-                leave_turn(tickets[-1])
-            except KeyboardInterrupt as interrupt:
-                problem = interrupt
-                continue  # it may not have begun to leave
-            except BaseException as error:  # noqa: BLE001 - the first one is raised when all have ended
-                problem = problem or error
-            del tickets[-1]
-        self._users.clear()
-        if problem is not None:
-            try:
-                raise problem
-            finally:
-                del problem  # it refers to this frame
-
-    async def _aleave(self, loop: Any) -> None:
-        if self._queue.lock.is_quick:
-            self._leave()
-            return
-        _, cancelled = await off_loop(self._leave, loop)
-        if cancelled is not None:
-            raise cancelled
 
 
 def _in_use() -> RuntimeError:

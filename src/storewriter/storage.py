@@ -18,6 +18,7 @@ import attrs
 
 from storewriter import _backups, _in_place
 from storewriter._descriptors import Descriptor
+from storewriter._folders import make_folders
 from storewriter._replace import (
     UNKNOWN,
     Commit,
@@ -29,7 +30,6 @@ from storewriter._replace import (
     existing,
     flush_now,
     is_doubtful,
-    make_folders,
     refuse,
     replace,
     replace_now,
@@ -231,7 +231,7 @@ def read_file(path: str, system: System, *, tries: int = 2) -> Look:
             _require_regular(path, system)
         refuse(error, path, "reading", "the document is untouched")
     finally:
-        file.close_quietly(system.close)
+        file.close(system.close, quietly=True)
 
 
 def _read_on(fd: int, data: bytes, system: System) -> bytes:

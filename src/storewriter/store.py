@@ -21,16 +21,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from weakref import WeakValueDictionary, ref
 
-from storewriter import _keys, _linux_calls
-from storewriter._batch import Isolation, Request, ReturnedAwaitable
-from storewriter._callers import Caller, Frame, leave_turn
+from storewriter import _forks, _keys, _linux_calls
+from storewriter._batch import Batch, Isolation, Request, ReturnedAwaitable
+from storewriter._callers import Caller, Frame, current_task, leave_turn
 from storewriter._document import Document, version_of
 from storewriter._lanes import ANSWERED, Ticket
-from storewriter._leading import TRIES, alead, follow_link, lead, leave_off_loop, may_begin_anew
+from storewriter._leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
 from storewriter._replace import DocumentChanged, Durability
 from storewriter._system import SYSTEM, System
 from storewriter._transactions import AsyncTransaction, Transaction
-from storewriter._waiters import current_task, domain_of, off_loop
+from storewriter._waiters import domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
@@ -128,12 +128,11 @@ class _StoreBase(Generic[S]):
         _linux_calls.load()
         self._document = self._document_at(_keys.canonical(self._given))
         self._looked = 0.0
-        self._known_key: tuple[Document, tuple[object, ...]] | None = None
 
     def _document_at(self, key: str) -> Document:
         """The document, one object for all stores of this process that read and write it in the same way.
 
-        So what one of them remembers serves the others, and their updates share batches.
+        So their updates share batches.
         """
         storage = FileStorage(
             key, self._durability, self._mode, self._system, backups=self._backups, in_place=self._in_place
@@ -178,19 +177,6 @@ class _StoreBase(Generic[S]):
     def _caller(self, label: str | None, timeout: float | None | Unset) -> Caller:
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
         return Caller(self._queue, label, seconds)
-
-    def _batch_key(self, document: Document, domain: object, request: Request) -> object:
-        """Which updates may be in one batch: those of one document, written the same way, from threads or one loop.
-
-        One that expects a version is judged by what is on disk, so it goes alone.
-        """
-        if request.expect is not None:
-            return None
-        known = self._known_key
-        if known is None or known[0] is not document or known[1][1] is not domain:
-            known = (document, (document, domain, self._isolation))
-            self._known_key = known
-        return known[1]
 
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
@@ -325,12 +311,20 @@ class Store(_StoreBase[S]):
         frame = Frame()
         for attempt in range(TRIES):
             document = self._current_document() if attempt else self._likely_document()
-            ticket.batch_key = self._batch_key(document, "threads", request)
+            # Which updates may be in one batch: those of one document, written the same way, from threads or from one
+            # loop. One that expects a version is judged by what is on disk, so it goes alone.
+            ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
             ticket.request = request
             try:
                 ticket.grip = ref(frame, ticket.let_go)  # `ends_with`, without the call
                 ticket.enter(document.path)
-                lead(document, ticket, self._isolation)
+                # With the turn may have come the open batch of the one before: this thread goes on with it, and
+                # `leave_turn` hands it on or saves it.
+                if ticket.batch is None:
+                    ticket.batch = Batch(document, self._isolation)
+                ticket.batch.apply(ticket)
+                if ticket.generation != _forks.generation and request.error is None:
+                    raise ticket.inherited()
             finally:
                 try:
                     leave_turn(ticket)
@@ -520,7 +514,8 @@ class AsyncStore(_StoreBase[S]):
         ticket = self._caller(label, timeout)
         for attempt in range(TRIES):
             document = self._current_document() if attempt else self._likely_document()
-            ticket.batch_key = self._batch_key(document, domain_of(ticket.loop), request)
+            domain = domain_of(ticket.loop)
+            ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
             ticket.request = request
             try:
                 await ticket.aenter(document.path)

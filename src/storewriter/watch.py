@@ -28,9 +28,10 @@ import anyio
 import anyio.lowlevel
 
 from storewriter import _keys, events
+from storewriter._callers import current_task
 from storewriter._document import Document, version_of
 from storewriter._folder_events import FolderEvents, open_events
-from storewriter._waiters import current_task, off_loop
+from storewriter._waiters import off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
 

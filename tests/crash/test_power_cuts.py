@@ -275,7 +275,8 @@ def test_only_private_folders_have_their_names_flushed_and_only_by_the_first_com
 def test_a_lock_that_makes_folders_leaves_their_flush_to_the_commit(tmp_path: Path, monkeypatch: Any) -> None:
     """Only the store knows whether anything is to survive a power cut."""
     flushed: list[int] = []
-    monkeypatch.setattr(os, "fsync", flushed.append)
+    monkeypatch.setattr(System, "flush", staticmethod(flushed.append))
+    monkeypatch.setattr(System, "flush_folder", staticmethod(flushed.append))
     with PerStoreWriterQueue().turn(tmp_path / "a" / "b" / "state.json"):
         pass
     Store[Any](tmp_path / "c" / "d" / "state.json", durability="process").update(lambda state: state.update(n=1))
@@ -341,7 +342,8 @@ def test_a_durable_commit_has_the_kernel_flush_the_new_file_and_then_its_folder(
         flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
         real_fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(System, "flush", staticmethod(fsync))
+    monkeypatch.setattr(System, "flush_folder", staticmethod(fsync))
     Store[Any](path, durability="process").update(lambda state: state.update(n=1))
     assert flushed == []
     Store[Any](path).update(lambda state: state.update(n=2))

@@ -16,6 +16,7 @@ import pytest
 from helpers.children import HOLDER, child
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes
+from storewriter._system import System
 
 Durability = Literal["power", "process"]
 
@@ -145,7 +146,8 @@ def test_the_loop_runs_on_while_a_flush_takes_its_time(path, run, monkeypatch) -
         store = AsyncStore(path)
         return await _measured(lambda: store.update(lambda state: state.update(a=1)))
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(System, "flush", staticmethod(fsync))
+    monkeypatch.setattr(System, "flush_folder", staticmethod(fsync))
     heart = run(main)
     assert heart.beats > 50
     assert heart.worst < 0.1

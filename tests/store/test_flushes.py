@@ -18,10 +18,9 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
-from storewriter._batch import Request
+from storewriter._batch import Batch, Request
 from storewriter._callers import Caller, Frame
 from storewriter._journals import Journal
-from storewriter._leading import lead
 from storewriter.testing import Call, System, intercepted
 
 
@@ -225,7 +224,8 @@ def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same
         caller.request = Request(lambda state: state.update(lost=1))
         caller.ends_with(frame)
         caller.enter(str(path))
-        lead(store._document, caller, "own")
+        caller.batch = Batch(store._document)
+        caller.batch.apply(caller)
         lost.append(frame)
 
     def around(call: Call, proceed: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
 from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, _batch, events
+from storewriter._system import System
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
 
@@ -128,7 +129,7 @@ def test_nobody_is_answered_before_the_save(queue: PerStoreWriterQueue, path: Pa
         assert Store(path).read()[str(place)] == place
         answered.append(place)
 
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(System, "rename", staticmethod(replace))
     for worker in together(queue, path, *(lambda place=place: ask(place) for place in range(5))):
         worker.result()
     assert before_the_rename == [[]]
@@ -475,7 +476,7 @@ def test_cancelled_while_queued_is_never_applied_and_cancelled_once_admitted_is_
                     go_on.set()
         return await store.read(), scopes[1].cancelled_caught, done
 
-    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
     state, cancelled, done = run(main)
     assert cancelled
     assert sorted(done) == [0, 2]
@@ -513,7 +514,7 @@ def test_a_bare_task_cancel_during_the_save_is_delivered_after_it(queue, path, k
         assert go_on.wait(20)
         real_replace(source, target)
 
-    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
     victim = 0 if kind == "leader" else 1
 
     async def main() -> None:
@@ -549,7 +550,8 @@ def test_the_save_that_fails_fails_everyone_with_an_error_of_their_own(
     def no_space(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", no_space)
+    monkeypatch.setattr(System, "flush", staticmethod(no_space))
+    monkeypatch.setattr(System, "flush_folder", staticmethod(no_space))
     workers = together(
         queue, path, *(lambda place=place: store.update(lambda state: state.update({str(place): 1})) for place in range(4))
     )

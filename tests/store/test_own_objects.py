@@ -12,6 +12,7 @@ import pytest
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._system import System
 from storewriter.codecs import FunctionCodec, JsonCodec
 
 BESIDE = 1 << 18
@@ -213,7 +214,7 @@ def test_changed_by_another_task_while_the_document_is_being_saved(path: Path, r
         wait_for(go_on)
         real_replace(source, target)
 
-    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
 
     async def main() -> None:
         store = AsyncStore(path)

@@ -15,15 +15,21 @@ SOURCE = os.path.dirname(storewriter.__file__)
 
 
 def entered(work: Any) -> tuple[int, int]:
-    """How many functions of the package, and in how many of its files, one piece of work enters."""
+    """How many functions of the package, and in how many of its files, one piece of work enters.
+
+    The least of several times: what was looked up is looked up again after a moment, which may be over.
+    """
+    return min(_entered_once(work) for _ in range(10))
+
+
+def _entered_once(work: Any) -> tuple[int, int]:
     found: set[tuple[str, str]] = set()
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(SOURCE):
             found.add((frame.f_code.co_filename, frame.f_code.co_qualname))
 
-    for _ in range(5):
-        work()  # what is looked up once is known now
+    work()  # what is looked up once is known now
     sys.setprofile(count)
     try:
         work()
@@ -39,8 +45,8 @@ def test_an_update_alone_enters_few_functions(path: Path) -> None:
         state["n"] = state.get("n", 0) + 1
 
     functions, files = entered(lambda: store.update(bump))
-    assert functions <= 80
-    assert files <= 20
+    assert functions <= 60
+    assert files <= 12
 
 
 def test_a_turn_alone_enters_few_functions(path: Path) -> None:
@@ -51,5 +57,5 @@ def test_a_turn_alone_enters_few_functions(path: Path) -> None:
             pass
 
     functions, files = entered(turn)
-    assert functions <= 33
-    assert files <= 9
+    assert functions <= 25
+    assert files <= 6

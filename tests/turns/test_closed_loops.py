@@ -14,6 +14,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._system import System
 from storewriter.testing import Call, intercepted
 
 
@@ -120,7 +121,7 @@ def test_a_save_that_outlives_its_loop_is_finished_before_the_next_turn_begins(
             wait_for(go_on)
         real_replace(source, target)
 
-    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
     loop = asyncio.new_event_loop()
     store = AsyncStore(path, queue=queue)
 
@@ -153,7 +154,7 @@ def test_followers_of_a_loop_that_dies_during_the_save_are_applied_once(
         wait_for(go_on)
         real_replace(source, target)
 
-    monkeypatch.setattr(os, "replace", slow_replace)
+    monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
     loop = asyncio.new_event_loop()
     store = AsyncStore(path, default=list, queue=queue)
 

@@ -250,13 +250,14 @@ def test_the_thread_that_saves_before_the_rename(path: Path) -> None:
     interrupted(
         _LAST_IN_LINE
         + """
+from storewriter._system import SYSTEM
 real_replace = os.replace
 def slow(source, target):
-    os.replace = real_replace
+    object.__setattr__(SYSTEM, "rename", real_replace)
     say("ready")
     while True:
         time.sleep(10)
-os.replace = slow
+object.__setattr__(SYSTEM, "rename", slow)
 try:
     save(lambda state: state.update(mine=True))
 except KeyboardInterrupt:
@@ -273,13 +274,14 @@ def test_the_thread_that_saves_after_the_rename(path: Path) -> None:
     interrupted(
         _LAST_IN_LINE
         + """
+from storewriter._system import SYSTEM
 real_replace = os.replace
 def slow(source, target):
     real_replace(source, target)
     say("ready")
     while True:
         time.sleep(10)
-os.replace = slow
+object.__setattr__(SYSTEM, "rename", slow)
 try:
     save(lambda state: state.update(mine=True))
 except KeyboardInterrupt:

@@ -237,7 +237,8 @@ def test_with_flushes_too(
     operation: Operation, ordered: bool, kind: Kind, tmp_path: Path, swallowed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = attrs.evolve(SYSTEM, journal=lambda device: Journal.ORDERED if ordered else Journal.OTHER)
-    monkeypatch.setattr(os, "fsync", lambda fd: os.fstat(fd))  # thousands of runs
+    monkeypatch.setattr(System, "flush", staticmethod(lambda fd: os.fstat(fd)))  # thousands of runs
+    monkeypatch.setattr(System, "flush_folder", staticmethod(lambda fd: os.fstat(fd)))
     monkeypatch.setattr(_system, "write_out", lambda fd: os.fstat(fd) is not None)
 
     def make(folder: Path) -> Setting:

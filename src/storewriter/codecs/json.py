@@ -4,7 +4,7 @@ Promise    A document that decodes is encoded again without losing anything JSON
            that Python converts (`sys.get_int_max_str_digits()`, 4300 digits), the order of keys, every character, lone
            surrogates too. What cannot be kept is refused, never changed.
 How        A compiled engine (orjson) does the work, and is trusted only where its work can be proven: a decoded
-           document is encoded again at once, and both texts must say the same (`_same_text.py`), in whatever layout.
+           document is encoded again at once, and both texts must say the same (`_says_the_same`), in whatever layout.
            Otherwise the careful decoder of the standard library reads it: a number that is spelled otherwise (1.50) or
            beyond 64 bits, a lone surrogate, and every document that is refused. What the engine has written needs no
            proof: `encode` marks it by its type.
@@ -32,7 +32,7 @@ from typing import Any, Final, Literal, NoReturn, cast
 import attrs
 import orjson
 
-from storewriter.codecs import _depth, _diagnosis, _finite, _layouts, _merge, _numbers, _same_text, _unwritable
+from storewriter.codecs import _depth, _diagnosis, _finite, _layouts, _merge, _numbers, _unwritable
 from storewriter.codecs._layouts import COMPACT, TWO_SPACES, Layout
 from storewriter.codecs._places import error_at, first_fault
 from storewriter.codecs._protocol import DecodeError, EncodeError, TooDeep
@@ -248,11 +248,12 @@ _MARK_SIZE: Final = len(codecs.BOM_UTF8)
 def _read(data: bytes) -> Any:
     data = data.removeprefix(codecs.BOM_UTF8)
     is_flat = False
+    has_two_spaces = data[1:4] == b"\n  " and data[4:5] != b" "
     try:
         state = orjson.loads(data)
-        again = orjson.dumps(state, None, (TWO_SPACES if _same_text.has_two_spaces(data) else COMPACT).option)
+        again = orjson.dumps(state, None, (TWO_SPACES if has_two_spaces else COMPACT).option)
         is_flat = True  # or the engine would not have written it
-        if _same_text.says_the_same(data, again):
+        if _says_the_same(data, again):
             return state
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
@@ -288,7 +289,7 @@ def _read_with_layout(data: bytes, own: Layout | None) -> tuple[Any, Layout, byt
         is_flat = True
         layout = own or _layouts.detected(data)
         again = _in_layout_or_itself(state, layout, data)
-        if again is data or _same_text.says_the_same(data, written):
+        if again is data or _says_the_same(data, written):
             return state, layout, again
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         if data.startswith(codecs.BOM_UTF8) or type(data) is not bytes:  # neither of which the engine takes
@@ -309,6 +310,64 @@ def _in_layout_or_itself(state: Any, layout: Layout, data: bytes) -> bytes:
     again = _layouts.in_layout(orjson.dumps(state, None, layout.option), layout)
     return data if again == data else again
 
+
+# -- two texts that say the same ---------------------------------------------------------------------------------------
+#
+# One that the engine has read, and one that it has written of what it read. They are called the same only if the engine
+# has lost nothing: no member of an object that has its key twice, no digit of a number. Strings it reads as they are,
+# or refuses. Both texts are stripped of white space and, if they still differ, of every character that has several
+# spellings and stands in strings only; then they are compared. What is left holds all brackets, commas, colons and
+# numbers, and the quotation marks around each string (those inside are escapes, and gone or alike in both). So equal
+# texts have the same values in the same places, and every number as it was spelled. Where only numbers differ, they
+# must be the same double: digits hold no quotation mark, so that what follows is inside or outside of a string in both
+# texts alike.
+
+_WHITE: Final = b" \t\r\n"
+_SPELLED_IN_SEVERAL_WAYS: Final = _WHITE + b"&'/<>" + bytes(range(0x7F, 0x100))
+"""White space, and what some programs write as it is and others as escapes: Python, Go, PHP."""
+_ESCAPED: Final = re.compile(rb"\\(?:u....(?:\\u....)*|.)", re.DOTALL)
+
+_DOUBLE: Final = re.compile(rb"(.*[:\[]|)(-?[0-9]+[.eE][-+.eE0-9]+)([\]}]*)", re.DOTALL)
+
+
+def _says_the_same(data: bytes, again: bytes) -> bool:
+    """Whether a document says no more than `again`, which the engine has written of what it has read in it."""
+    if 0 <= len(again) - len(data) <= 1 and again.startswith(data):
+        return True  # in the engine's own layout, final newline or not
+    if data.isascii() == again.isascii():  # or one has escapes for what the other has as it is
+        if _are_alike(data.translate(None, _WHITE), again.translate(None, _WHITE)):
+            return True
+        if b"\\" not in data:
+            return False
+    return _are_alike(_stripped(data), _stripped(again))
+
+
+def _stripped(text: bytes) -> bytes:
+    if b"\\" in text:
+        text = _ESCAPED.sub(b"", text)
+    return text.translate(None, _SPELLED_IN_SEVERAL_WAYS)
+
+
+def _are_alike(text: bytes, other: bytes) -> bool:
+    if text == other:
+        return True
+    parts, others = text.split(b","), other.split(b",")
+    if len(parts) != len(others):
+        return False
+    return all(_end_in_same_double(*pair) for pair in zip(parts, others, strict=True) if pair[0] != pair[1])
+
+
+def _end_in_same_double(part: bytes, other: bytes) -> bool:
+    found, again = _DOUBLE.fullmatch(part), _DOUBLE.fullmatch(other)
+    if found is None or again is None or found[1] != again[1] or found[3] != again[3]:
+        return False
+    try:
+        return repr(_numbers.kept(found[2].decode())) == repr(float(again[2]))
+    except ValueError:
+        return False
+
+
+# -- names, and what cannot be written ---------------------------------------------------------------------------------
 
 _JSON_NAMES: dict[type, str] = {
     dict: "an object",

@@ -22,19 +22,14 @@ from threading import Event
 from typing import Final
 
 from storewriter import _forks, _threads
-from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
-from storewriter._kernel_locks import processes_at
-from storewriter._keys import sidecar
-from storewriter._liveness import describe
-from storewriter._owner import Owner
-from storewriter.locks._sidecar import open_to_read
+from storewriter._fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
 
-_GATE_BYTE: Final = 1 << 62
+GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
-_TAKE: Final = (byte_lock(_GATE_BYTE), byte_lock(_GATE_BYTE - 1))
-_LEAVE: Final = (byte_lock(_GATE_BYTE, leave=True), byte_lock(_GATE_BYTE - 1, leave=True))
-"""The gate, and the one that is used in its place by those who know that somebody is stuck at it: so these keep their
-order among themselves. Nobody sleeps in front of the second one: whoever finds it taken goes on without it."""
+TAKE: Final = (byte_lock(GATE_BYTE), byte_lock(GATE_BYTE - 1))
+_LEAVE: Final = (byte_lock(GATE_BYTE, leave=True), byte_lock(GATE_BYTE - 1, leave=True))
+"""The gate, and the one that is used in its place by those who know that somebody is stuck at it (`stuck`): so these
+keep their order among themselves. Nobody sleeps in front of the second one: whoever finds it taken goes on."""
 
 _LOOK: Final = 0.25
 """Seconds between two looks at those who sleep in front of the gate; nobody is replaced sooner."""
@@ -43,33 +38,17 @@ _CHANGES: Final = 4
 """So many looks that found another record than the one before: the lock goes on without those at the gate."""
 
 
-def keeps_out(fd: int, path: str) -> bool:
-    """Whether a waiter stands at the gate, and should come before a caller that has not waited yet.
-
-    Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
-    other one place, once.
-    """
-    if not HAS_BYTE_LOCKS:
-        return False
-    try:
-        return fcntl.fcntl(fd, OFD_GETLK, _TAKE[path in _stuck])[:2] != FREE
-    except OSError as error:
-        if error.errno is None:
-            raise  # a signal handler's
-        return False  # no byte locks here: no gate, no queue, and still a lock
-
-
 def lock_behind(fd: int, path: str, replace: Callable[[], None] | None) -> None:
     """Wait for the gate, then for the lock, then leave the gate. Raises what flock(2) raises.
 
     Without a gate that is not less safe, only less fair. `replace` starts another thread in place of this one; without
     it this one cannot sleep in front of the gate.
     """
-    gate = path in _stuck
+    gate = path in stuck
     at_gate = False
     if HAS_BYTE_LOCKS:
         try:
-            fcntl.fcntl(fd, OFD_SETLK, _TAKE[gate])
+            fcntl.fcntl(fd, OFD_SETLK, TAKE[gate])
             at_gate = True
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))
             if replace is not None and not gate:
@@ -117,7 +96,7 @@ class _Sleeper:
 _mutex = _thread.allocate_lock()
 """Guards what follows, and keeps a sleeper's descriptor open while it is looked at."""
 _sleepers: set[_Sleeper] = set()
-_stuck: dict[str, int] = {}
+stuck: dict[str, int] = {}
 """By store: how many threads of this process sleep at the gate although they were replaced."""
 _is_watched = False
 
@@ -128,7 +107,7 @@ def _forget_in_child() -> None:
     _mutex = _thread.allocate_lock()
     _is_watched = False
     _sleepers.clear()
-    _stuck.clear()
+    stuck.clear()
 
 
 _forks.in_child(_forget_in_child)
@@ -144,7 +123,7 @@ def _sleep(sleeper: _Sleeper) -> bool:
         _start_watch()
     is_there = False
     try:
-        fcntl.fcntl(sleeper.fd, OFD_SETLKW, _TAKE[0])
+        fcntl.fcntl(sleeper.fd, OFD_SETLKW, TAKE[0])
         is_there = True
     except OSError:
         pass  # no waiting for byte locks here
@@ -168,9 +147,9 @@ def _start_watch() -> None:
 
 
 def _wakes(sleeper: _Sleeper) -> None:
-    left = _stuck.pop(sleeper.path, 1) - 1
+    left = stuck.pop(sleeper.path, 1) - 1
     if left:
-        _stuck[sleeper.path] = left
+        stuck[sleeper.path] = left
 
 
 def _watch() -> None:
@@ -189,23 +168,10 @@ def _watch() -> None:
 
 def _replace(sleeper: _Sleeper) -> None:
     """Under the mutex: so the thread cannot wake up before it is certain that another one goes on in its place."""
-    _stuck[sleeper.path] = _stuck.get(sleeper.path, 0) + 1
+    stuck[sleeper.path] = stuck.get(sleeper.path, 0) + 1
     try:
         sleeper.replace()
     except RuntimeError:  # no thread to be had now: it is looked at again
         _wakes(sleeper)
     else:
         _sleepers.remove(sleeper)
-
-
-def stander(path: str) -> Owner | None:
-    """Who stands at the gate, if it is somebody else who can be named."""
-    fd = open_to_read(path)
-    if fd is None:
-        return None
-    try:
-        taken = keeps_out(fd, "")
-    finally:
-        os.close(fd)
-    pids = processes_at(sidecar(path), _GATE_BYTE) if taken else []
-    return next((describe(pid) for pid in pids if pid != os.getpid()), None)

@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from storewriter import events
-from storewriter._likeness import ACL
+from storewriter._replace import ACL
 from storewriter._system import NO_XATTR, SYSTEM
 from storewriter.errors import ForeignFile
 
@@ -169,7 +169,7 @@ def wanted(path: str) -> Rights | None:
 
 def _acl(file: str | int) -> bytes | None:
     try:
-        return SYSTEM.attributes(file).get(ACL)
+        return SYSTEM.attribute(file, ACL) if ACL in SYSTEM.attribute_names(file) else None
     except OSError as error:
         if error.errno is None:
             raise

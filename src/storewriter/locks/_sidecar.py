@@ -18,17 +18,18 @@ import re
 import stat
 import sys
 import time
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
 from storewriter import _forks, _mounts
 from storewriter._descriptors import Descriptor, Key, opened
+from storewriter._folders import make_folders
 from storewriter._kernel_locks import all_that_locked, flock_holders, has_locked
+from storewriter._keys import is_named as is_named
 from storewriter._keys import sidecar
 from storewriter._liveness import Verdict, describe, here, is_same, judge, myself
 from storewriter._owner import Owner
-from storewriter._replace import make_folders
 from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
 from storewriter.errors import ForeignFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 from storewriter.locks import _rights
@@ -65,7 +66,8 @@ _forks.in_child(_close_in_child)
 class LockFile(Descriptor):
     """An open lock file; in a forked child it is closed."""
 
-    __slots__ = ()
+    flags: ClassVar = _FLAGS
+    """How it is opened."""
 
     def open_at(self, path: str, name: str) -> int:
         """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor.
@@ -78,7 +80,7 @@ class LockFile(Descriptor):
             return self._open_after(error, path, name)
 
     def _open_after(self, error: OSError, path: str, name: str) -> int:
-        """Once more: with the file made, or made accessible, if that was it."""
+        """Open it once more: with the file made, or made accessible, if that was it. Raises OSError, which says so."""
         try:
             if isinstance(error, FileNotFoundError):
                 return self._create(path, name)
@@ -228,22 +230,6 @@ def _require_ours(fd: int, path: str, name: str) -> None:
         path=path,
         file=name,
     )
-
-
-def is_named(inode: int, device: int, path: str) -> bool:
-    """Whether the file that was locked still is the sidecar at that path.
-
-    1. A opens the sidecar.  2. Somebody deletes it, or its folder.  3. B creates a new one and locks it.  4. A locks
-    the old one. Both would be in; A sees here that its file has no name any more, or another one, and starts over.
-    The file must be open meanwhile, or its inode number could come back.
-    """
-    try:
-        named = os.lstat(sidecar(path))
-    except OSError as error:
-        if error.errno is None:
-            raise  # a signal handler's
-        return False
-    return named.st_ino == inode and named.st_dev == device
 
 
 def taken_away(path: str) -> LockLost:

@@ -30,12 +30,15 @@ import attrs
 from filelock import lock_descriptor, unlock_descriptor
 
 from storewriter import _forks, _mounts, events
-from storewriter._keys import sidecar
+from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
+from storewriter._kernel_locks import processes_at
+from storewriter._keys import is_named, sidecar
+from storewriter._liveness import describe
 from storewriter._owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
-from storewriter.locks._gate import keeps_out, lock_behind, stander
-from storewriter.locks._sidecar import LockFile, write_record
+from storewriter.locks._gate import GATE_BYTE, TAKE, lock_behind, stuck
+from storewriter.locks._sidecar import LockFile, open_to_read, write_record
 from storewriter.locks.neighbours import FlockFile
 
 __all__ = ["Flock"]
@@ -90,12 +93,16 @@ class Flock:
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Does not get in while another process stands at the gate."""
+        name = sidecar(path)
         while True:
             hold = _FlockHold(path, label)
             try:
-                fd = hold.open_at(path, sidecar(path))
                 try:
-                    is_ours = not keeps_out(fd, path) and lock_descriptor(fd, blocking=False)
+                    fd = hold.open(os.open, name, hold.flags)
+                except OSError as error:
+                    fd = hold._open_after(error, path, name)
+                try:
+                    is_ours = not _keeps_out(fd, path) and lock_descriptor(fd, blocking=False)
                 except OSError as error:
                     raise _unsupported(error, path) from error
                 if is_ours:
@@ -103,7 +110,14 @@ class Flock:
                     if found.st_dev not in self._fine:
                         self._examine(fd, path, found.st_dev)
                     if found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
-                        _announce(fd, path, label, found)
+                        known = _announced.get(path)
+                        if (
+                            label is not None
+                            or known is None
+                            or known[1] != found.st_mtime_ns
+                            or hold.taken - known[0] >= _REWRITE
+                        ):
+                            _announce(fd, path, label, found)
                         hold.found = found
                         return hold
                     _sidecar.require_regular(found, path)
@@ -133,7 +147,7 @@ class Flock:
                 # looks whether the file has a name at all: a rename in that instant is no different from one an
                 # instant later, which no look can see.
                 found = os.fstat(fd)
-                is_ours = _sidecar.is_named(found.st_ino, found.st_dev, path)
+                is_ours = is_named(found.st_ino, found.st_dev, path)
                 if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
                     _sidecar.look_over(fd, found, path, sidecar(path))
                     write_record(fd, NAME, label)
@@ -152,7 +166,7 @@ class Flock:
 
         If nobody has the lock, but somebody stands at the gate and does not take it, it is he who is in the way.
         """
-        return _sidecar.holder(path) or stander(path)
+        return _sidecar.holder(path) or _stander(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""
@@ -179,31 +193,27 @@ class Flock:
 class _FlockHold(LockFile):
     """A sidecar that is open and locked."""
 
-    __slots__ = ("_generation", "_label", "_path", "found", "had_to_wait", "taken")
-
     token: str | None = None
     is_irrevocable = True
     """Nothing needs to be held on to during a commit: `check` will do in place of `fence`."""
+    had_to_wait = False
+    """Whether others want the lock, too."""
     found: os.stat_result
     """What was locked."""
 
     def __init__(self, path: str, label: str | None) -> None:
-        self.fd = -1  # without `super()`: this is done for every turn
-        self._key = None
         self._label = label
         self._path = path
         self._generation = _forks.generation
         self.taken = time.monotonic()
-        self.had_to_wait = False
-        """Whether others want the lock, too."""
 
     def may_pass(self) -> bool:
-        return time.monotonic() - self.taken < _KEEP and not keeps_out(self.fd, self._path)
+        return time.monotonic() - self.taken < _KEEP and not _keeps_out(self.fd, self._path)
 
     def check(self) -> None:
         if self._generation != _forks.generation:
             raise _sidecar.is_parents(self._path)
-        if not _sidecar.is_named(self.found.st_ino, self.found.st_dev, self._path):
+        if not is_named(self.found.st_ino, self.found.st_dev, self._path):
             raise _sidecar.taken_away(self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
@@ -234,6 +244,35 @@ class _FlockHold(LockFile):
             os.sched_yield()
 
 
+def _keeps_out(fd: int, path: str) -> bool:
+    """Whether a waiter stands at the gate, and should come before a caller that has not waited yet.
+
+    Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
+    other one place, once.
+    """
+    if not HAS_BYTE_LOCKS:
+        return False
+    try:
+        return fcntl.fcntl(fd, OFD_GETLK, TAKE[path in stuck])[:2] != FREE
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
+        return False  # no byte locks here: no gate, no queue, and still a lock
+
+
+def _stander(path: str) -> Owner | None:
+    """Who stands at the gate, if it is somebody else who can be named."""
+    fd = open_to_read(path)
+    if fd is None:
+        return None
+    try:
+        taken = _keeps_out(fd, "")
+    finally:
+        os.close(fd)
+    pids = processes_at(sidecar(path), GATE_BYTE) if taken else []
+    return next((describe(pid) for pid in pids if pid != os.getpid()), None)
+
+
 def _unsupported(error: OSError, path: str) -> OSError:
     return _sidecar.unsupported(path, NAME, error) if error.errno in _sidecar.NO_LOCKS else error
 
@@ -247,18 +286,11 @@ _announced: dict[str, tuple[float, int]] = {}
 
 
 def _announce(fd: int, path: str, label: str | None, found: os.stat_result) -> None:
-    """Make sure that the record names this process; spare the write if it provably still does."""
-    if label is None:
-        known = _announced.get(path)
-        now = time.monotonic()
-        if known is not None and known[1] == found.st_mtime_ns and now - known[0] < _REWRITE:
-            return
-        if len(_announced) >= 256:
-            _announced.clear()
-        _sidecar.look_over(fd, found, path, sidecar(path))
-        write_record(fd, NAME, None)
-        _announced[path] = (now, os.fstat(fd).st_mtime_ns)
-        return
+    """Write the record, which names this process."""
     _announced.pop(path, None)
     _sidecar.look_over(fd, found, path, sidecar(path))
     write_record(fd, NAME, label)
+    if label is None:
+        if len(_announced) >= 256:
+            _announced.clear()
+        _announced[path] = (time.monotonic(), os.fstat(fd).st_mtime_ns)

@@ -359,7 +359,7 @@ def neighbours_of_others(path: str) -> tuple[str, Owner] | None:
             raise  # a signal handler's
         return None
     finally:
-        file.close_quietly()
+        file.close(quietly=True)
     other = Owner.from_record(found[_MOMENT.size :].partition(b"\n")[0])
     if other is None or other.pid == os.getpid() or judge(other) is not Verdict.ALIVE or not other.label:
         return None

@@ -118,7 +118,7 @@ def record_at(lock: str) -> Record | None:
             raise  # a signal handler's
         return None
     finally:
-        file.close_quietly()
+        file.close(quietly=True)
 
 
 def kernel_holder(name: str) -> Owner | None:
@@ -141,7 +141,7 @@ def kernel_holder(name: str) -> Owner | None:
         if error.errno is None:
             raise  # a signal handler's
     finally:
-        file.close_quietly()
+        file.close(quietly=True)
     return None
 
 

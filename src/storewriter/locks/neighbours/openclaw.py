@@ -25,9 +25,9 @@ from typing import Final
 import attrs
 
 from storewriter import _forks, events
+from storewriter._folders import make_folders
 from storewriter._liveness import Verdict, myself
 from storewriter._owner import Owner
-from storewriter._replace import make_folders
 from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
 from storewriter.locks._sidecar import LockFile
 from storewriter.locks.neighbours._names import DEFAULT, check_stale, check_template, lock_path
@@ -269,7 +269,7 @@ class RecordClaim:
         except FileNotFoundError:
             return None
         finally:
-            file.close_quietly()
+            file.close(quietly=True)
 
     def _why_abandoned(self, record: Record, found: os.stat_result) -> str | None:
         """Why a lock counts no more, in words; None: it does.

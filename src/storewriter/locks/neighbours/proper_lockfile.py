@@ -20,8 +20,8 @@ import attrs
 
 from storewriter import events
 from storewriter._descriptors import Descriptor
+from storewriter._folders import make_folders
 from storewriter._owner import Owner
-from storewriter._replace import make_folders
 from storewriter._system import CLOEXEC, DIRECTORY, NOFOLLOW, SYSTEM
 from storewriter.locks.neighbours._names import DEFAULT, check_stale, check_template, lock_path
 from storewriter.locks.neighbours._whose import other_convention
@@ -141,7 +141,7 @@ class FolderClaim:
         except FileNotFoundError:
             return False
         finally:
-            folder.close_quietly()
+            folder.close(quietly=True)
         return self.is_ours()
 
     def is_ours(self) -> bool:
