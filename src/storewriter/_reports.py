@@ -99,13 +99,6 @@ def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
     return StoreWriterError(msg, path=path)
 
 
-def too_late(path: str) -> StoreWriterError:
-    msg = (
-        f"no turn on {path} any more: the interpreter is shutting down, and modules that a first turn needs can no "
-        f"longer be imported. Write before the program ends, for instance in a function given to `atexit`."
-    )
-    return StoreWriterError(msg, path=path)
-
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
     verdict = "unknown" if owner is None else judge(owner).value

@@ -164,7 +164,7 @@ def test_another_programs_file_in_the_place_of_the_lock_file_is_left_as_it_is(tm
         lock = tmp_path / ".claude.json.lock"
         lock.write_text(content)
         for strategy in (Flock(), Marker(), Lease()):
-            with pytest.raises(ForeignFile, match=r"another program.*left as it is.*Flock\(file=") as caught:
+            with pytest.raises(ForeignFile, match=r"another program.*left as it is.*another name") as caught:
                 Store[Any](path, queue=PerStoreWriterQueue(lock=strategy)).update(lambda state: state.update(a=1))
             assert caught.value.file == str(lock)
         with pytest.raises(ForeignFile):
@@ -185,4 +185,4 @@ def test_a_foreign_file_is_noticed_that_comes_later(tmp_path: Path, monkeypatch:
 
 def test_a_folder_in_the_place_of_the_lock_file_may_be_another_programs(tmp_path: Path) -> None:
     (tmp_path / ".state.json.lock").mkdir()
-    refused(tmp_path / "state.json", errno.EISDIR, r"Another program's lock may be one.*Flock\(file=")
+    refused(tmp_path / "state.json", errno.EISDIR, r"Another program's lock may be one.*another name")
