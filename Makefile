@@ -36,6 +36,7 @@ check: lint types layers
 
 lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .
+	$(BIN)/python .ci/plain-words src
 
 # Without asking whether there is a newer pyright: that would need the network at every run.
 types: $(VENV)/.has-lint

@@ -45,7 +45,7 @@ class Receiver:
             try:
                 await self._dedupe.wait(claim)
             except (ClaimReleased, HandlerFailed):
-                continue  # whoever was at it has failed or died: now it is up to us
+                continue  # the handler failed, or its process was killed: try to claim the event
             return "duplicate"
 
     async def _handle(self, delivery: str, body: bytes) -> None:

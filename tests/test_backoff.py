@@ -108,7 +108,7 @@ def test_it_is_a_value() -> None:
 
 @attrs.frozen
 class NeverFree:
-    """A lock that somebody else holds for ever, and that no kernel wakes for."""
+    """A lock that another process holds for ever, and that no kernel wakes for."""
 
     asked: list[int] = attrs.field(factory=list, eq=False)
     name = "never"

@@ -48,7 +48,7 @@ def open_and_close(file: Path, keep: Callable[[Descriptor], object]) -> None:
 def test_wherever_an_interrupt_arrives_nothing_stays_open_or_is_closed_twice(
     kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second close of the number would close somebody else's file: here it is EBADF, which is raised or reported."""
+    """A second close of the number would close another owner's file: here it is EBADF, which is raised or reported."""
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     owners: list[Descriptor] = []
@@ -134,7 +134,7 @@ def test_it_can_be_opened_again_and_an_error_leaves_it_closed(tmp_path: Path) ->
 
 
 def test_of_two_threads_one_closes_it(tmp_path: Path) -> None:
-    """The number may be somebody else's right after the first close."""
+    """The number may be another file's right after the first close."""
     number = threading.active_count()
     for _ in range(200):
         descriptor = Descriptor()

@@ -1,4 +1,4 @@
-"""Events: what happened, to whoever listens, and never at anybody's expense."""
+"""Events: what happened, for every subscriber, and never at a caller's expense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit by hand: whoever is first commits the functions of all that wait, in their order."""
+"""Group commit by hand: the first caller commits the functions of all that wait, in their order."""
 
 import asyncio
 import threading

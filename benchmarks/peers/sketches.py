@@ -13,7 +13,7 @@ from storewriter.cli.bench.contender import AsyncUpdate, Contender, Target, Upda
 from storewriter.cli.bench.document import State, adding
 
 ONE_CALLER = frozenset({"S2", "S9"})
-"""Where there is nobody to exclude."""
+"""Where there is no one to exclude."""
 LOOPS = frozenset({"S2", "S5"})
 BATCHES = frozenset({"S3", "S4", "S6"})
 
@@ -22,7 +22,7 @@ TWO_FLUSHES = "bare-two-flushes"
 
 
 def _save_only(encode: Callable[[State], bytes]) -> Callable[[Target], Callable[[], Update]]:
-    """Encode, write, flush, rename, flush the folder: nobody is excluded and nothing is loaded."""
+    """Encode, write, flush, rename, flush the folder: without a lock and without a load."""
 
     def updates(target: Target) -> Callable[[], Update]:
         state = json.loads(target.path.read_bytes())

@@ -240,7 +240,7 @@ def _share(run: Run, scenario: str, contender: str) -> Share:
 
 SIDE_BY_SIDE = (OURS, "backoff")
 MERGE = 0.001
-"""Holds of one process with a gap below a thousandth of the picture are drawn as one: nobody can see the gap."""
+"""Holds of one process with a gap below a thousandth of the picture are drawn as one: the gap is not visible."""
 
 
 def _timeline(run: Run, scenario: str) -> Iterator[Timeline]:

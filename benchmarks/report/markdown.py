@@ -30,7 +30,7 @@ class Beside:
     names: Sequence[str]
 
     def of(self, run: Run, scenario: str) -> str | None:
-        """Who stands for the column in a scenario; None if nobody does."""
+        """The contender of the column in a scenario; None if there is none."""
         metric, _ = LEADING[SCENARIOS[scenario].measure]
         return next((name for name in self.names if run.values(scenario, name, metric)), None)
 

@@ -19,7 +19,7 @@ from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 QUICK = "; too short to judge fairness among many processes"
 NO_NETWORK = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-"""What the browser is told to load: nothing from anywhere. The plot library could fetch maps, which nobody draws."""
+"""What the browser may load: nothing from anywhere. The plot library could fetch maps, which are not used."""
 STYLE = (Path(__file__).parent / "page.css").read_text()
 
 

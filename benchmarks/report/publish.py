@@ -33,7 +33,7 @@ IN_PICTURES = frozenset(
         *("sqlite-wal-full", "sqlite-wal-normal", "sqlite-batched", "bare-orjson", "node-proper-lockfile"),
     }
 )
-"""Whose curves and dots a picture shows: with all of them, nobody could follow one."""
+"""The contenders whose curves and dots a picture shows: all of them would hide each other."""
 
 PLACE = "<!-- pictures -->"
 PROMISES = """'As fast as' counts updates per second, 'as long as' the time of one update. A promise about fairness is

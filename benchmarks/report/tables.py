@@ -95,7 +95,7 @@ def baseline(run: Run, scenario: str) -> str | None:
 
 
 def table(run: Run, scenario: str) -> Table:
-    """Lay out one scenario; columns in which nobody has a value, and one's own fairness, are left out."""
+    """Lay out one scenario; columns without any value, and one's own fairness, are left out."""
     columns = [column for column in COLUMNS[SCENARIOS[scenario].measure] if _worth_showing(run, scenario, column)]
     base = baseline(run, scenario)
     contenders = ranked(run, scenario)
@@ -124,7 +124,7 @@ def ranked(run: Run, scenario: str) -> list[str]:
 def _worth_showing(run: Run, scenario: str, column: Column) -> bool:
     row = SCENARIOS[scenario]
     if column.metric in ("first_stall", "loop_stall") and not row.tasks:
-        return False  # a member in Node has a loop even then, but nobody else
+        return False  # a member in Node has a loop even then, but no other
     if column.metric in ("jain", "least", "most") and row.callers == 1:
         return False
     if column.metric == "jain_processes" and row.processes == 1:

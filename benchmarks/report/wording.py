@@ -6,7 +6,7 @@ from typing import Any
 from storewriter.cli.bench.strategies import PREFIX
 
 OURS = f"{PREFIX}flock"
-"""The strategy that everybody gets who does not choose."""
+"""The default strategy."""
 
 FORMER = "former"
 """A former version of storewriter, where one was measured in the same rounds."""

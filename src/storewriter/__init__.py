@@ -34,7 +34,7 @@ from storewriter.per_store_writer_queue import PerStoreWriterQueue, Turn, run_ex
 from storewriter.recovery import Recovery
 from storewriter.store import AsyncStore, AsyncTransaction, Store, Transaction
 
-# The application decides where records go; without this, Python prints warnings of a library nobody configured.
+# The application decides where records go; without this, Python prints warnings to stderr if logging is unconfigured.
 logging.getLogger("storewriter").addHandler(logging.NullHandler())
 
 __all__ = [

@@ -6,13 +6,13 @@ Promise    Every commit that replaces a document keeps it, up to the number aske
 How        1. before the commit the document gets the name `.<name>.backup-new`
            2. the commit
            3. the older backups move up, as far as there is no gap, and that one becomes the newest
-           Whoever dies after 2 leaves its predecessor under the name of step 1: it counts as the newest backup, and
-           the next commit does step 3. Whoever dies before leaves the document itself under that name, or a copy of
-           it: that counts for nothing, and the next commit uses it up. So at every instant all backups but the one
-           that is due to go are there, in order, and none of them is the document itself.
+           A process that is killed after 2 leaves the replaced document under the name of step 1: it counts as the
+           newest backup, and the next commit does step 3. If it is killed before, the document itself, or a copy of
+           it, has that name: it counts as no backup, and the next commit removes it. So at every instant all backups
+           but the one that is due to go are there, in order, and none of them is the document itself.
 Only       under the store's lock.
-Does not   judge: whether a backup is good is found out when somebody wants it back (`recovery.py`).
-Fails by   OSError before the commit, which then fails too, and the old document stands. Never after it: what is left
+Does not   check a backup: whether it is good is found out when it is restored (`recovery.py`).
+Fails by   OSError before the commit, which then fails too, and the old document stays. Never after it: what is left
            to do then the next commit does.
 """
 
@@ -101,7 +101,7 @@ class Backups:
     def _prepare(self, old: os.stat_result) -> bool:
         """Step 1. False: the newest backup is this document already."""
         newest = _look(backup(self.path, 1), self.system)
-        is_document = newest is not None and _is_file(newest, old)  # somebody gave it that name, too
+        is_document = newest is not None and _is_file(newest, old)  # a user linked it, too
         if is_document and self.links:
             return False  # the replace parts them
         fresh = _fresh(self.path)
@@ -126,7 +126,7 @@ class Backups:
             self._move_up()
 
     def _move_up(self) -> None:
-        """Step 3, from wherever somebody was stopped in it: a gap is filled, and nothing beyond it moves."""
+        """Step 3, also after it was interrupted at any point: a gap is filled, and nothing beyond it moves."""
         number = 1
         while number < self.count and _look(backup(self.path, number), self.system) is not None:
             number += 1

@@ -10,7 +10,7 @@ How        `bytes -> state -> function -> bytes`, once a function. With `isolati
            Among threads, each applies its function, hands the batch on and waits. If the time of the batch is over and
            a function still runs, the thread that was the last before it saves what was applied until then, as a batch
            of its own (`part`). The running function then ends up in a second save, on the document of the first one.
-Does not   lock, wait or know threads and loops: `_callers.py` ends turns, and `store.py` chooses where functions run.
+Does not   lock, wait or use threads and loops: `_callers.py` ends turns, and `store.py` chooses where functions run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _THREADS: Final = 2
 
 
 _FEW_INTERRUPTS: Final = 3
-"""After so many a save or a flush is not tried again in a thread that is interrupted, say by a timer."""
+"""After so many interrupts, by a timer for example, a save or a flush is not tried again in the same thread."""
 
 _MOST_INTERRUPTS: Final = 1000
 """So often a save and a flush that are interrupted are repeated."""
@@ -62,7 +62,7 @@ class ReturnedAwaitable(TypeError):
 
 
 class AskAgain(StoreWriterError):
-    """What the function did is in no document, because its batch broke for another one's sake: its caller asks anew."""
+    """The batch failed because of another member, and this update is in no document: its caller starts anew."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"the updates of {path} that were to be saved together were interrupted; try again", path=path)

@@ -1,8 +1,8 @@
-"""A ticket with somebody behind it: who asks, until when, and how it sleeps.
+"""A ticket with its caller: its task or thread, its deadline, and how it sleeps.
 
-Promise    Whoever asks is in his turn at the end, or has left the line and an error says why; cancelled, he comes back
-           when the line has forgotten him. A turn ends when it is left, or when nothing refers to it any more.
-How        `Caller._proceed` says how long to sleep next and why; `enter` and `aenter` differ in how they sleep.
+Promise    On return the caller holds the turn, or an error was raised and its ticket was removed from the lane. So also
+           after a cancellation. A turn ends when it is left, or when nothing refers to it any more.
+How        `Caller._proceed` returns how long to sleep next; `enter` and `aenter` differ in how they sleep.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Door:
         if self._wait is None:
             return self._poll(key, wanted, partial(self.attempt, key, label))
         hold = self._wait(key, label, replace) if self._is_replaceable else self._wait(key, label)
-        if hold is None:  # a user's own, which would be asked again and again
+        if hold is None:  # a user's own method, which would be called for every wait
             msg = f"the lock {self.strategy.name!r} came back from wait() without a hold on {key}"
             raise TypeError(msg)
         return hold
@@ -104,7 +104,7 @@ class Door:
 
 
 class Caller(Ticket):
-    """A ticket with somebody behind it: who asks, until when, and how it sleeps."""
+    """A ticket with its caller: its task or thread, its deadline, and how it sleeps."""
 
     _warned = False
     _looked = False
@@ -124,7 +124,7 @@ class Caller(Ticket):
         self.ender = {}
         self.thread = thread = get_ident()
         task, self.loop = current_task()
-        # Weakly: a task that nobody refers to any more must be collectable inside its turn, or it would never end.
+        # A weak reference: a task that is lost inside its turn must be collectable, or the turn would never end.
         self.identity = thread if task is None else ref(task)
 
     def again(self) -> Caller:
@@ -144,19 +144,19 @@ class Caller(Ticket):
         return LockLost(msg, path=path, owner=None)
 
     def ends_with(self, owner: object) -> None:
-        """From now on the turn ends, at the latest, when nobody refers to the owner any more.
+        """From now on the turn ends, at the latest, when nothing refers to the owner any more.
 
-        An interrupt may come where no `try` can catch it: in the first instant of the `__exit__` that would have ended
-        the turn. Then its owner is lost, and this is what remains. A weak reference that is gone when the turn is over,
-        and not a `__del__`: that would run every time, and swallow an interrupt that arrives in it.
+        KeyboardInterrupt can arrive before the first instruction of the `__exit__` that would have ended the turn,
+        where no `try` can catch it; the callback of this weak reference then releases the turn. It is dropped when
+        the turn is over. A `__del__` would run after every turn, and swallow an interrupt that arrives in it.
         """
         self.grip = ref(owner, self.let_go)
 
     def let_go(self, _: object) -> None:
         """The owner is gone."""
         if get_ident() in _lanes.inside:
-            # The collector came upon the owner in the middle of some step of a lane, or of a save or a flush, whose
-            # mutex this very thread may hold.
+            # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
+            # mutex this same thread may hold.
             _threads.start(self._let_go_now)
         else:
             self._let_go_now()
@@ -171,7 +171,7 @@ class Caller(Ticket):
         return async_waiter(self.loop) if self.is_async else ThreadWaiter()
 
     def is_lost(self) -> bool:
-        """See `Ticket`. A turn that has begun may be worked in by a thread, whatever became of the loop."""
+        """See `Ticket`. A turn that has begun is not lost with its loop: a thread may still work in it."""
         if self.began or self.state not in (HOLDING, CALLED) or not (self.is_quick or self.state is HOLDING):
             return False
         return type(self.loop) is not ModuleType and bool(self.loop.is_closed())
@@ -205,13 +205,13 @@ class Caller(Ticket):
             msg = "`async with` needs a task of asyncio or trio; in plain code use `with`"
             raise RuntimeError(msg)
         if type(self.loop) is ModuleType:
-            # trio: who was cancelled before must not get in, though a free lock is taken without any other checkpoint.
+            # trio: a task that was cancelled before gets no turn. Taking a free lock has no other checkpoint.
             await self.loop.lowlevel.checkpoint_if_cancelled()
         self.is_async = True
         self.is_quick = self.queue.lock.is_quick
         if self._step_in_marked(key):
             if _must_give_way(self.thread, self.asked):
-                # With the turn in hand, so that nobody who asks meanwhile gets in before.
+                # While this task has the turn, so that no ticket that joins meanwhile comes before it.
                 try:
                     await pause(self.loop)
                 except BaseException:
@@ -222,7 +222,7 @@ class Caller(Ticket):
             if not self.is_quick and await self._takes_what_is_free():
                 return
             while True:  # as in `enter`
-                # Answered is what most are when they wake up: for them the call is spared.
+                # Most tickets are ANSWERED when they wake up: this saves the call for them.
                 if self.state is ANSWERED:
                     break
                 seconds = _lanes.in_step(self._proceed)
@@ -257,14 +257,14 @@ class Caller(Ticket):
         return is_ours
 
     async def _step_back(self) -> None:
-        """Out of the line, and not back before the line has forgotten us: this task may ask again at once."""
+        """Remove the ticket from the lane before returning, so that the task may ask again at once."""
         while not _lanes.in_step(_lanes.leave, self):
             if self.state is HOLDING:
                 await off_loop(lambda: _lanes.decline(self), self.loop)
                 return
             if self.state is ANSWERED:
                 return
-            # In a batch: that is under way, and will be in every later state. Wait for its answer first.
+            # BATCHED: the update is applied and will be saved with its batch. Wait for the answer first.
             await cast("AsyncWaiter", self.waiter).sleep_through()
 
     def _step_in_marked(self, key: str) -> bool:
@@ -283,7 +283,7 @@ class Caller(Ticket):
                 del inside[thread]
 
     def _step_in(self, key: str, by_thread: bool) -> bool:
-        """Join the lane and, if nobody is there, ask the door at once. False: it takes waiting.
+        """Join the lane and, at its head, ask the door at once. False: the caller must wait.
 
         `by_thread`: an attempt may take as long as a disk, so the waiting thread makes it.
         """
@@ -315,16 +315,16 @@ class Caller(Ticket):
         events.emit(events.TurnTaken(path=self.lane.key, waited=waited, label=self.label))
 
     def _proceed(self) -> Any:
-        """Where the ticket stands now: `_THERE`, or the seconds to sleep next (None: until woken).
+        """Return `_THERE`, or the seconds to sleep next (None: until woken).
 
-        Raises, and has left the line, when the turn is not to be.
+        If it raises, the ticket has left the line.
         """
         state = self.state
         if state is ANSWERED:
             return _THERE
         try:
             if state is HOLDING:
-                # The hold came from somebody else in this lane, or from its waiting thread: make it known as ours.
+                # The hold came from the head before, or from the lane's waiting thread: write this turn's label.
                 cast("Hold", self.lane.hold).describe(self.label)
                 self._begin()
                 return _THERE
@@ -332,7 +332,7 @@ class Caller(Ticket):
                 return self._first_pause()
             return self._proceed_slowly()
         except BaseException:
-            _lanes.give_up(self)  # not a turn that has come meanwhile: with it may come the unsaved updates of others
+            _lanes.give_up(self)  # keeps a turn that has come meanwhile: it may carry unsaved updates of others
             raise
 
     def _first_pause(self) -> Any:
@@ -378,7 +378,7 @@ class Caller(Ticket):
             self._warned = True
             warn(self, now - self.asked)
         if self.state is BATCHED:
-            # The answer is on its way. If the batch breaks, the ticket stands in line again, and is woken to look.
+            # The batch answers the ticket. If the batch breaks, the ticket is put back into the line, and woken.
             return None
         if not self._warned and warn_after is not None:
             moments.append(self.asked + warn_after)
@@ -387,7 +387,7 @@ class Caller(Ticket):
     def _goes_elsewhere(self, was_shut: bool) -> bool:
         """Whether this store has an older line under another name, because a folder above has become a link since.
 
-        This ticket stands there from now on. Only who found the door shut looks at many lines.
+        If so, the ticket has moved there. More than `_FEW` lines are searched only if the lock was found taken.
         """
         lane = self.lane
         older = _lanes.older_than(lane)
@@ -417,7 +417,7 @@ class Caller(Ticket):
 
 
 class Frame:
-    """Kept in a local variable, it stands for the call that takes a turn: it is gone when that is (`ends_with`)."""
+    """Sentinel whose lifetime equals the caller's frame, because it is kept in a local variable (`ends_with`)."""
 
     __slots__ = ("__weakref__",)
 
@@ -425,10 +425,10 @@ class Frame:
 def current_task() -> tuple[object | None, Any]:
     """The task that runs here and now, and its loop (asyncio) or the module `trio`; (None, None) in plain code.
 
-    trio is asked after asyncio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
+    asyncio comes before trio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
     has no current task.
 
-    What is in `sys.modules` may be half imported, by another thread. It has no task here then.
+    A module in `sys.modules` may be half imported, by another thread. This thread runs no task of it then.
     """
     modules = sys.modules
     asyncio = modules.get("asyncio")
@@ -448,7 +448,7 @@ def current_task() -> tuple[object | None, Any]:
 
 
 def _is_in_trio(trio: Any) -> bool:
-    """Whether this is a trio task. trio says so in sniffio's thread-local, which is five times quicker to ask."""
+    """Whether this is a trio task. trio sets sniffio's thread-local, which is five times quicker to read."""
     sniffio = sys.modules.get("sniffio")
     try:
         if sniffio is not None and sniffio.thread_local.name != "trio":
@@ -523,7 +523,7 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
         except Exception as error:
             if ticket.batch is None or not is_of_a_step(error):
                 raise
-            # The members' answer is what became of the save: raised, an update would be taken for one that failed.
+            # The members get the outcome of the save. If this were raised, a saved update would look like a failed one.
             log.exception("could not release the lock of %s", ticket.lane.key)
         ticket.grip = None
         inside[thread] = ours
@@ -567,11 +567,11 @@ _GIVE_WAY = 0.004
 """Seconds for which turns that need no waiting may follow each other on one loop before the other tasks run."""
 
 _gave_way: dict[int, float] = {}
-"""By thread: when its loop last got to breathe."""
+"""By thread: when its loop last let its other tasks run between two turns."""
 
 
 def _must_give_way(thread: int, now: float) -> bool:
-    """Whether a loop should breathe first: a free lock is taken without a checkpoint, but not for ever in a row."""
+    """Whether the loop's other tasks should run first: taking a free lock is no checkpoint, so they could starve."""
     last = _gave_way.get(thread, 0.0)
     if now - last < _GIVE_WAY:
         return False
@@ -582,7 +582,7 @@ def _must_give_way(thread: int, now: float) -> bool:
 
 
 def _give_up(caller: Caller, waited: float) -> None:
-    """The deadline has passed: leave, and say on whom it waited. Does nothing if the turn came at the last moment."""
+    """The deadline has passed: leave, and raise an error that names the holder. Nothing if the turn has just come."""
     owner = holder(caller)
     ahead = _lanes.ahead_of(caller)
     if not _lanes.give_up(caller):

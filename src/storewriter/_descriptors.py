@@ -58,7 +58,7 @@ class Descriptor:
         return fd
 
     def close(self, close_function: Callable[[int], None] = os.close, *, quietly: bool = False) -> None:
-        """Close it, if it is open. Raises OSError as close(2) does, unless it has nothing more to say (`quietly`).
+        """Close it, if it is open. Raises OSError as close(2) does, unless errors of close do not matter (`quietly`).
 
         It is closed then, too.
         """

@@ -136,10 +136,10 @@ class Document:
     is_compared_anew: bool = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._update_codec is None, takes_self=True)
     )
-    """Whether the codec cannot tell that a document says the same as new bytes (see `says_the_same`)."""
+    """Whether documents are compared by encoding them once more (`says_the_same`): the codec does not compare them."""
 
     def has(self, data: bytes) -> bool:
-        """Whether the document says this now; asked after a save that was interrupted. Raises CommitUncertain."""
+        """Whether the document has this content now, after an interrupted save. Raises CommitUncertain."""
         try:
             return self.storage.load() == data
         except OSError as error:
@@ -180,7 +180,7 @@ class Document:
         raise TypeError(msg)
 
     def says_the_same(self, found: bytes | None, data: bytes | None) -> bool:
-        """Whether the document that was found says the same as new bytes: encoded once more, it gives these.
+        """Whether the document that was found means the same as new bytes: encoded once more, it gives these.
 
         For codecs without `decode_for_update`: the others return what they have read if nothing has changed.
         """
@@ -200,7 +200,7 @@ class Document:
             return state
 
     def encoded_default(self) -> bytes | None:
-        """What a document would say that says the same as none; None if the default cannot be written."""
+        """The bytes of the default state, which mean the same as no document; None if the default cannot be encoded."""
         try:
             return self._encode(self._own_default())
         except (ValueError, TypeError):
@@ -239,7 +239,7 @@ class Document:
 
 
 def _reported(recovery: Recovery, *, automatic: bool) -> Recovery:
-    """Tell subscribers and the log of a recovery that has done something."""
+    """Emit an event and log a recovery that has done something."""
     if recovery.outcome not in ("restored", "reset"):
         return recovery
     if events.subscribers:

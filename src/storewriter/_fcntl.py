@@ -20,7 +20,7 @@ OFD_SETLK: Final = 37
 OFD_SETLKW: Final = 38
 
 FREE: Final = struct.pack("h", fcntl.F_UNLCK)
-"""How the answer to OFD_GETLK begins if nobody has the byte."""
+"""How the answer to OFD_GETLK begins if the byte is not locked."""
 
 
 def byte_lock(byte: int, *, leave: bool = False) -> bytes:

@@ -6,8 +6,8 @@ Promise    After `aim(path)` has returned, `fileno()` becomes readable when anot
 How        The folder is watched, not the file: a replaced document is another file under the same name. While the
            folder does not exist, the nearest one above it is watched for its coming. The kernel's own descriptor is
            waited for: no thread.
-Does not   tell of writes through a memory map, of writes by other machines on a network file system, of a folder above
-           being moved: the caller looks now and then all the same.
+Does not   report writes through a memory map, writes by other machines on a network file system, and a folder above
+           being moved: the caller checks now and then all the same.
 Fails by   OSError from `open_events` and `aim` when the kernel gives no more watches; then only looking is left.
 """
 
@@ -81,7 +81,7 @@ class FolderEvents:
             if not self._watch_folder(folder, _IN_FOLDER if folder == os.path.dirname(path) else _ABOVE):
                 continue
             self._name = os.fsencode(name)
-            # A folder that came before it was watched has been reported to nobody; one that goes later will be.
+            # A folder that came before its watch has caused no event; one that goes later will cause one.
             if _nearest_folder(path) == (folder, name):
                 return
         raise OSError(errno.EAGAIN, "the folders above keep changing", path)

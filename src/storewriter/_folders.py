@@ -39,7 +39,7 @@ def make_folders(path: str, system: System) -> None:
 def flush_folder_names(folder: str, system: System) -> None:
     """Before the first document in a folder: make the names of the folders above it survive a power cut, too.
 
-    The process that made them may have died, or be about to flush them: that they are there proves nothing. All folders
+    The process that made them may have been killed before it flushed them: their existence proves nothing. All folders
     that `make_folders` makes are private (0700), and it makes them below one that was there. So: as long as a folder is
     private, flush the one that it has its name in, and go on from there.
     """

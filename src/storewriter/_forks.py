@@ -1,6 +1,6 @@
 """After fork() the child holds nothing: a module that keeps process-wide state registers how to drop it.
 
-How        One `os.register_at_fork` hook, installed when the first turn is asked for and not on import.
+How        One `os.register_at_fork` hook, installed when the first turn is requested and not on import.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ Promise    As for a replace: after a crash at any instant, and for every reader 
 How        1. the old document is put into the journal `.<name>.journal`, marked *unfinished*, by an atomic replace
            2. the new document is written over the old one in the document's own file, and flushed
            3. the journal is replaced by a short one, marked *finished*: this is the commit
-           While the journal says unfinished, what counts is the document in it, and nobody reads the file. The next
-           save starts from there; `finish` puts it back into the file. The finished journal holds a number that
-           never comes again, so a reader that saw the same journal before and after has not read across a write.
-           The unfinished one says whose it is, by inode number and time of birth: any other file counts by itself.
+           While the journal is unfinished, the document in it counts, and no reader uses the file's content. The next
+           save starts from there; `finish` puts it back into the file. The finished journal holds a number that is
+           never used again, so a reader that saw the same journal before and after has not read across a write.
+           The unfinished one names its file by inode number and time of birth: it does not apply to any other file.
 Only       `save` and `finish` under the store's lock; and every program that uses the store must open it this way.
 Does not   protect programs that read the file without this library: between 1 and 3, and after a crash there until
            the next writer comes, they find a mixture. Nor does it survive the loss of the journal: in a container the
@@ -88,7 +88,7 @@ def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durabilit
 
 
 def finish(path: str, read: Read, *, durability: Durability, system: System) -> bool:
-    """Put the document back into its file after a writer died in step 2. Returns whether that was needed."""
+    """Put the document back into its file after a writer was killed in step 2. Returns whether that was needed."""
     kept = _unfinished(read(journal(path)), path, system)
     if kept is None:
         return False
@@ -106,7 +106,7 @@ def finish(path: str, read: Read, *, durability: Durability, system: System) -> 
 def _begin(path: str, old: bytes, found: os.stat_result, durability: Durability, system: System) -> None:
     """Step 1."""
     try:
-        # Which file: a journal says nothing about another one that got the name since. Its inode number alone would
+        # Which file: the journal does not apply to another file that got the name since. Its inode number alone would
         # not do, because that may be used again for the next file at once.
         head = b"unfinished %s %d %s\n" % (_file(found, path, system), len(old), _digest(old))
         write_beside(journal(path), _MAGIC + head + old, like=path, durability=durability, system=system)
@@ -191,7 +191,7 @@ def _digest(data: bytes) -> bytes:
 
 
 def _file(found: os.stat_result, path: str, system: System) -> bytes:
-    """What tells this file from all others: its inode number, and when it was made, where that is known."""
+    """The identity of a file: its inode number, and when it was made, where that is known."""
     born = system.born(path)
     return b"%d" % found.st_ino if born is None else b"%d:%d" % (found.st_ino, born)
 

@@ -1,7 +1,7 @@
 """What may come in the middle of a step: Ctrl-C, an exception from a signal handler, a thread's async exception.
 
 Promise    Only errors of the steps themselves (`is_of_a_step`) are an answer to an update. Whatever else is raised
-           belongs to the thread in which it was raised: what that thread still owes to others is done first, and then
+           belongs to the thread in which it was raised: the steps that other callers wait for are done first, and then
            the exception goes on (`until_done`).
 How        Steps can be repeated: each keeps in its object how far it has come. CPython looks for signals where a
            function begins, where a loop jumps back, and after a call of something written in C; between plain stores
@@ -28,7 +28,7 @@ def is_of_a_step(error: BaseException) -> bool:
 
 
 def quietly(call: Callable[..., object], *args: object) -> None:
-    """Make a system call whose failure means nothing. What is not the call's own error is raised."""
+    """Make a system call whose failure does not matter. What is not the call's own error is raised."""
     try:
         call(*args)
     except OSError as error:

@@ -51,7 +51,7 @@ def journal(device: int) -> Journal:
 
 def _examine(device: int) -> Journal:
     number = f"{os.major(device)}:{os.minor(device)}"
-    mount = next((mount for mount in mounts() if mount.device == number), None)  # all of a file system say the same
+    mount = next((mount for mount in mounts() if mount.device == number), None)  # all of a file system have the same
     if mount is not None and mount.kind == "xfs":
         # A log or the content on another device is not covered by the flush that a commit of the log begins with.
         is_apart = any(option.startswith(("logdev=", "rtdev=", "nobarrier")) for option in mount.options)

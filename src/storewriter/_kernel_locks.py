@@ -1,6 +1,6 @@
-"""Who has locked a file, as /proc/locks and /proc/<pid> tell (proc(5)).
+"""The processes that have locked a file, from /proc/locks and /proc/<pid> (proc(5)).
 
-Promise    Names holders that never heard of us too: `flock(1)`, another library, another language.
+Promise    Names holders that do not use this package too: `flock(1)`, another library, another language.
 Does not   work outside Linux, nor show processes of other PID namespaces (the kernel leaves them out).
            An open-file-description lock belongs to no process, so /proc/locks names none for it.
 """
@@ -11,7 +11,7 @@ import os
 
 
 def flock_holders(found: os.stat_result) -> list[int]:
-    """The processes that hold flock(2) on a file; empty where the kernel does not tell."""
+    """The processes that hold flock(2) on a file; empty where the kernel does not show them."""
     return holders(found, "FLOCK")
 
 
@@ -74,7 +74,7 @@ def _processes() -> list[int]:
 def processes_with(path: str) -> list[int]:
     """The processes that have a file open, as far as they may be looked at; empty where there is no /proc.
 
-    A waiter for a lock has the file open too: this names those for whom /proc/locks shows no process.
+    A waiter for a lock has the file open too: this finds the holders of locks for which /proc/locks names no process.
     """
     return [pid for pid in _processes() if _has_open(pid, path)]
 
@@ -82,7 +82,7 @@ def processes_with(path: str) -> list[int]:
 def processes_at(path: str, byte: int) -> list[int]:
     """The processes that have an open-file-description lock on one byte of a file, as far as they may be looked at.
 
-    /proc/locks names none for it, but each process tells what its descriptors have locked (`fdinfo`, proc(5)).
+    /proc/locks names no process for it, but each process's `fdinfo` shows what its descriptors have locked (proc(5)).
     """
     return [pid for pid in processes_with(path) if _has_locked(pid, path, byte)]
 

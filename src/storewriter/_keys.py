@@ -5,8 +5,8 @@ Promise    Every spelling that reaches the same file through links has the same 
            store would use for a file of its own is refused.
 How        The real path of the target. Resolving costs a look at every folder on the way, so the answer is remembered
            for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and a
-           caller that finds the lock of one name taken looks whether this process holds it by another name.
-Does not   know hard links (a second name of a file is a second store: a replace parts them), nor bind mounts.
+           caller that finds the lock of one name taken checks whether this process holds it by another name.
+Does not   resolve hard links (a second name of a file is a second store: a replace parts them), nor bind mounts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Final
 from storewriter.errors import ReservedName
 
 _FRESH = 0.000_25
-"""Seconds for which a resolved path is believed without a look. Long enough to spare a tight loop the look, short
-enough that a path which has become a link is noticed by the next turn that a person or a program could care about."""
+"""Seconds for which a resolved path is used without a check. Long enough to spare a tight loop the check; short enough
+that a path which has become a link is noticed at once on the scale of people and of commands."""
 
 SETTLED: Final = 0.05
-"""Seconds for which the folders above are believed to be no links, without a look at each of them."""
+"""Seconds for which the folders above are taken for real folders, without a check of each of them."""
 
 _REMEMBERED = 512
 """Paths whose resolution is kept at most; the table is emptied when full, which costs one resolution each."""
@@ -104,8 +104,8 @@ def sidecar(key: str) -> str:
 def is_named(inode: int, device: int, path: str) -> bool:
     """Whether the file that was locked still is the lock file of the store at that path.
 
-    1. A opens the lock file.  2. Somebody deletes it, or its folder.  3. B creates a new one and locks it.  4. A locks
-    the old one. Both would be in; A sees here that its file has no name any more, or another one, and starts over.
+    1. A opens the lock file.  2. It is deleted, or its folder.  3. B creates a new one and locks it.  4. A locks the
+    old one. Both would hold a lock; A finds here that its file has no name any more, or another one, and starts over.
     The file must be open meanwhile, or its inode number could come back.
     """
     try:

@@ -1,27 +1,27 @@
-"""The in-process FIFO: one lane per key, alive only while someone is in it.
+"""The in-process FIFO: one lane per key, which exists only while a ticket is in it.
 
 Promise    Tickets of one key come to the head in the order in which they joined, whatever mix of tasks, loops and
-           threads they belong to; each is named head before it is woken, so nobody can slip in between. A ticket that
-           leaves the line never comes up. The lane, its hold and its waiting thread are gone when the last one leaves.
+           threads they belong to; each is named head before it is woken, so no other ticket gets in between. A ticket
+           that leaves the line never comes up. With the last ticket the lane, its hold and its waiting thread go.
 How        The head asks the lane's door for a hold, once, in its own thread. If the door is shut, one waiting thread
-           for the whole lane waits at it; the wait belongs to the lane, so whoever is head when it ends gets the hold.
-           A head that leaves passes the hold on to the next one, or gives it back first if the door says that
-           somebody outside is waiting.
-Does not   know what a key or a hold is, nor deadlines: those are floor 3's (`per_store_writer_queue.py`).
+           for the whole lane waits at it; the wait belongs to the lane, so the ticket at the head when it ends gets the
+           hold. A head that leaves passes the hold on to the next one, or gives it back first if the door reports
+           that another process is waiting.
+Does not   interpret a key or a hold, nor handle deadlines: those are floor 3's (`per_store_writer_queue.py`).
 
 Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: where a function begins, where a loop
            jumps back, and after a call of something written in C. Between a few plain stores it cannot. So what must
-           happen together stands together, as stores that end with one call in C at most; every step can be repeated;
-           and a ticket keeps in itself what it still owes (`following`), until it is done.
-           `with _mutex` is safe as it stands: between the `__enter__` of an RLock and the block nothing is looked for.
-           No thread sleeps with the mutex held, and what interrupts a step asks for no turn (`inside`).
+           happen together is a sequence of plain stores that ends with one call in C at most; every step can be
+           repeated; and a ticket keeps its successor in `following` until that has been woken.
+           `with _mutex` is safe: CPython checks for no signal between the `__enter__` of an RLock and the block.
+           No thread sleeps with the mutex held, and code that interrupts a step is refused a turn (`inside`).
 
 Rules      `_mutex` guards `_lanes` (a lane is added with one `setdefault`, without it) and, of every lane, `head`,
            `queue`, `opening` and the tickets' `state`.
            `hold` belongs to the head while it is CALLED or HOLDING, to the waiting thread while `opening`.
            No call of a door or a hold is made under the mutex: those may take as long as a disk does.
-           The mutex is re-entrant because the collector may close a coroutine that stands in line, and so leave the
-           line, while its thread is in here.
+           The mutex is re-entrant: while a thread holds it, the garbage collector may close a coroutine whose ticket
+           waits in line, and that ticket then leaves the line in the same thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Hold(Protocol):
     """What the door hands out: the right to be the only one inside. A value, used once."""
 
     def may_pass(self) -> bool:
-        """Whether the hold may go on to the next in this lane; False if somebody outside should come first."""
+        """Whether the hold may go on to the next ticket in this lane; False if another process should come first."""
         ...
 
     def release(self) -> None:
@@ -58,7 +58,7 @@ class Hold(Protocol):
 
 
 class Door(Protocol):
-    """What stands between the heads of lanes and their turns."""
+    """Takes the lock for the head of a lane: by one attempt, or by a wait in the lane's waiting thread."""
 
     def attempt(self, key: str, label: str | None) -> Hold | None:
         """One try, in the caller's thread. Never waits."""
@@ -81,7 +81,7 @@ class State(enum.IntEnum):
     WAITING = 0
     """In line, or at the head while the waiting thread waits at the door."""
     CALLED = 1
-    """At the head with nothing in hand: it must ask the door itself."""
+    """At the head, without a hold: it must ask the door itself."""
     HOLDING = 2
     """It has its turn."""
     FAILED = 3
@@ -98,12 +98,12 @@ class State(enum.IntEnum):
 WAITING, CALLED, HOLDING, FAILED, BATCHED, ANSWERED, LEFT = State
 
 NOBODY, SENT, THERE = range(3)
-"""Who is at a lane's door: nobody; a waiting thread has been sent; it is there. Whoever finds SENT may send another
-one, because the first to arrive makes it THERE, and the others go home."""
+"""The lane's waiting thread: none; one has been started; it waits at the door. In state SENT another thread may be
+started: the first one to run sets THERE, and later ones exit."""
 
 
 class Nobody:
-    """The waiter of a caller that is gone: whoever wakes it learns so."""
+    """The waiter of a caller that is gone: `wake` returns False."""
 
     def wake(self) -> bool:
         """See `Waiter`."""
@@ -145,19 +145,19 @@ class Ticket:
     """Set when it joins."""
     joined = False
     following: Ticket | None = None
-    """Whom it named when it left, until he has been woken."""
+    """The successor that it named when it left, if that is still to be woken."""
     grip: object = None
-    """A weak reference to whatever ends the turn, which ends it if that is gone. The lanes only carry it."""
+    """A weak reference to the object that ends the turn; its callback ends the turn if that is gone. Opaque here."""
     place = -1
-    """How many stood before it when somebody last counted a long line."""
+    """How many tickets were before it when a long line was last counted."""
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
-        """Who asks: the task, or the thread where there is none."""
+        """The owner of the ticket: the task, or the thread where there is none."""
         self.thread = thread
         self.label = label
         self.generation = _forks.generation
         self.ender: dict[None, int] = {}
-        """The thread that ends its turn, one at most; others return at once."""
+        """The thread that has claimed the end of the turn, one at most; others return at once."""
 
     def new_waiter(self) -> Waiter:
         """How its owner sleeps."""
@@ -169,7 +169,7 @@ class Ticket:
 
 
 class Lane:
-    """One line of writers."""
+    """The queue of one key: its head, and the tickets behind it."""
 
     hold: Hold | None = None
     opening = NOBODY
@@ -181,7 +181,7 @@ class Lane:
     counted = 0.0
     """When the places in a long line were last counted."""
     seen: Any = None
-    """Who was in the way a moment ago; the lanes only carry it."""
+    """The holder of the lock as it was last looked up; opaque here."""
 
     def __init__(self, key: str, door: Door, head: Ticket) -> None:
         self.key = key
@@ -199,7 +199,7 @@ class Lane:
         yield from (ticket for ticket in self.queue or () if ticket.state is not LEFT)
 
     def first(self, queue: deque[Ticket]) -> Ticket | None:
-        """The next in line who has not left; he stays there."""
+        """The first ticket in the queue that has not left; it stays in the queue."""
         while queue:
             ticket = queue[0]
             if ticket.state is not LEFT:
@@ -209,7 +209,7 @@ class Lane:
         return None
 
     def drop(self, ticket: Ticket) -> None:
-        """Mark a waiting ticket as gone; O(1), the sweep is paid for by those that left."""
+        """Mark a waiting ticket as gone. Amortised O(1): the queue is compacted when more than half of it has left."""
         ticket.state = LEFT
         self.left += 1
         queue = self.queue
@@ -225,9 +225,9 @@ STEP: Final = ("", None)
 Mark = tuple[str, Any]
 inside: dict[int, Mark] = {}
 """By thread, what it is in the middle of: `STEP`, a step of some lane, or `(key, mark before)`, a wait or a commit for
-that store. What asks in such a thread is a signal handler, a finalizer or a function of a lock or a codec: in a step it
-must not ask at all, otherwise not for the same store, because the wait could only end when it has returned. Set and
-removed with plain stores, without a call, so that no interrupt comes in between."""
+that store. Code that asks for a turn in such a thread is a signal handler, a finalizer or a function of a lock or a
+codec: in a step it gets no turn at all, otherwise none on the same store, because the wait could only end after it has
+returned. Set and removed with plain stores, without a call, so that no interrupt comes in between."""
 
 
 def _reset_in_child() -> None:
@@ -242,15 +242,15 @@ _forks.in_child(_reset_in_child)
 
 
 def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, Any], BaseException | None]) -> bool:
-    """Stand in line. True: at the head, with the door to be asked; False: somebody is there, sleep until woken.
+    """Put a ticket into the lane. True: at the head, with the door to be asked; False: behind a ticket, to be woken.
 
-    `object_to` is asked under the mutex when the lane exists, and may return the error to raise instead of joining.
+    `object_to` is called under the mutex when the lane exists, and may return the error to raise instead of joining.
     """
     if key not in _lanes:
         ticket.lane = Lane(key, door, ticket)
         ticket.state = CALLED
         ticket.joined = True
-        # One operation, without the mutex: of two that find nobody there, one lane is made.
+        # One operation, without the mutex: if two threads find no lane, one lane is made.
         if _lanes.setdefault(key, ticket.lane) is ticket.lane:
             return True
         ticket.joined = False
@@ -266,7 +266,7 @@ def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, A
         ticket.lane = lane
         queue = lane.queue
         if lane.head is None:
-            # The others gave up, but the waiting thread is still at the door: its hold will be ours.
+            # The other tickets have left, but the waiting thread is still at the door: its hold goes to this ticket.
             lane.head = ticket
             ticket.joined = True
             return False
@@ -343,7 +343,7 @@ def leave(ticket: Ticket) -> bool:
 
 
 def decline(ticket: Ticket) -> None:
-    """End a turn whose caller does not want it any more; what its release raises is logged."""
+    """End a turn whose caller has left; what its release raises is logged."""
     try:
         until_done(pass_on, ticket)
     except Exception:
@@ -367,14 +367,14 @@ def pass_on(ticket: Ticket) -> None:
         raise problem
     finally:
         # An error refers to this frame, and this frame to the error: the cycle would keep the caller's frames alive,
-        # and with them whatever is let go when they are gone.
+        # and with them turns that end when their owner is collected.
         del problem
 
 
 def _advance(ticket: Ticket) -> BaseException | None:
     """Name the head after this one, which has the turn. Returns what releasing the hold raised.
 
-    Can be repeated, in the same thread: two that did this side by side would each name a head.
+    Can be repeated in the same thread. One thread only does this: two at once would each name a head.
     """
     lane = ticket.lane
     problem: BaseException | None = None
@@ -399,7 +399,7 @@ def _advance(ticket: Ticket) -> BaseException | None:
             following = lane.first(queue) if queue else None
             if queue is None or following is None:
                 if lane.hold is not None:
-                    continue  # the last one left while we asked: the hold has no ticket to go to
+                    continue  # the last ticket left meanwhile: release the hold in the next round
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
                 lane.head = None
@@ -498,7 +498,7 @@ def answer(ticket: Ticket) -> None:
 
 
 def in_step(step: Callable[..., T], *args: Any) -> T:
-    """Make a step of a lane, in a task: what interrupts it must not ask for a turn."""
+    """Make a step of a lane, in a task: code that interrupts it is refused a turn (`inside`)."""
     this = get_ident()
     outer = inside.get(this)
     inside[this] = STEP
@@ -517,7 +517,7 @@ def is_in_step() -> bool:
 
 
 def find(key: str) -> Lane | None:
-    """The lane of a key, if anybody is in it."""
+    """The lane of a key; None if no ticket is in it."""
     return _lanes.get(key)
 
 
@@ -530,7 +530,7 @@ def older_than(lane: Lane) -> list[str]:
 def pending(key: str) -> int:
     """How many wait, without the one that has its turn.
 
-    Without the mutex, in which a signal handler that asks for a turn could be caught.
+    Without the mutex: a signal handler must be able to call this in a thread that holds it.
     """
     lane = _lanes.get(key)
     head = None if lane is None else lane.head
@@ -541,11 +541,11 @@ def pending(key: str) -> int:
 
 _LONG: Final = 100
 _RECOUNT: Final = 0.05
-"""Seconds for which the places in a long line are believed: many who ask together would walk it from end to end."""
+"""Seconds for which the counted places of a long line are reused: counting walks the whole line for every caller."""
 
 
 def ahead_of(ticket: Ticket) -> int:
-    """How many stand before a ticket, the head included; in a long line, how many stood there a moment ago."""
+    """How many tickets are before this one, the head included; in a long line, as of up to `_RECOUNT` seconds ago."""
     lane = ticket.lane
     with _mutex:
         if lane.waiting() <= _LONG:
@@ -571,10 +571,10 @@ def _call_next(lane: Lane, ticket: Ticket) -> None:
         lane.head = None
         ticket.state = LEFT
         if lane.opening is SENT:
-            lane.opening = NOBODY  # it will find that nobody sends it any more
+            lane.opening = NOBODY  # the thread that was started finds this when it runs, and exits
         return
-    # From here to the call nothing can come between. A wait that has begun goes on, for whoever is head when it ends;
-    # whether one that was sent is on its way is not known after an interrupt, so another one will be.
+    # No interrupt can come between the following lines. A wait that has begun goes on, for the ticket that is at the
+    # head when it ends. In state SENT, after an interrupt, the thread may not have been started: another one will be.
     if lane.opening is not THERE:
         if lane.opening is NOBODY:
             following.state = CALLED
@@ -585,16 +585,16 @@ def _call_next(lane: Lane, ticket: Ticket) -> None:
 
 
 def see_off(ticket: Ticket) -> None:
-    """Wake whom a ticket named when it left. Can be repeated, and waking twice does no harm."""
+    """Wake the successor that a ticket named when it left. Can be repeated: waking twice does no harm."""
     _rouse(ticket.following)
     ticket.following = None
 
 
 def _rouse(head: Ticket | None) -> None:
-    """Wake a named head, or send the waiting thread to the door for him.
+    """Wake a named head, or start the lane's waiting thread for it.
 
-    Those whose loop is closed are passed over, or the line would wait for them for ever. In a loop, not by recursion:
-    a closed loop may leave a long line behind.
+    Tickets whose loop is closed are passed over: the line would wait for them for ever. In a loop, not by recursion:
+    there may be many such tickets, one behind the other.
     """
     while head is not None:
         if head.lane.opening is SENT:
@@ -634,8 +634,8 @@ def pass_over_lost(lane: Lane) -> None:
 def _send(lane: Lane) -> Ticket | None:
     """Send the waiting thread to the door.
 
-    Returns the head to wake if there is no thread to be had: it must ask for itself then, and will meet the same
-    trouble with a caller to raise it to.
+    If no thread can be started, returns the head: woken, it asks the door itself, and its own caller gets the error
+    if no thread can be started then either.
     """
     try:
         _threads.start(_open, lane, _forks.generation)
@@ -654,7 +654,7 @@ def _open(lane: Lane, generation: int) -> None:
     """The waiting thread of a lane."""
     inside[get_ident()] = STEP
     with _mutex:
-        is_first = lane.opening is SENT  # otherwise another one is there, or no ticket waits any more
+        is_first = lane.opening is SENT  # otherwise another thread waits already, or no ticket waits any more
         if is_first:
             lane.opening = THERE
     if is_first:
@@ -666,7 +666,7 @@ def _open(lane: Lane, generation: int) -> None:
 def _stay(lane: Lane, generation: int) -> None:
     """Wait at the door, as the one that was sent, or in place of a thread that is stuck.
 
-    All of it is a step: a finalizer that the collector runs here must not ask for a turn.
+    All of it is a step: a finalizer that the garbage collector runs here is refused a turn.
     """
     inside[get_ident()] = STEP
     try:
@@ -678,7 +678,7 @@ def _stay(lane: Lane, generation: int) -> None:
 
 
 def _wait_once(lane: Lane, generation: int) -> bool:
-    """Wait at the door and deliver what came of it. False: nothing was brought, and a ticket has come meanwhile."""
+    """Wait at the door, and give the hold or the error to the head. False: there is neither, and a ticket has come."""
     hold: Hold | None = None
     error: BaseException | None = None
     head = lane.head
@@ -697,7 +697,7 @@ def _wait_once(lane: Lane, generation: int) -> bool:
 
 
 def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool:
-    """Hand what the wait brought to the head. False: nothing was brought, and somebody has come meanwhile."""
+    """Give the hold or the error of a wait to the head. False: there is neither, and a ticket has come meanwhile."""
     while True:
         with _mutex:
             head = lane.head
@@ -714,8 +714,8 @@ def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool
                 if _lanes.get(lane.key) is lane:
                     del _lanes[lane.key]
                 return True
-        # Before the lane is closed, and outside the mutex: whoever comes meanwhile joins this lane, and finds out
-        # in the next round that the hold has gone.
+        # Before the lane is closed, and outside the mutex: a ticket that comes meanwhile joins this lane, and the
+        # next round waits for a new hold for it.
         _release_unwanted(lane, hold)
         hold = None
     _rouse(head)
@@ -726,5 +726,5 @@ def _release_unwanted(lane: Lane, hold: Hold) -> None:
     try:
         hold.release()
     except Exception:
-        # Nobody is left to raise it to.
+        # No caller is left to raise it to.
         log.exception("could not release the lock of %s, which nobody wanted any more", lane.key)

@@ -4,7 +4,7 @@ Which      Swapping two names, a file's time of birth, and writing a file out wi
 How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
            the first commit: that one may come in a signal handler, without free descriptors, or after privileges were
            dropped.
-Fails by   OSError, as the calls do; where a kernel, a C library or a sandbox does not know them, the answer says so.
+Fails by   OSError, as the calls do; where a kernel, a C library or a sandbox does not have them, False or None.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def write_out(fd: int) -> bool:
 
 
 def born(path: str) -> int | None:
-    """When a file was made, in nanoseconds since the epoch; None if its file system or the system does not tell."""
+    """When a file was made, in nanoseconds since the epoch; None if its file system or the system does not keep it."""
     function = _function("statx")
     if function is None:
         birth = getattr(os.lstat(path), "st_birthtime", None)  # the BSDs and macOS

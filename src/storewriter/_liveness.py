@@ -1,10 +1,10 @@
-"""Is the owner of a lock provably dead?  ALIVE, GONE or UNKNOWN; only GONE permits a reclaim.
+"""Whether the process that owns a lock has provably ended: ALIVE, GONE or UNKNOWN; only GONE permits a reclaim.
 
 Promise    GONE is proof: same host, and the machine has been booted since; or also same PID namespace, and either no
            such process, or that pid was given to another one (start time differs).
 How        Signal 0 (kill(2)), field 22 of /proc/<pid>/stat and /proc/sys/kernel/random/boot_id (proc(5)).
-Does not   say anything about another host, another container, or a record without facts: those are UNKNOWN.
-           "Not permitted to signal" is ALIVE: somebody is there. Hosts are told apart by their names, so machines that
+Does not   judge another host, another container, or a record without facts: those are UNKNOWN.
+           "Not permitted to signal" is ALIVE: the process exists. Hosts are compared by their names, so machines that
            share a file system need different ones.
 """
 
@@ -40,9 +40,9 @@ class Machine:
     """Whether this process counts time since boot from another moment than its host does (time_namespaces(7))."""
 
     def is_running(self, pid: int) -> bool:
-        """Whether a process with this pid exists; not permitted to ask means yes. A zombie has stopped running.
+        """Whether a process with this pid exists; True if it may not be signalled. A zombie has stopped running.
 
-        What is shown of a process is its first thread's state. That one may have ended while others still run: the
+        /proc shows the state of a process's first thread. That one may have ended while others still run: the
         process goes on, or is being killed and not gone yet.
         """
         try:
@@ -52,8 +52,8 @@ class Machine:
         except (PermissionError, OverflowError):
             return True
         fields = _stat_fields(pid)
-        # A zombie holds nothing any more: its memory and its descriptors are gone, its parent has yet to look. A thread
-        # is counted until it has let go of both.
+        # A zombie holds nothing any more: its memory and descriptors are gone, its parent has yet to reap it. A thread
+        # is counted until it has released both.
         return fields is None or fields[0] not in ("Z", "X") or (len(fields) > 17 and int(fields[17]) > 1)
 
     def start_ticks(self, pid: int) -> int | None:
@@ -166,7 +166,7 @@ def _command(pid: int) -> str | None:
     if text is None:
         return " ".join(sys.argv)[:_COMMAND_LIMIT] if pid == os.getpid() else None
     words = " ".join(part for part in text.split("\0") if part)
-    # Control characters would let a process write to the terminal of whoever reads an error about it.
+    # Control characters in a command would be run by the terminal on which an error about the process is printed.
     clean = "".join(char if char.isprintable() else " " for char in words)
     return clean if len(clean) <= _COMMAND_LIMIT else clean[: _COMMAND_LIMIT - 1] + "…"
 

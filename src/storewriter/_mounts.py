@@ -1,10 +1,10 @@
-"""What kernel locks are worth on the file system of a path: whom they exclude, and whether they exclude anybody.
+"""What kernel locks exclude on the file system of a path: all hosts, this host's processes, or nothing.
 
-Promise    The type is the one that the kernel names for the mount. A lock that excludes nobody, not even a second
-           descriptor of the same process, is found out by trying.
+Promise    The type is the one that the kernel names for the mount. A lock that does not exclude, not even a second
+           descriptor of the same process, is detected by trying.
 How        /proc/self/mountinfo (proc(5)): the last mount whose point is an ancestor of the path. Answers are kept per
            device, so only the first look costs anything.
-Does not   reach other hosts: whether a network file system carries locks over is told by its type and options alone.
+Does not   test other hosts: whether a network file system carries locks over is judged by its type and options alone.
            Outside Linux the type is unknown, and a file system is taken for a local one.
 """
 
@@ -19,16 +19,16 @@ import attrs
 
 
 class Trust(enum.Enum):
-    """Whom a kernel lock excludes."""
+    """What a kernel lock excludes."""
 
     LOCAL = "local"
-    """Everybody who can reach the file system: it belongs to this host."""
+    """Every process that can reach the file system: it belongs to this host."""
     SHARED = "shared"
     """Other hosts too: the file system carries locks over, as byte ranges and through its server."""
     HOST_ONLY = "host only"
-    """The processes of this host; others that mount the same file system may get in at the same time."""
+    """The processes of this host; hosts that mount the same file system may hold the lock at the same time."""
     NONE = "none"
-    """Nobody: locking fails, or succeeds for everyone."""
+    """Nothing: locking fails, or succeeds for every process at once."""
 
 
 @attrs.frozen
@@ -47,7 +47,7 @@ class Mount:
 
 
 def mount_of(path: str) -> Mount | None:
-    """The mount that a canonical path is on; None where the kernel does not tell."""
+    """The mount that a canonical path is on; None where the kernel does not show mounts."""
     # The deepest one, and of several over the same point the last: it hides the others.
     return max(
         (mount for mount in reversed(mounts()) if _is_under(path, mount.point)),
@@ -57,7 +57,7 @@ def mount_of(path: str) -> Mount | None:
 
 
 def mounts() -> list[Mount]:
-    """All mounts that this process sees, in their order; none where the kernel does not tell."""
+    """All mounts that this process sees, in their order; none where the kernel does not show them."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             return [mount for mount in map(_parsed, file) if mount is not None]
@@ -99,7 +99,7 @@ _KEEPS_TO_ITSELF: Final[dict[str, frozenset[str]]] = {
 }
 """Options with which a file system that could carry locks over does not."""
 
-# Reached by other machines or kernels, with locks that stay on this one, or nobody knows.
+# Reached by other machines or kernels, with locks that stay on this one, or whose reach is unknown.
 _HOST_ONLY: Final = frozenset(
     "9p virtiofs vboxsf vmhgfs prl_fs drvfs afs coda beegfs gpfs orangefs pvfs2 fuse".split()  # noqa: SIM905
 )
@@ -109,7 +109,7 @@ _LOCAL_FUSE: Final = frozenset(
 
 
 def trust_in(mount: Mount | None) -> Trust:
-    """What the type and the options of a mount promise. Nobody has tried a lock yet."""
+    """The trust that the type and the options of a mount justify, before a lock has been tried."""
     if mount is None or mount.kind in _LOCAL_FUSE:
         return Trust.LOCAL
     if mount.options & _KEEPS_TO_ITSELF.get(mount.kind, frozenset()):
@@ -158,5 +158,5 @@ def examine(fd: int, name: str, device: int) -> tuple[Trust, Mount | None]:
 
 
 def forget() -> None:
-    """Forget what was tried."""
+    """Drop the results of earlier trials."""
     _known.clear()

@@ -100,7 +100,7 @@ def _runs_an_event_loop() -> bool:
 
 
 def interrupted(path: str, *, is_step: bool) -> ReentrantTurn:
-    """The error for a turn that is asked for in a thread that was interrupted in the middle of this package."""
+    """The error for a turn that is requested in a thread which was interrupted inside a step of this package."""
     doing = "was handing a turn on" if is_step else "was waiting for it or saving it"
     return ReentrantTurn(
         f"{path} was asked for by a signal handler or a finalizer, in a thread that {doing}: it could never finish, "

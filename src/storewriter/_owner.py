@@ -1,7 +1,7 @@
-"""Who holds a lock, as a value: what a waiter is told, and what a lock's record says.
+"""The holder of a lock, as a value: for errors and messages, and for the record in a lock file.
 
-Promise    An `Owner` says only what is known; an unknown fact is None, never a guess.
-Does not   judge whether the owner is alive: that takes a look at the machine (`_liveness.py`).
+Promise    An `Owner` holds only facts that are known; an unknown one is None, never a guess.
+Does not   judge whether the owner's process still runs: that depends on the machine (`_liveness.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RECORD_LIMIT = 4096
 
 @attrs.frozen(kw_only=True)
 class Owner:
-    """The holder of a lock, as far as anybody can tell."""
+    """The holder of a lock, as far as it is known."""
 
     pid: int | None = None
     """Process id in the owner's own PID namespace (`pid_namespace`)."""
@@ -35,11 +35,11 @@ class Owner:
     strategy: str | None = None
     """Name of the lock strategy that the owner uses."""
     start_ticks: int | None = None
-    """Process start in clock ticks since boot: with `boot_id` it tells a reused pid from the real owner."""
+    """Process start in clock ticks since boot: with `boot_id` it distinguishes a reused pid from the real owner."""
     boot_id: str | None = None
     """Which boot of the host `start_ticks` counts from."""
     pid_namespace: int | None = None
-    """Inode of the PID namespace: the same pid in another container is somebody else."""
+    """Inode of the PID namespace: the same pid in another container is another process."""
 
     inherited_from: int | None = None
     """Process that took the lock, if it does not have it any more: this one has inherited the open file from it."""
@@ -49,7 +49,7 @@ class Owner:
     """Further processes that have inherited the same open file: the lock ends when the last one has closed it."""
 
     def held_for(self, now: float | None = None) -> float | None:
-        """Seconds since the turn began (never negative, whatever the clocks say), or None if unknown."""
+        """Seconds since the turn began (never negative, even if clocks differ), or None if unknown."""
         if self.since is None:
             return None
         return max(0.0, (time.time() if now is None else now) - self.since)
@@ -82,7 +82,7 @@ class Owner:
 
     @staticmethod
     def from_record(data: bytes) -> Owner | None:
-        """Read a record written by `to_record`; None for anything else (empty, torn, or somebody else's file)."""
+        """Read a record written by `to_record`; None for anything else (empty, torn, or another program's file)."""
         line = data[:_RECORD_LIMIT].partition(b"\n")[0]
         try:
             fields = json.loads(line)
@@ -92,7 +92,7 @@ class Owner:
 
 
 def _printable(text: str) -> str:
-    """Another process wrote it: it must not command the terminal of whoever reads an error about it."""
+    """Another process wrote it: its control characters must not reach the terminal that prints an error about it."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,7 +1,7 @@
 """Atomic durable replace: write, rename, and what is left to do until it is durable.
 
 Promise    A reader sees the old document or the new one, whole, never none. If `replace` raises an OSError, the old
-           document stands. Once it has returned, the new one has the name and survives the death of any process; with
+           document stays. Once it has returned, the new one has the name and survives the end of any process; with
            `power`, and once the returned `Commit` was flushed, it survives a power cut.
 How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target. The
            content is on its way to the disk before the rename, always: the name may become durable at any moment after
@@ -12,8 +12,8 @@ How        A temporary file in the same folder, created exclusively under one fi
            (before the lock is released where the next commit must not begin earlier: ext4 with `fast_commit`)
            Whatever can be refused is refused before the rename; after it, only the flush can fail.
            Before the first document takes its name, the names of the private folders above it are flushed as well.
-Only       `replace` under the store's lock: the fixed name makes a dead writer's leftover ours to remove, so none pile
-           up. `Commit.flush` needs no lock.
+Only       `replace` under the store's lock: a file under the fixed name was left by a killed writer and is removed, so
+           none pile up. `Commit.flush` needs no lock.
 Does not   reach files that programs hold open: they keep the document that they opened.
 Fails by   OSError (the call's own kind, with the store's path), ReadOnlyStore, NotARegularFile, DocumentChanged; from
            the rename and the flush CommitUncertain.
@@ -125,7 +125,7 @@ class Commit:
     def flush(self) -> None:
         """Make it durable. Raises OSError, and must not be tried again then.
 
-        A kernel reports a failed write-back once and then forgets it (Rebello et al., USENIX ATC 2020), so a second
+        A kernel reports a failed write-back only once (Rebello et al., USENIX ATC 2020), so a second
         fsync that succeeds would prove nothing.
         """
         assert self.descriptor is not None
@@ -189,7 +189,7 @@ def replace(
     fence: Fence | None = None,
     suffix: str | None = None,
 ) -> None:
-    """Put `data` in place of the document, under the store's lock; `commit` says what is left to do with `power`.
+    """Put `data` in place of the document, under the store's lock; `commit` then holds what is left to do with `power`.
 
     The target's mode is used for a document that does not exist yet; an existing one keeps its mode, owner where
     permitted, ACLs and extended attributes (or has those of the file `like`). `observed` is what the document was when
@@ -229,7 +229,7 @@ _REFUSED: Final = frozenset({errno.EROFS, errno.EPERM, errno.EACCES})
 
 
 def write_beside(name: str, data: bytes, *, like: str, durability: Durability, system: System) -> None:
-    """Write a file that belongs to the store `like` and may be read by whoever may read that. Raises OSError.
+    """Write a file that belongs to the store `like`, with the same owner and rights. Raises OSError.
 
     Never `CommitUncertain`: the document is untouched, whatever became of this file.
     """
@@ -328,8 +328,8 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
 def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     """Step 1: the whole new document under the temporary name. Returns which file that is."""
     target, system, file, look = save.target, save.target.system, save.file, save.template_stat
-    # As near to the right mode as lets nobody in who should not be: until the file's owner is set, the group is
-    # whichever the system chose, so it gets no more than everybody gets.
+    # The nearest mode that gives no user more than the final one: until the file's owner is set, its group is the one
+    # that the system chose, so the group gets the bits of others only.
     mode = 0o600 if look is None else look.st_mode & (0o600 | (look.st_mode & 0o007) * 0o11)
     try:
         # Exclusively, so that a planted link is never followed or written through.
@@ -387,9 +387,9 @@ def _chown(fd: int, look: os.stat_result, mode: int, system: System) -> int:
     if _chown_permitted(fd, look.st_uid, look.st_gid, system):
         return mode
     if _chown_permitted(fd, -1, look.st_gid, system):
-        # Never hand our own identity to whoever runs the file.
+        # Without the set-id bit of the owner: the file would run with this process's identity.
         return mode & 0o3777
-    # Another group than the one that the group bits were meant for: it gets what everybody gets.
+    # Another group than the one that the group bits were meant for: it gets the bits of others.
     return mode & 0o707 | (mode & 0o007) << 3
 
 
@@ -397,7 +397,7 @@ def _chown_permitted(fd: int, uid: int, gid: int, system: System) -> bool:
     try:
         system.fchown(fd, uid, gid)
     except OSError as error:
-        # EINVAL: an owner who has no number in this user namespace (user_namespaces(7)).
+        # EINVAL: an owner without a number in this user namespace (user_namespaces(7)).
         if error.errno in (errno.EPERM, errno.EACCES, errno.EINVAL):
             return False
         raise
@@ -448,7 +448,7 @@ def _require_replaceable(found: os.stat_result | None, path: str, system: System
     if not stat.S_ISREG(found.st_mode):
         require_regular(path, found)
     # The mode is looked at as well as access(2): for root everything is writable, but a file without any write bit
-    # was made read-only by somebody. To the owner the mode says it all; what refuses the owner nonetheless (a read-only
+    # was made read-only on purpose. For the owner the mode is enough; what refuses the owner nonetheless (a read-only
     # mount, say) refuses the replace too.
     mode = found.st_mode
     if not mode & 0o222 or not ((mode & 0o200 and found.st_uid == os.geteuid()) or system.writable(path)):
@@ -599,7 +599,7 @@ def _flush_as_it_is(target: Target, fd: int) -> None:
 
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
-    """Raise the same kind of error, saying which store it was and what became of it."""
+    """Raise the same kind of error, with the store and the outcome in its message."""
     if isinstance(error, (ReadOnlyStore, NotARegularFile, ForeignFile)) or error.errno is None:
         raise error  # the second is not a system call's
     culprit = error.filename

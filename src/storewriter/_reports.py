@@ -84,7 +84,7 @@ def warn(caller: Caller, waited: float) -> None:
 
 
 def different_strategy(caller: Caller, owner: Owner | None) -> StrategyMismatch | None:
-    """The error if the holder uses another lock strategy; an attempt that does not wait cannot see that by itself."""
+    """The error if the holder uses another lock strategy; an attempt that does not wait does not detect that."""
     ours = caller.queue.lock.name
     if owner is None or owner.strategy == ours or not {ours, owner.strategy} <= {"flock", "marker", "lease"}:
         return None

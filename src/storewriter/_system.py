@@ -73,7 +73,7 @@ def chmod(path: str, mode: int) -> None:
     if not _HAS_PATH_DESCRIPTORS:
         os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
         return
-    # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) stands for the thing.
+    # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) refers to the file itself.
     fd = os.open(path, os.O_PATH | NOFOLLOW | CLOEXEC)
     try:
         os.chmod(f"/proc/self/fd/{fd}", mode)
@@ -114,14 +114,14 @@ class System:
     fchown: Callable[[int, int, int], None] = os.fchown
     """fchown(2)."""
     born: Callable[[str], int | None] = born
-    """When a file was made, in nanoseconds of its file system's clock; None where nobody knows. It never changes, and
-    with the inode number it tells a file from all others: that number is given to another file as soon as it is free.
+    """When a file was made, in nanoseconds of its file system's clock; None where that is unknown. It never changes.
+    Together with the inode number it identifies a file; that number alone is reused as soon as it is free.
     statx(2)."""
     rename: Callable[[str, str], None] = os.replace
     """rename(2): over an existing file, atomically."""
     flush: Callable[[int], None] = _flush
     """Make a file's content and attributes survive a power cut. fsync(2); on macOS that only reaches the drive's cache,
-    so fcntl(F_FULLFSYNC) is used, as fsync(2) there says one must."""
+    so fcntl(F_FULLFSYNC) is used, as fsync(2) there demands."""
     flush_folder: Callable[[int], None] = _flush
     """Make the names in a folder survive a power cut. The last flush of a commit, so it empties the cache too."""
     attribute_names: Callable[[str | int], list[str]] = _attribute_names

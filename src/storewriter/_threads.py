@@ -1,8 +1,8 @@
 """Threads of our own: one blocking call each, never a pool that other work could exhaust.
 
-Promise    A call starts at once, however busy anybody's pool is. A thread whose call has ended waits a moment for the
-           next one, because a hand-over costs a third of a start (18 against 55 us of CPU time, measured), and is gone
-           after that: an idle process has none.
+Promise    A call starts at once, however busy the program's pools are. A thread whose call has ended waits a moment for
+           the next one, because a hand-over costs a third of a start (18 against 55 us of CPU time, measured), and then
+           exits: an idle process has none.
 Does not   keep the interpreter alive: whatever has not been acknowledged at exit was not promised.
 """
 

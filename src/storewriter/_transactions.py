@@ -1,4 +1,4 @@
-"""A turn with the state in hand, for code that has effects: `Transaction` and `AsyncTransaction`.
+"""A turn with the store's state loaded, for code that has effects: `Transaction` and `AsyncTransaction`.
 
 Promise    Leaving the block commits, and returns when the commit is as durable as the store promises. Raising inside
            it, or `discard()`, leaves the store untouched. The turn ends in every case.
@@ -71,7 +71,7 @@ class _Work(Generic[S]):
         batch.last, ticket.is_member, ticket.batch = ticket, True, batch
 
     def end_if_of(self, ticket: Caller) -> None:
-        """End what a failed entrance has begun; nothing, if the object is another one's at the moment."""
+        """End what a failed entrance has begun; does nothing while another caller uses the object."""
         if self._ticket is ticket:
             self.end()
 
@@ -93,7 +93,7 @@ def _no_function(_: Any) -> None:
 
 
 class Transaction(Generic[S]):
-    """A turn with the state in hand (see `Store.transaction`)."""
+    """A turn with the store's state loaded (see `Store.transaction`)."""
 
     def __init__(
         self, find: Callable[[], Document], ask: Callable[[], Caller], restore: Callable[[StoreCorrupt], bool]
@@ -148,7 +148,7 @@ class Transaction(Generic[S]):
             raise
 
     def _in_hand(self) -> Transaction[S]:
-        """What the block gets: another face of the same work, because the turn ends with this one (`ends_with`)."""
+        """The object that the block gets: a view of the same work. The turn ends when it is collected (`ends_with`)."""
         face = Transaction[S](self._find, self._ask, self._restore)
         face._work = self._work
         return face
@@ -169,7 +169,7 @@ class Transaction(Generic[S]):
 
 
 class AsyncTransaction(Generic[S]):
-    """A turn with the state in hand, in a task (see `Store.transaction`)."""
+    """A turn with the store's state loaded, in a task (see `Store.transaction`)."""
 
     def __init__(
         self,

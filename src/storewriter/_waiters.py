@@ -1,10 +1,10 @@
 """How a caller of each kind sleeps until it is woken: a plain thread, an asyncio task, a trio task.
 
 Promise    `wake()` may be called from any thread, any number of times, before, during or after `sleep()`, and is never
-           lost. It says False if the sleeper's event loop is closed: then the sleeper never wakes up.
+           lost. It returns False if the sleeper's event loop is closed: then the sleeper never wakes up.
 How        A thread sleeps on a lock; a task on a future or event of its own loop, reached through the loop's own
            thread-safe door when the waker runs elsewhere.
-Does not   know what is waited for.
+Does not   depend on what is waited for.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ThreadWaiter:
         return True
 
     def is_leaving(self) -> bool:
-        """See `Waiter`; a thread knows by itself only."""
+        """See `Waiter`; always False: the end of a thread's own wait is seen by the thread only."""
         return False
 
     def sleep(self, seconds: float | None) -> bool:
@@ -117,7 +117,7 @@ class _Alarms:
             return  # an earlier timer was set after this one, and has looked already
         now = self.loop.time()
         late = [future for future, when in self.sleepers.items() if when <= now]
-        # Of a crowd, some at a time: each has something to say, and the loop's other tasks must run in between.
+        # Of many, some at a time: each logs or raises, and the loop's other tasks must run in between.
         for future in late[: max(_AT_ONCE, len(late) // 32)]:
             del self.sleepers[future]
             _expire(future)
@@ -158,8 +158,8 @@ class AsyncioWaiter:
         """See `Waiter`."""
         try:
             if get_ident() == self._thread:
-                # Asked before the future is touched: one that cannot tell its closed loop may drop the task that waits
-                # for it at once, whose end wakes the next in line, whose end ...
+                # Checked before the future is touched: a future that cannot notify its closed loop may drop its task
+                # at once; the end of that task wakes the next in line, and so on, in a recursion without limit.
                 if self._loop.is_closed():
                     return False
                 self._wake_here()
@@ -322,8 +322,8 @@ async def pause(loop: Any) -> None:
 async def raise_if_cancelled(loop: Any) -> None:
     """Raise a cancellation that has come already; otherwise nothing, and no other task runs.
 
-    trio tells a task of it at its next checkpoint only, and a wait that is shielded is none. asyncio tells it at the
-    next wait, and `off_loop` hands it on: there is nothing to ask.
+    trio delivers it at the task's next checkpoint only, and a shielded wait is none. asyncio delivers it at the next
+    wait, and `off_loop` returns it: there is nothing to do here.
     """
     if type(loop) is ModuleType:  # trio
         await loop.lowlevel.checkpoint_if_cancelled()
@@ -383,9 +383,9 @@ async def off_loop(
 ) -> tuple[T, BaseException | None]:
     """Run a blocking call in a thread of its own and wait for its end, come what may.
 
-    Returns its result and the cancellation that came meanwhile, which the caller must raise once it has put its
-    affairs in order. If the call failed, its error is raised instead. `abandon` is called, in the thread, if the loop
-    has been closed meanwhile: then this call never returns to its caller, who would put things in order.
+    Returns its result and the cancellation that came meanwhile, which the caller must raise when it has cleaned up.
+    If the call failed, its error is raised instead. `abandon` is called, in the thread, if the loop
+    has been closed meanwhile: then this call never returns to its caller, which would clean up.
     """
     if isinstance(sys.exc_info()[1], GeneratorExit):
         # On the way out of a coroutine that is being closed, where nothing can be awaited any more.
@@ -412,7 +412,7 @@ async def off_loop(
 
 
 def domain_of(loop: Any) -> object:
-    """What tells one event loop from another."""
+    """The identity of an event loop."""
     if type(loop) is ModuleType:
         token: object = loop.lowlevel.current_trio_token()
         return token

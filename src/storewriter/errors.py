@@ -1,4 +1,4 @@
-"""The errors that storewriter raises. Each says when it is raised, and when another one is.
+"""The errors that storewriter raises. The docstring of each: when it is raised, and when another one is.
 
 Disk errors stay `OSError` of the matching kind (`PermissionError`, `FileNotFoundError`, ...); their text names the
 store. Cancellation is never turned into one of these.
@@ -92,7 +92,7 @@ class LockLost(StoreWriterError):
 
 
 class ReentrantTurn(StoreWriterError, RuntimeError):
-    """The caller asked for a store whose turn it already holds; it would wait for itself for ever."""
+    """The caller requested the turn on a store whose turn it already holds; it would wait for itself for ever."""
 
     path: str
     """The store."""
@@ -190,7 +190,7 @@ class CommitUncertain(StoreWriterError):
 
 
 class ReadOnlyStore(StoreWriterError, PermissionError):
-    """The document is read-only. Its folder would allow to replace it, which would undo what the mode says."""
+    """The document is read-only. Its folder would permit a replace, which would ignore the document's mode."""
 
     path: str
     """The store."""

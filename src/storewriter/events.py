@@ -1,8 +1,8 @@
 """What happened, as typed values for subscribers; the same facts go to `logging.getLogger("storewriter")`.
 
 Subscribers run at once, in the thread where the thing happened, possibly inside a turn: they must be quick and must
-not ask for turns. One that raises is reported to the log and harms nobody. Without subscribers an event costs one
-look at an empty tuple: the value is not even built.
+not ask for turns. One that raises is logged; the turn and other subscribers are not affected. Without subscribers an
+event costs one check of an empty tuple: the value is not even built.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TurnReleased(Event):
 
 @attrs.frozen(kw_only=True)
 class TurnWaited(Event):
-    """Somebody has waited for `warn_after` seconds; sent once a wait."""
+    """A caller has waited for `warn_after` seconds; sent once a wait."""
 
     waited: float
     ahead: int
@@ -70,7 +70,7 @@ class TurnWaited(Event):
 
 @attrs.frozen(kw_only=True)
 class TurnTimedOut(Event):
-    """Somebody gave up waiting: `LockTimeout` was raised."""
+    """A caller's wait has timed out: `LockTimeout` was raised."""
 
     waited: float
     owner: Owner | None
@@ -124,7 +124,7 @@ class NeighbourFound(Event):
     lock: str | None
     """Its lock's path, if it has one."""
     owner: Owner | None
-    """Who holds it, as far as can be told."""
+    """Its holder, as far as is known."""
     advice: str
     """What to configure."""
 

@@ -15,7 +15,7 @@ Instruments  storewriter.turn.wait      histogram, s          from asking to the
              storewriter.lock.losses    counter               locks lost to a successor
              storewriter.store.corrupt  counter               documents that could not be understood
 Attributes   `store`: the path, or what `name_of` makes of it. Paths are few in most programs; where they are many,
-             or tell too much, pass a `name_of` that maps them to few names.
+             or must not be published, pass a `name_of` that maps them to few names.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _recorder(meter: metrics.Meter, name_of: Callable[[str], str]) -> Callable[[
             case _ if type(event) in counters:
                 counters[type(event)].add(1, store)
             case _:
-                pass  # an event of tomorrow, or one that is told by another (TurnWaited by its turn)
+                pass  # an event of a later version, or one that another covers (TurnWaited: its turn)
 
     return record
 

@@ -1,7 +1,7 @@
 """Exclusive turns: lane + lock = a turn.
 
 Promise    At most one turn per store at any instant, over all tasks, threads, event loops and processes; inside a
-           process in the order of asking. A turn that fails, is cancelled or comes too late harms nobody else's.
+           process in the order of the requests. A turn that fails, is cancelled or times out affects no other turn.
 How        A ticket in the lane of the store's key (`_lanes.py`); at the head, a hold from the strategy (`locks/`).
            Waiting, deadlines, warnings and the pace of polling are decided once, in `_callers.py`.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedLock, OSError. Cancellation stays what
@@ -64,10 +64,10 @@ class Turn:
         return self.paths[0]
 
     def check(self) -> None:
-        """Raise `LockLost` if somebody else may have the turn by now: a lease ran out, or this is a forked child.
+        """Raise `LockLost` if another process may have the turn by now: a lease ran out, or this is a forked child.
 
-        Long bodies ask before they do what cannot be undone. Nobody can take a kernel lock away while it is held, but
-        somebody may have deleted the lock file, or its folder, under it: then others lock a new one.
+        Long bodies check before they do what cannot be undone. A kernel lock cannot be revoked while it is held, but
+        the lock file, or its folder, may have been deleted: then other processes lock a new one.
         """
         for ticket in self._tickets:
             hold_of(ticket).check()
@@ -130,9 +130,9 @@ class PerStoreWriterQueue:
     timeout: float | None = attrs.field(default=30.0, kw_only=True, validator=_check_seconds)
     """Seconds for the whole wait, lane and lock; None waits for ever; 0 takes a free store or none."""
     max_pending: int | None = attrs.field(default=None, kw_only=True, validator=_check_max_pending)
-    """How many may wait for one store, without the holder; None: no limit."""
+    """How many callers may wait for one store, without the holder; None: no limit."""
     warn_after: float | None = attrs.field(default=1.0, kw_only=True, validator=_check_seconds)
-    """Seconds of waiting after which one log record says on whom; None: never."""
+    """Seconds of waiting after which one log record names the holder; None: never."""
 
     also: tuple[Neighbour, ...] = attrs.field(default=None, converter=_neighbours, kw_only=True, repr=False)
     """Locks of other programs that write the same document, taken inside our own: one or several of
@@ -152,7 +152,7 @@ class PerStoreWriterQueue:
         Several stores are taken in one global order (of their canonical paths), so two such turns cannot deadlock;
         the same store named twice counts once. The line is joined when the block is entered.
 
-        `timeout` (seconds) replaces the queue's. `label` says what for, to whoever waits.
+        `timeout` (seconds) replaces the queue's. `label`, what the turn is for, is shown to waiters.
 
         Entering raises `LockTimeout`, `QueueFull`, `ReentrantTurn`, `StrategyMismatch`, `UnsupportedLock` or OSError,
         and then nothing is held. Cancelled while waiting, the caller leaves the line and never runs.
@@ -197,11 +197,11 @@ class PerStoreWriterQueue:
             return await result if inspect.isawaitable(result) else result
 
     def pending(self, path: PathLike) -> int:
-        """How many wait for a store in this process now, without the holder."""
+        """How many callers wait for a store in this process now, without the holder."""
         return _lanes.pending(canonical(path))
 
     def owner(self, path: PathLike) -> Owner | None:
-        """Who holds a store now, in this process or another; None if nobody does or nothing is known."""
+        """The holder of a store's turn now, in this process or another; None if there is none, or it is unknown."""
         key = canonical(path)
         return local_owner(_lanes.find(key)) or self.lock.owner(key)
 
@@ -260,8 +260,8 @@ class TurnRequest:
             for key in keys:
                 if tickets:
                     caller = caller.again()
-                # Both before it enters: an interrupt on its way finds it here, and one that nobody can catch lets it
-                # go with this object.
+                # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
+                # the interrupt, the turn ends when this object is collected.
                 caller.grip = ref(self, caller.let_go)  # `ends_with`, without the call
                 tickets.append(caller)
                 caller.enter(key)

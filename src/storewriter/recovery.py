@@ -39,7 +39,7 @@ _QUIET_SECONDS: Final = 1.0
 
 @attrs.frozen(kw_only=True)
 class Recovery:
-    """What a recovery did. `str()` says it in a sentence."""
+    """What a recovery did. `str()` gives it as a sentence."""
 
     path: str
     """The store."""
@@ -124,13 +124,13 @@ def restore(storage: FileStorage, codec: Codec[Any]) -> Recovery | None:
 
 
 def _is_quiet(storage: FileStorage, found: Look) -> bool:
-    """Whether nothing writes this document, as far as can be told from the outside."""
+    """Whether no program writes this document now, judged by its time of change and its content."""
     try:
         age = time.time() - storage.system.lstat(storage.path).st_mtime
     except FileNotFoundError:
         return False
     if not age > _QUIET_SECONDS:  # or a clock was set back
-        time.sleep(_QUIET_SECONDS)  # a program without the lock does not say when it has come to its end
+        time.sleep(_QUIET_SECONDS)  # a program without the lock does not show when it has finished writing
     return storage.load() == found[0]
 
 

@@ -66,7 +66,7 @@ class FileStorage:
     )
     in_place: bool = attrs.field(default=False, kw_only=True)
     """Write into the file itself, with a journal beside it: for a single file that is mounted into a container. Every
-    program that uses the store must say so (see `_in_place.py`)."""
+    program that uses the store must set it (see `_in_place.py`)."""
 
     def load(self) -> bytes | None:
         """The document, whole; None if there is none. Never waits, also not for a FIFO or a device.
@@ -76,7 +76,7 @@ class FileStorage:
         return self.look()[0]
 
     def look(self) -> Look:
-        """Load, and say which file it is. With `in_place` the content may not be the file's: then None."""
+        """Load, and return which file it is. With `in_place` the content may not be the file's: then None."""
         if self.in_place:
             return _in_place.load(self.path, self.read, self.system), None
         return read_file(self.path, self.system)
@@ -95,7 +95,7 @@ class FileStorage:
         fence: Fence | None = None,
         suffix: str | None = None,
     ) -> None:
-        """Give a new document the name; `commit` says what is left to make it durable, if anything is.
+        """Give a new document the name; `commit` then holds what is left to do until it is durable.
 
         `found` is what the turn has loaded: DocumentChanged is raised if the document is another one by now. `check` is
         called right before the new document takes the name, or `fence` is entered around that instant; both may refuse
@@ -148,7 +148,7 @@ class FileStorage:
         flush_now(self.path, commit)
 
     def finish(self) -> None:
-        """Put right what a writer that died has left in the file. Only in a turn. Raises OSError, CommitUncertain.
+        """Repair what a writer that was killed has left in the file. Only in a turn. Raises OSError, CommitUncertain.
 
         There is something only with `in_place`, and `load` is right without it: this is for other programs.
         """
@@ -178,7 +178,7 @@ class FileStorage:
         )
 
     def write_beside(self, name: str, data: bytes) -> None:
-        """Write another file of this store, for whom the document is for. Only in a turn. Raises OSError."""
+        """Write another file of this store, with the document's owner and rights. Only in a turn. Raises OSError."""
         write_beside(name, data, like=self.path, durability=self.durability, system=self.system)
 
     def _save_in_place(self, data: bytes, old: bytes) -> None:
@@ -189,7 +189,7 @@ class FileStorage:
                 if found is None:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
                 if self.backups:
-                    # The document is what counts (`old`): its file may hold what a dead writer left.
+                    # The document counts (`old`): its file may hold what a killed writer left.
                     stack.enter_context(self._keeping(lambda: old, links=False).kept(found))
             except OSError as error:
                 refuse(error, self.path, "saving in place", "the old document is untouched")
@@ -225,7 +225,7 @@ def read_file(path: str, system: System, *, tries: int = 2) -> Look:
         return None, None
     except OSError as error:
         if error.errno == errno.ESTALE and tries > 1:
-            # A server forgets a file that was replaced while it was being read; its successor is whole.
+            # A file server drops a file that was replaced while it was being read; its successor is whole.
             return read_file(path, system, tries=1)
         if not file.is_open:
             _require_regular(path, system)

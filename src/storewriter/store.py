@@ -2,7 +2,7 @@
 
 Promise    The update is the unit. What `update`, `transform` or a transaction has acknowledged is in every later state,
            even if a process is killed; what raised, or was cancelled while it waited, is in none.
-How        An update stands in the lane of its store. With the turn it applies its function, and hands the turn and
+How        An update waits in the lane of its store. With the turn it applies its function, and hands the turn and
            the unsaved document on to the update behind it; the last one saves, and all are answered after one flush
            (`_batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
            `Store` and `AsyncStore` drive the same steps; the async one runs what may wait for a disk off the loop.
@@ -72,7 +72,7 @@ _documents: WeakValueDictionary[tuple[Any, ...], Document] = WeakValueDictionary
 
 
 class _StoreBase(Generic[S]):
-    """What the two faces share: the settings, and the document they lead to."""
+    """What `Store` and `AsyncStore` share: the settings, and the document."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _StoreBase(Generic[S]):
         return f"{type(self).__name__}({self.path!r})"
 
     def _is_to_restore(self, error: StoreCorrupt) -> bool:
-        """Whether it says that this very document is damaged; it may also be an update function's, of another one."""
+        """Whether the error is about this document; an update function may also raise one about another store's."""
         return self._restores and not error.may_be_intact and error.path == self._document.path
 
     def _caller(self, label: str | None, timeout: float | None | Unset) -> Caller:
@@ -286,7 +286,7 @@ class Store(_StoreBase[S]):
         the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
         is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
 
-        What is in the state afterwards is what the document says: a list that was put in two places is two lists for
+        What is in the state afterwards is what the document holds: a list that was put in two places is two lists for
         the next function, a tuple is a list.
         """
         result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
@@ -344,7 +344,7 @@ class Store(_StoreBase[S]):
     def transaction(
         self, *, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> Transaction[S]:
-        """A turn with the state in hand, for code that has effects: `with store.transaction() as tx: tx.state ...`.
+        """A turn with the state loaded, for code that has effects: `with store.transaction() as tx: tx.state ...`.
 
         Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
         """
@@ -355,7 +355,7 @@ class Store(_StoreBase[S]):
 
         `poll` paces the looks where there are no file events; `events=False` does without them.
         """
-        from storewriter.watch import PACE, Watch  # only who watches pays for it
+        from storewriter.watch import PACE, Watch  # only programs that watch pay for the import
 
         return Watch(self._current_document, poll=poll or PACE, events=events)
 
@@ -530,14 +530,14 @@ class AsyncStore(_StoreBase[S]):
                 break
             ticket = ticket.again()
         if isinstance(request.error, ReturnedAwaitable):
-            # A plain function that hands on what an async one returns: it wants to be awaited.
+            # A plain function that returns the awaitable of an async one: it must be awaited.
             return await self._change_alone(request, label, timeout)
         if may_restore and isinstance(request.error, StoreCorrupt) and await self._restore(request.error):
             return await self._change(fn, replaces, label, timeout, expect, may_restore=False)
         return request.unwrap()
 
     async def _change_alone(self, request: Request, label: str | None, timeout: float | None | Unset) -> Any:
-        """An async function: in a turn of its own, so that its awaits hold up no answers of others."""
+        """An async function: in a turn of its own, so that its awaits delay no answers of other updates."""
         for attempt in range(TRIES):
             try:
                 async with self.transaction(label=label, timeout=timeout) as tx:

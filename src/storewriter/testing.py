@@ -111,5 +111,5 @@ class Fault:
         if self.late or call.name == "close":
             result = proceed()
             if call.name == "open":
-                SYSTEM.close(result)  # nobody will: the caller never learns of the descriptor
+                SYSTEM.close(result)  # the caller never gets the descriptor, so it cannot close it
         raise self.error

@@ -1,8 +1,8 @@
 """The states of a store as they are committed: `Watch` for plain code, `AsyncWatch` for tasks.
 
-Promise    The current state first, then each new one that is there when it is asked for. States that were replaced
-           before anybody asked are skipped, the last one never is. Whoever committed it: this process, another one, a
-           person with an editor.
+Promise    The current state first, then each new one that is there when the next is requested. States that were
+           replaced before that are skipped, the last one never is. It does not matter which process committed it; a
+           change made in an editor counts as well.
 How        Listen first, then look: what comes after the look wakes, so nothing falls in between. Events (inotify, on
            Linux) only say that it is worth looking; what is compared is the content. Events or not, the file is looked
            at now and then: a look is one stat(2), unless the stat has changed or is so new that a coarse clock could
@@ -43,11 +43,11 @@ PACE: Final = Backoff(minimum=0.02, factor=1.5, maximum=1.0, jitter="none")
 """Seconds between looks: without events growing from the minimum after each new state, with events the maximum."""
 
 _SETTLED: Final = 2.5
-"""Seconds after which a stat that has not changed is believed. The coarsest clock of a file system counts in steps of
+"""Seconds after which a stat that has not changed is trusted. The coarsest clock of a file system counts in steps of
 two seconds (FAT)."""
 
 _MOMENT: Final = 0.1
-"""Seconds that a document which cannot be read is given, in case somebody is writing into it."""
+"""Seconds for which a document that cannot be read is waited for, in case a program is writing into it."""
 
 _SMALL: Final = 1 << 16
 """Bytes up to which a document is read on the event loop: it is in the page cache, and a thread costs more."""
@@ -62,7 +62,7 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
 
 
 class _Eye(Generic[S]):
-    """What a watch knows, and how it looks. Plain code: the two faces differ in how they wait."""
+    """The state of a watch, and its checks. Plain code: `Watch` and `AsyncWatch` differ in how they wait."""
 
     def __init__(self, document: Callable[[], Document], poll: Backoff, *, with_events: bool) -> None:
         self._current = document
@@ -98,7 +98,7 @@ class _Eye(Generic[S]):
         return self._poll.delays()
 
     def delay(self) -> float:
-        """Seconds until the next look, if nothing is heard before."""
+        """Seconds until the next check, if no event comes before."""
         if self._suspect is not None:
             return _MOMENT
         if self.events is not None:
@@ -116,7 +116,7 @@ class _Eye(Generic[S]):
         return self._current().storage.size()
 
     def look(self) -> tuple[S] | None:
-        """The state, if it is another one than was told last."""
+        """The state, if it is another one than was returned last."""
         document, stamp = self._listen_and_stat()
         now = time.monotonic()
         if stamp != self._stamp:
@@ -139,7 +139,7 @@ class _Eye(Generic[S]):
         try:
             return document, _stamp(os.lstat(document.path))
         except OSError:
-            # Absent, or whatever else: the load says what it means.
+            # Absent, or another error: the load raises what applies.
             return document, None
 
     def _load(self, document: Document) -> tuple[Document, bytes | None]:
@@ -157,7 +157,7 @@ class _Eye(Generic[S]):
     def _tell(self, document: Document, data: bytes | None, version: str) -> tuple[S] | None:
         suspect, self._suspect = self._suspect, None
         if suspect is not None and suspect[0] == version:
-            self._version = version  # said once
+            self._version = version  # raised once
             raise suspect[1]
         try:
             state = document.decode(data)
@@ -222,7 +222,7 @@ class Watch(Generic[S]):
         self._give_back_if_over()
 
     def _give_back_if_over(self) -> None:
-        # Whoever iterates does it on the way out: a descriptor must not be closed under a wait.
+        # The iterating thread does it at its end: a descriptor must not be closed under a wait.
         if self._closed and self._busy.acquire(blocking=False):
             try:
                 self._eye.close()
@@ -248,7 +248,7 @@ class AsyncWatch(Generic[S]):
 
     `async with store.watch() as states: async for state in states: ...`
 
-    Cancellation ends a wait at once and loses no state: asking again tells it. One task iterates at a time
+    Cancellation ends a wait at once and loses no state: the next iteration returns it. One task iterates at a time
     (RuntimeError otherwise). Leaving the block, or `aclose()`, gives back its descriptors; a watch that is simply
     dropped is closed, too.
     """

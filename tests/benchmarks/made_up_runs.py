@@ -1,4 +1,4 @@
-"""Runs that nobody measured, with figures chosen by the test."""
+"""Runs that were not measured, with figures chosen by the test."""
 
 from __future__ import annotations
 

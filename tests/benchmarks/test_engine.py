@@ -24,7 +24,7 @@ from storewriter.cli.bench.strategies import STRATEGIES
 OURS = "storewriter.cli.bench.strategies:STRATEGIES"
 THEIRS = "bench_contenders:CONTENDERS"
 LONG = 30.0
-"""Seconds of a window that closes because everybody has made its calls, long before."""
+"""Seconds of a window that closes because every caller has made its calls, long before."""
 
 
 def scenario(**changes: object) -> Scenario:

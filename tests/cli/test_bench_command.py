@@ -30,7 +30,7 @@ MACHINE = {"cores": 2, "system": "Linux 6.0", "python": "CPython 3.11"}
 
 
 def made_up(**rates: float) -> list[Figures]:
-    """Sound figures of strategies that make so many updates a second, whoever calls; a tenth of it when durable."""
+    """Sound figures of strategies that make so many updates a second, for every caller; a tenth of it when durable."""
     return [
         Figures(
             case=case,
@@ -84,7 +84,7 @@ def test_every_case_is_measured_and_none_within_one_process_only(document: dict[
 
 
 def test_nothing_acknowledged_is_lost_and_waits_are_known(document: dict[str, Any]) -> None:
-    # On a busy machine a window this short may be over before anybody calls.
+    # On a busy machine a window this short may be over before the first call.
     timed = [each for each in document["measurements"] if each["p50"] is not None]
 
     assert timed != []
@@ -120,7 +120,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_behind(tmp_path: Path) ->
 
 
 def conducted(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Outcome | None]) -> None:
-    """Let each strategy have one outcome, whoever calls."""
+    """Let each strategy have one outcome, for every caller."""
 
     def conduct(steps: list[Any], _setting: object) -> Any:
         for step in steps:

@@ -14,7 +14,7 @@ def main() -> None:
     store = CommitmentsStore(sys.argv[1])
     while True:
         for _ in range(20):
-            # Without a pause, so that whoever writes without asking writes into the middle of one of these.
+            # Without a pause, so that a program that writes without the lock writes into the middle of one of these.
             for id_ in store.mark_attempted(["pulse"]).changed:
                 say("attempted", id_, 1)
         for session in store.due_session_keys(CONFIG, "main", limit=10):

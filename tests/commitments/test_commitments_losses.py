@@ -65,7 +65,7 @@ COMMANDS = [
 
 
 class Untouched:
-    """The file as it is now: its bytes, and that nobody has put another in its place."""
+    """The file as it is now: its bytes, and that no other one was put in its place."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -619,7 +619,7 @@ def look_without_write_access(path: Path) -> Any:
 
 @pytest.fixture
 def read_only(write: Write) -> Iterator[Path]:
-    """A store in a directory in which nobody but root can write, with a record that has to expire."""
+    """A store in a directory in which only root can write, with a record that has to expire."""
     past = {"earliestMs": 1, "latestMs": NOW - GRACE - 1}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "commitments.json")

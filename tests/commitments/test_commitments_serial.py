@@ -1,4 +1,4 @@
-"""Whatever runs at once: what everybody was told, and the file, are what some order of one after another gives."""
+"""Whatever runs at once: the results of all callers, and the file, are what some order of one after another gives."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def final_facts(document: Document) -> Any:
 
 
 def has_serial_order(before: bytes, programs: list[list[Step]], told: list[list[Any]], final: Any) -> bool:
-    """Look for an order in which the model tells everybody the same and ends the same; depth first."""
+    """Look for an order in which the model gives the same results and the same end; depth first."""
     if not any(programs):
         return final_facts(CODEC.decode(before)) == final
     for place, program in enumerate(programs):

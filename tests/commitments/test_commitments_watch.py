@@ -1,4 +1,4 @@
-"""Following a store: the listing now, and again after every change, whoever makes it."""
+"""Following a store: the listing now, and again after every change of any process."""
 
 from __future__ import annotations
 

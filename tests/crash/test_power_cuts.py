@@ -93,7 +93,7 @@ def violations(trial: Trial, into: Path) -> Iterator[str]:
         first = {} if trial.setting.starts_empty else DOCUMENTS[0]
         history = [first, *DOCUMENTS[1:]]
         allowed = history[cut.acknowledged : cut.acknowledged + 2]
-        # Without flushes of its own: hundreds of states, and nobody cuts the power of this machine.
+        # Without flushes of its own: hundreds of states, and the power of this machine stays on.
         store = store_of(path, attrs.evolve(trial.setting, options={**trial.setting.options, "durability": "process"}))
         try:
             found = store.read()

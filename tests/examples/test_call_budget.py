@@ -1,4 +1,4 @@
-"""`examples/call_budget.py`: nobody overspends, whoever shares the budget."""
+"""`examples/call_budget.py`: processes that share a budget never overspend it."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def _interrupted(
 def interrupted_twice(
     operation: Callable[[], object], point: Point, inside: Inside, later: int, *, kind: Kind = Interrupt
 ) -> Landing:
-    """The same, and once more `later` instructions after the first interrupt was caught by somebody."""
+    """The same, and once more `later` instructions after the first interrupt was caught."""
     left = later
 
     def local(frame: FrameType, event: str, arg: Any) -> Any:
@@ -245,7 +245,7 @@ def interrupted_twice(
     def made() -> None:
         _Ours.made = None
         sys.settrace(entered)
-        frame = sys._getframe(2)  # whoever caught it; above it is `_Ours.__init__`
+        frame = sys._getframe(2)  # the frame that caught it; above it is `_Ours.__init__`
         while frame is not None and frame.f_code is not _interrupted.__code__:
             if inside(frame.f_code):
                 _each_instruction(frame, local)

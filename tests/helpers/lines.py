@@ -24,7 +24,7 @@ class Worker:
     def _run(self) -> None:
         try:
             self._result = self._call()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - raised to the caller that wants the result
             self.error = error
 
     def wait(self) -> None:
@@ -41,7 +41,7 @@ class Worker:
 
 
 class Holding:
-    """Somebody else's turn, in a thread of its own."""
+    """Another caller's turn, in a thread of its own."""
 
     def __init__(self, turn: Turn, let_go: threading.Event, worker: Worker) -> None:
         self.turn = turn
@@ -56,7 +56,7 @@ class Holding:
 
 @contextlib.contextmanager
 def held(queue: PerStoreWriterQueue, *paths: Any, label: str | None = None) -> Iterator[Holding]:
-    """Somebody else holds the turn during the block, or until `release()`."""
+    """Another caller holds the turn during the block, or until `release()`."""
     has_it = threading.Event()
     let_go = threading.Event()
     turns: list[Turn] = []
@@ -79,7 +79,7 @@ def held(queue: PerStoreWriterQueue, *paths: Any, label: str | None = None) -> I
 
 
 def lined_up(queue: PerStoreWriterQueue, path: Any, *calls: Callable[[], Any]) -> list[Worker]:
-    """Start a thread for every call, each once the one before stands in line. Somebody must hold the turn."""
+    """Start a thread for every call, each once the one before stands in line. The turn must be held."""
     workers: list[Worker] = []
     before = queue.pending(path)
     for place, call in enumerate(calls, start=before + 1):

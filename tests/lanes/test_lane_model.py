@@ -16,7 +16,7 @@ from storewriter._lanes import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
 
 
 class Door:
-    """A lock outside, under the control of the test: open or shut, with or without somebody else waiting there."""
+    """A lock outside, under the control of the test: open or shut, with or without another process waiting there."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

@@ -217,7 +217,7 @@ class _Contending:
         self.run_freely()
 
     def with_useless_locks(self) -> None:
-        """From now on every kernel lock is granted to everybody."""
+        """From now on every kernel lock is granted, held or not."""
         _REAL["fcntl", "flock"] = lambda fd, operation: None
         self.run_freely()
 
@@ -314,7 +314,7 @@ class _Contending:
 
 
 class _Witness:
-    """An exclusive file in the critical section: whoever finds a living one's has caught an overlap."""
+    """An exclusive file in the critical section: a contender that finds a living one's has caught an overlap."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path

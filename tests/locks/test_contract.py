@@ -20,7 +20,7 @@ from storewriter.locks import Flock, Hold, InProcess, Lease, Marker, Strategy, W
 # The example of docs/strategies.md: exclusion by a folder, which any file system can make exclusively.
 @attrs.frozen
 class Folder:
-    """The lock is a folder beside the store; whoever creates it holds it. A dead holder's stays."""
+    """The lock is a folder beside the store; its creator holds it. A dead holder's stays."""
 
     name = "folder"
     is_quick = False
@@ -39,7 +39,7 @@ class Folder:
 @attrs.define
 class FolderHold:
     path: str
-    token: str | None = None  # nobody takes it over: there is never a successor beside it
+    token: str | None = None  # it is never taken over: there is never a successor beside it
 
     def may_pass(self) -> bool:
         return False

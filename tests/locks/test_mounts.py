@@ -1,4 +1,4 @@
-"""File systems whose locks exclude nobody, or not everybody."""
+"""File systems whose locks do not exclude, or not every host."""
 
 from __future__ import annotations
 

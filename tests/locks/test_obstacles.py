@@ -68,7 +68,7 @@ def test_without_descriptors_the_error_says_so(strategy: Strategy, path: str, co
 
 
 def is_waited_for(path: str) -> bool:
-    """Whether somebody in this process has found the store held."""
+    """Whether a caller in this process has found the store held."""
     return any(key[0] == path and known.is_waiting for key, known in list(_existence._contenders.items()))
 
 

@@ -1,8 +1,8 @@
 """The table: every strategy against every misfortune that can befall a holder or its files.
 
 In every cell a victim is in the middle of an update, or has left something behind; three others want to count on the
-same store. Whatever happens: nobody's critical section overlaps another's (an exclusive witness file inside it), every
-acknowledged update is in the final count and no other is, and everybody gets through.
+same store. Whatever happens: no critical section overlaps another's (an exclusive witness file inside it), every
+acknowledged update is in the final count and no other is, and every contender gets through.
 
 For `flock` and `marker` the critical section is the whole turn. A lease may be succeeded while its holder still runs,
 by intent: what never overlaps there is the commit. Every cell watches the commits as well.
@@ -193,7 +193,7 @@ def test_a_record_that_was_cut_short_holds_up_nobody(table: Table, left: str) ->
 def test_a_sidecar_that_is_deleted_under_its_holder_loses_no_update(table: Table) -> None:
     table.enter()
     os.unlink(sidecar(table.path))
-    # Nothing on disk tells that somebody is in any more: with `flock` the bodies may overlap, the commits may not.
+    # Nothing on disk shows the holder any more: with `flock` the bodies may overlap, the commits may not.
     table.release_the_others(witness=False)
     theirs = table.others_finish() if table.name == "flock" else []
     mine = table.victim_finishes()

@@ -78,7 +78,7 @@ def test_markers_and_leases_meet_without_kernel_locks_too(contender: Start, path
 
 
 def test_a_holder_that_keeps_no_record_is_waited_for_and_named(contender: Start, path: str) -> None:
-    """flock(1), another library: it excludes everybody all the same."""
+    """flock(1), another library: it excludes every strategy all the same."""
     holder = contender()
     holder.ask("lock_plainly", path)
     for name in ("marker", "lease:60"):

@@ -302,7 +302,7 @@ def test_interrupted_while_it_waits_it_ends_without_a_traceback(tmp_path: Path, 
         text=True,
     ) as process:
         assert process.stderr is not None
-        assert "held by pid" in process.stderr.readline()  # after a second it says on whom it waits
+        assert "held by pid" in process.stderr.readline()  # after a second it names the holder that it waits for
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == ""
         assert process.wait() == 130

@@ -94,7 +94,7 @@ def test_when_the_first_is_cancelled_while_it_waits_for_the_file_the_second_reco
 def test_when_the_first_is_cancelled_while_its_record_is_saved_exactly_one_is_told_new(
     backend: str, others: int, gate: Any, make: Any
 ) -> None:
-    """The event is in the file by then: were the answer lost with the first, nobody at all would handle it.
+    """The event is in the file by then: were the answer lost with the first, no caller at all would handle it.
 
     asyncio delivers the cancellation in place of the answer; trio gives the answer and cancels at the next checkpoint.
     """
@@ -130,7 +130,7 @@ def test_when_the_first_is_cancelled_while_its_record_is_saved_exactly_one_is_to
 
 @anyio_backends
 def test_when_nobody_waits_a_cancelled_check_may_have_recorded_its_key(backend: str, gate: Any, make: Any) -> None:
-    """This is the case for claims: recorded, and nobody was told."""
+    """This is the case for claims: recorded, and no caller got the answer."""
 
     async def main() -> None:
         dedupe = make()
@@ -262,7 +262,7 @@ def test_checks_that_wait_together_are_answered_with_one_load_and_one_save(
 
 
 def test_a_callback_may_check_the_very_key_whose_error_it_is_told(tmp_path: Path) -> None:
-    """It is called when the check no longer holds up anybody."""
+    """It is called when no caller waits for the check any more."""
     (tmp_path / "global.json").mkdir()
     seen: list[bool] = []
     dedupe = PersistentDedupe(

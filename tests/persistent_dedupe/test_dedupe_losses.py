@@ -148,7 +148,7 @@ def test_calls_that_only_read_report_a_bad_file_and_move_nothing(face: Any, tmp_
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_file_that_was_repaired_meanwhile_is_not_moved(backend: str, tmp_path: Path) -> None:
-    """A checker finds a bad file; before it can move it, somebody puts a good one in its place."""
+    """A checker finds a bad file; before it can move it, another process puts a good one in its place."""
     path = write(tmp_path, BAD["truncated"])
 
     @attrs.frozen

@@ -1,4 +1,4 @@
-"""Several processes on one file: no record lost, one caller per key told new, whoever dies."""
+"""Several processes on one file: no record lost, one caller per key gets "new", whichever process is killed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_holder_that_is_killed_holds_up_nobody(face: Any, tmp_path: Path, star
 def test_what_was_told_new_is_in_the_file_when_its_process_is_killed(
     tmp_path: Path, start_child: Callable[..., Any]
 ) -> None:
-    """Killed at moments that nobody chose, while it records one key after the other."""
+    """Killed at random moments, while it records one key after the other."""
     told: set[str] = set()
     for attempt in range(5):
         child = start_child()

@@ -1,4 +1,4 @@
-"""The last documents are kept without a second write; a corrupt one is moved aside only when somebody says so."""
+"""The last documents are kept without a second write; a corrupt one is moved aside only on request."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_commit_stands_although_its_backup_could_not_be_moved_up_and_the_next_
 
 
 def test_after_a_rename_that_failed_no_backup_is_the_document_itself(tmp_path: Path) -> None:
-    """Or whoever damages the document in place would damage its newest backup with it."""
+    """Or a program that damages the document in place would damage its newest backup with it."""
     path = tmp_path / "state.json"
     write(Store[Any](path, backups=1), 1, 2)
     fault = Fault(OSError(errno.EIO, "I/O error"), name="rename")

@@ -24,7 +24,7 @@ def put(path: Path, state: dict[str, Any]) -> None:
 
 
 class WritesMeanwhile:
-    """Reads in small pieces, and lets somebody else write in the middle of the document."""
+    """Reads in small pieces, and lets another writer write in the middle of the document."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)

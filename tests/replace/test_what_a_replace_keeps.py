@@ -117,7 +117,7 @@ def refusing_chown(*, uids: bool, gids: bool) -> Callable[[Call, Callable[[], An
     ("refused", "group", "mode"),
     [
         ({"uids": True, "gids": False}, 2345, 0o2664),
-        # The group bits were for another group; ours gets what everybody gets.
+        # The group bits were for another group; ours gets the bits of others.
         ({"uids": True, "gids": True}, 0, 0o644),
     ],
 )

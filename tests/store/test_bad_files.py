@@ -1,4 +1,4 @@
-"""Bad input never empties, resets or half-writes a file, and never makes anybody wait."""
+"""Bad input never empties, resets or half-writes a file, and never makes a caller wait."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_a_flush_that_fails_is_uncertain_for_those_it_held(store: Store[dict[str
 def test_a_later_document_that_was_flushed_holds_what_an_earlier_flush_has_lost(
     store: Store[dict[str, int]], disk: Disk
 ) -> None:
-    """The first flush fails; whoever waits behind it for the second one is answered by that."""
+    """The first flush fails; callers that wait for the second one are answered by that."""
     disk.failing = {1}
     first = put_one_by_one(store, disk, "a")[0]
     until(lambda: disk.flushes == 1, "a flush")

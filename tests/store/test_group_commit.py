@@ -1,4 +1,4 @@
-"""Updates that wait in line are committed together, and nobody notices but the disk."""
+"""Updates that wait in line are committed together, and only the disk shows it."""
 
 from __future__ import annotations
 
@@ -392,7 +392,7 @@ def test_functions_that_have_to_run_again_run_on_their_own_loop_too(queue, path,
 
 
 def test_batches_are_bounded_in_time(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Slow functions are not all made to wait for each other: whoever comes late is in the next batch, in order."""
+    """Slow functions are not all made to wait for each other: a late one is in the next batch, in order."""
     store: Store[list[int]] = Store(path, default=list, queue=queue)
     turns = threading.Event()
 

@@ -369,7 +369,7 @@ def test_cancelled_while_waiting_it_never_begins(queue, path, run) -> None:
 
 
 def test_without_a_thread_to_be_had_an_async_transaction_still_ends_its_turn(path, run, monkeypatch) -> None:
-    """The system gives no more threads: an error, but never a turn that nobody can end."""
+    """The system gives no more threads: an error, but never a turn that cannot be ended."""
     import _thread
 
     def none_left(*args: Any) -> int:

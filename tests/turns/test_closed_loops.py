@@ -1,4 +1,4 @@
-"""Event loops that end with somebody still in line, or in a turn, or in the middle of a save."""
+"""Event loops that end with a ticket still in line, or in a turn, or in the middle of a save."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_asyncio_run_that_ends_with_waiters_takes_them_out_of_the_line(queue: Pe
 def test_a_save_that_outlives_its_loop_is_finished_before_the_next_turn_begins(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task is torn down while a thread writes its document: nobody may write beside that thread."""
+    """The task is torn down while a thread writes its document: no other writer may write beside that thread."""
     saving, go_on = threading.Event(), threading.Event()
     real_replace = os.replace
     first = True

@@ -1,4 +1,4 @@
-"""A crowd that warns and gives up together: its event loop goes on, and everybody is told the truth."""
+"""A crowd that warns and gives up together: its event loop goes on, and every error names the holder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CROWD = 800
 
 
 class Shut:
-    """Somebody outside holds it, and to find out who takes a look."""
+    """Another process holds it, and to find its name costs a look."""
 
     name = "own"
     is_quick = True

@@ -1,4 +1,4 @@
-"""Time is counted once: `timeout` and `warn_after` mean the whole wait, whoever is in the way."""
+"""Time is counted once: `timeout` and `warn_after` mean the whole wait, for every kind of holder."""
 
 from __future__ import annotations
 

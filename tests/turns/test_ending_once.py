@@ -1,4 +1,4 @@
-"""A turn ends once, whoever wants to end it, and whoever declined it may ask again at once."""
+"""A turn ends once, whichever threads end it, and a caller that declined it may ask again at once."""
 
 from __future__ import annotations
 

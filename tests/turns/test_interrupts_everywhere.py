@@ -156,7 +156,7 @@ def ours(*operations: Operation) -> Callable[[CodeType], bool]:
 
 @pytest.fixture
 def swallowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Interrupts that arrived where nobody can hear of them: in a destructor or a callback."""
+    """Interrupts that arrived where they cannot be caught: in a destructor or a callback."""
     found: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda it: found.append(f"swallowed in {it.object!r}: {it.exc_value!r}"))
     return found
@@ -282,7 +282,7 @@ def test_a_transaction_ends_although_its_user_still_has_it(tmp_path: Path, swall
 def test_the_turn_ends_before_the_interrupt_comes_out_but_for_the_first_instant_of_an_exit(
     operation: Operation, tmp_path: Path, swallowed: list[str]
 ) -> None:
-    """So whoever catches it can wait for those who wait for the turn. `__exit__` itself cannot begin inside a `try`."""
+    """So the code that catches it can wait for the waiters of the turn. `__exit__` itself cannot begin inside a `try`."""
     runs = Runs(tmp_path, swallowed, Setting)
     late: set[str] = set()
 
@@ -359,7 +359,7 @@ def test_a_marker_that_cannot_be_removed_is_given_back_wherever_an_interrupt_arr
 
 
 def holding(setting: Setting) -> None:
-    """A turn, behind which somebody stands in line before it ends."""
+    """A turn, behind which a ticket waits in line before it ends."""
     with setting.queue.turn(*setting.paths):
         _line_up(setting, lambda: setting.store.update(_count))
 

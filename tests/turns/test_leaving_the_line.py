@@ -1,4 +1,4 @@
-"""Cancelled or too late while waiting: out of the line, never runs, and nobody behind notices."""
+"""Cancelled or too late while waiting: out of the line, never runs, and delays no ticket behind it."""
 
 from __future__ import annotations
 

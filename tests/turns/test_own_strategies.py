@@ -1,4 +1,4 @@
-"""A user's own lock strategy that misbehaves harms nobody more than it must."""
+"""A user's own lock strategy that misbehaves fails the callers that use it, and no other."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_when_the_holder_dies_an_async_waiter_is_in(queue, path, run) -> None:
 
 
 def test_a_stopped_holder_keeps_its_turn_and_is_named(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Alive but stuck: nobody may take a kernel lock from it."""
+    """Alive but stuck: no process may take a kernel lock from it."""
     with child(HOLDER, path) as holder:
         holder.expect("holding")
         holder.signal(signal.SIGSTOP)
@@ -107,7 +107,7 @@ with queue.turn(path):
 
 @contextlib.contextmanager
 def stopped_at_the_gate(path: Path) -> Iterator[Child]:
-    """Nobody has the lock, and a process that stands at the gate has been stopped."""
+    """The lock is free, and a process that has the gate has been stopped."""
     sidecar = path.parent / ".state.json.lock"
     with child(HOLDER, path) as holder:
         holder.expect("holding")

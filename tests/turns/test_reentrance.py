@@ -1,4 +1,4 @@
-"""Whoever asks for what it holds is told so at once; whoever is somebody else waits."""
+"""A caller that asks for a turn that it holds gets an error at once; any other caller waits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_event_loop_run_inside_a_blocking_turn_is_told_so(queue, path, run) -
 
 
 def test_a_blocking_call_on_the_loop_that_would_have_to_finish_first_is_told_so(queue, path, run) -> None:
-    """A task of this loop holds the turn, and another one asks with a blocking call: nobody could ever go on."""
+    """A task of this loop holds the turn, and another one asks with a blocking call: neither could ever go on."""
 
     async def main() -> None:
         leave = anyio.Event()
@@ -117,14 +117,14 @@ def test_a_blocking_call_behind_a_blocking_turn_of_another_task_of_its_loop_is_t
             with pytest.raises(ReentrantTurn, match="event loop"):
                 Store(path, queue=queue).update(lambda state: None)
             leave.set()
-            async with queue.turn(path):  # whoever awaits may wait for it
+            async with queue.turn(path):  # a task that awaits may wait for it
                 pass
 
     run(main)
 
 
 def _signalled(queue: PerStoreWriterQueue, path: Path, handler: Callable[[], None]) -> None:
-    """Run the handler as a signal handler of this thread, while it waits for the turn that somebody holds."""
+    """Run the handler as a signal handler of this thread, while it waits for a turn that is held."""
     problems: list[BaseException] = []
     handled = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Invariant 1 and 3 inside a process: one at a time, in the order of asking, whoever asks."""
+"""Invariant 1 and 3 inside a process: one at a time, in the order of the requests, of tasks and of threads."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_whoever_asks_second_never_overtakes_a_loop_that_gives_way_to_its_other_
 
 
 def test_a_turn_is_handed_over_and_never_raced_for(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Whoever leaves and asks again at once stands behind the one who waits."""
+    """A caller that leaves and asks again at once queues behind the one that waits."""
     order: list[str] = []
 
     def waiter() -> None:
@@ -309,7 +309,7 @@ def test_async_with_outside_of_a_task_says_so(queue: PerStoreWriterQueue, path: 
 
 
 def test_many_threads_and_tasks_are_never_inside_together(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Intervals of real turns, recorded by whoever had them, do not overlap; and everybody had theirs."""
+    """Intervals of real turns, recorded by their callers, do not overlap; and every caller had its turns."""
     intervals: list[tuple[int, int]] = []
     start = threading.Barrier(6)
 

@@ -1,4 +1,4 @@
-"""A watch tells the current state, then each new one, whoever committed it and whatever became of the file."""
+"""A watch yields the current state, then each new one, of any process and for any kind of change of the file."""
 
 from __future__ import annotations
 

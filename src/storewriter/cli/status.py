@@ -57,7 +57,7 @@ class Status:
     refused: bool | None
     """Whether a second descriptor was refused the lock; None: it could not be tested."""
     unseen: str | None = None
-    """Why more cannot be told about the holder than what is said here; None: nothing stands in the way."""
+    """Why nothing more is known about the holder; None: nothing prevents that."""
     neighbours: tuple[Foreign, ...] = ()
     """Locks of other programs, beside the document and on it."""
 

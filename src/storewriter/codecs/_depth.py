@@ -1,4 +1,4 @@
-"""How deep a document may be nested, whoever reads it: a fixed number of levels, and room on the stack for them.
+"""How deep a document may be nested, for every reader: a fixed number of levels, and room on the stack for them.
 
 Promise    What is written can be read, by every caller. The limit does not depend on how deep in calls a caller is, nor
            on `sys.setrecursionlimit`, as long as that leaves room for it in a thread of its own.

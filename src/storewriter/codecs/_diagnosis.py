@@ -1,7 +1,7 @@
 """What a document is that is not JSON: in the words of what people meet, in place of those of the parser.
 
 Promise    `named` returns an error with the same place, and a reason that names the document, if it is a known one. It
-           raises nothing for any bytes, and is asked only after the decoder has refused them: it cannot change which
+           raises nothing for any bytes, and is called only after the decoder has refused them: it cannot change which
            documents are accepted.
 Decided    `may_be_intact`: what no torn write makes (a comment, another format, another encoding) is as its writer
            meant it. NUL bytes, an end in the middle and a second document are damage.
@@ -165,7 +165,7 @@ def _of_conflict(text: str, at: int) -> _Verdict | None:
 
 
 def _of_place(text: str, at: int) -> _Verdict | None:
-    """By what stands where the decoder stopped."""
+    """By the text at which the decoder stopped."""
     if _COMMENT_MARK.match(text, at):
         return _COMMENT, True
     if _PYTHON.match(text, at):
@@ -179,7 +179,7 @@ def _of_place(text: str, at: int) -> _Verdict | None:
 
 
 def _of_more(text: str, at: int) -> _Verdict | None:
-    """By what stands behind a whole document."""
+    """By the text behind a whole document."""
     rest = text[at:].rstrip()
     if _COMMENT_MARK.match(rest) and not rest.endswith(("}", "]")):  # or it is the rest of a text in a document
         return _COMMENT, True
@@ -211,7 +211,7 @@ def _is_json(text: str) -> bool:
 
 
 def _of_complaint(text: str, position: int, at: int, reason: str) -> _Verdict | None:
-    """By what the decoder says."""
+    """By the decoder's reason."""
     if reason.startswith("a comma before"):
         return reason, True
     if reason.startswith("Invalid \\"):

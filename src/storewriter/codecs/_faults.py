@@ -1,4 +1,4 @@
-"""What the exception of a codec says of a document, whatever its class.
+"""What the exception of a codec means for a document, whatever its class.
 
 Promise    Every `Exception` that a codec raises for a document, again and again, is a `Fault`. One that came from
            outside while it was decoding (a signal handler's time limit) is raised as it is.

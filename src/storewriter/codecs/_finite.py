@@ -1,4 +1,4 @@
-"""Is there a NaN or an infinity in a state? Compiled engines write both as `null`, a change nobody would notice.
+"""Is there a NaN or an infinity in a state? Compiled engines write both as `null`, without an error.
 
 Promise    `find` returns one if there is one, whatever its sign and payload, and wherever it stands.
 How        The interpreter's own `marshal` copies the state into bytes, in which a float is a mark and eight bytes:
@@ -40,7 +40,7 @@ def find(state: Any) -> float | None:
 def _may_hold_one_by_marshal(state: Any) -> bool:
     try:
         data = marshal.dumps(state, _FORMAT)
-    except ValueError:  # values that it does not know: enum members, UUIDs
+    except ValueError:  # values of other types: enum members, UUIDs
         return True
     return _ONCE(data) is not None or _REFERRED_TO(data) is not None
 

@@ -1,10 +1,10 @@
 r"""How a JSON document is laid out: found out from one, and given to another.
 
-Promise    `in_layout` changes nothing that the document says. Whether a document is in a layout throughout is proven by
-           the caller: what it says, written in that layout, gives the same bytes.
+Promise    `in_layout` does not change a document's meaning. Whether a document is in a layout throughout is proven by
+           the caller: its state, written in that layout, gives the same bytes.
 How        The engine writes compact documents and those of two spaces. The others are made of the latter by a few
            replacements at the speed of a search: the engine writes one value or bracket a line, and no raw line break,
-           NUL or slash stands anywhere but where it is looked for.
+           NUL or slash occurs anywhere but where it is looked for.
 """
 
 from __future__ import annotations

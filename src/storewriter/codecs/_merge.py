@@ -1,7 +1,7 @@
 r"""A JSON text that is laid out by hand, changed where the state has changed, and nowhere else.
 
 Promise    A value that is the same keeps its text, character by character, with the white space around it; so does a
-           key. What is new looks like what stands beside it. Each value and each comma that the text does not need any
+           key. A new one is laid out like the text beside it. Each value and each comma that the text does not need any
            more goes, with the white space in front of it.
 How        The old text and the new state are walked together, from the top. What is equal is copied. Of an object or an
            array that differs, the members are cut apart; each new member takes the text of the old one with its key,
@@ -47,7 +47,7 @@ _MOST_COMPARED: Final = 10_000
 
 
 def merged(text: str, state: Any, layout: Layout) -> str:
-    """The text, with what `state` says; `layout` is what it is mostly laid out in."""
+    """The text, changed to hold `state`; `layout` is the layout that most of it has."""
     merge = _Merge(text, _Style.of(text, layout))
     at = merge.skip(0)
     old, end = merge.value(at)
@@ -166,7 +166,7 @@ class _Merge:
         return self._decoder.raw_decode(self._text, at)
 
     def changed(self, part: _Part, new: Any) -> str:
-        """The text of an old value, with what the new one says."""
+        """The text of an old value, changed to hold the new one."""
         old: Any = part.value
         if _are_same(old, new):
             return self._text[part.at : part.end]
@@ -219,7 +219,7 @@ class _Merge:
         return self.changed(part, new)
 
     def _like(self, old: Sequence[_Part], neighbour: _Part, new: Any) -> str:
-        """The text of a new value as that of an old one beside it would be, if it said this."""
+        """The text of a new value, in the layout of an old value beside it."""
         if new and (is_object(new) or is_array(new)):
             for other in (neighbour, *reversed(old)):
                 if other.value and type(other.value) is type(new) and _is_flat(other.value) is _is_flat(new):

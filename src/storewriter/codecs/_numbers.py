@@ -2,7 +2,7 @@
 
 Decided    A double has three spellings that programs use: the shortest that reads back as it (JavaScript, Python, and
            what is written here), 17 digits (C's `%.17g`: 0.10000000000000001), and all of its digits. A text that has
-           the value of one of them says that double, and is kept as it. Any other one says something that no double
+           the value of one of them is kept as that double. Any other one has a value that no double
            holds (0.10000000000000000001, 1e-400, 12345678901234567890.5): it would come back as another number.
 """
 

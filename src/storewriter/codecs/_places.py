@@ -1,4 +1,4 @@
-"""Where things stand in a JSON text: line and column of a path, of a key given twice, of a number out of range.
+"""Where things are in a JSON text: line and column of a path, of a key given twice, of a number out of range.
 
 Only for error messages: a text is walked here after a decoder has refused it, or a typed state its content. The
 walk trusts the syntax up to the place that it looks for, which the decoder has read without a complaint.
@@ -58,7 +58,7 @@ def error_at(
     *,
     may_be_intact: bool | None = None,
 ) -> DecodeError:
-    """The error with everything that its place in the text tells."""
+    """The error with everything that follows from its place in the text."""
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
     return kind(reason, position=position, line=line, column=column, path=path, may_be_intact=may_be_intact)

@@ -1,4 +1,4 @@
-"""What a codec is: two functions, and a third one for those that keep a document's layout; and how it says no."""
+"""What a codec is: two functions, and a third one for those that keep a document's layout; and its errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 S = TypeVar("S")
 
 Path = tuple[str | int, ...]
-"""Where something stands in a document: keys of objects and indices of arrays, from the outside in."""
+"""The place of something in a document: keys of objects and indices of arrays, from the outside in."""
 
 
 class Codec(Protocol[S]):
@@ -39,7 +39,7 @@ class Codec(Protocol[S]):
     def encode(self, state: S) -> bytes:
         """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it.
 
-        It may be of a subclass of `bytes`, from which `decode` knows its own work: stores pass the object on as it is.
+        It may be of a subclass of `bytes`, by which `decode` recognises its own output: stores pass on the object.
         """
         ...
 
@@ -52,7 +52,7 @@ class Codec(Protocol[S]):
 
 
 class UpdateCodec(Codec[S], Protocol[S]):
-    """A codec that writes a document with an eye on the one that it read: one that keeps its layout, say."""
+    """A codec that writes a document after the one that it read: one that keeps its layout, for example."""
 
     def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
         """The state, as `decode` returns it, and a function that encodes what an update makes of it.
@@ -72,7 +72,7 @@ class DecodeError(ValueError):
 
     may_be_intact: bool = False
     """Whether the document may be as its writer meant it: a newer program's, another format, a person's edit. Such a
-    document is never set aside, unless `recover(force=True)` says so. False: it is damaged (cut off, overwritten)."""
+    document is never set aside, except by `recover(force=True)`. False: it is damaged (cut off, overwritten)."""
 
     def __init__(
         self,
@@ -176,10 +176,10 @@ def update_codec(codec: Codec[S]) -> UpdateCodec[S] | None:
         if "decode_for_update" in vars(kind):
             return cast("UpdateCodec[S]", codec)
         if any(name in vars(kind) for name in _FUNCTIONS):
-            return None  # what a base class does for an update does not know of this class's format
+            return None  # what a base class does for an update does not apply to this class's format
     return None
 
 
 def _is_no_instance(codec: object) -> bool:
-    """Whether it is a class whose functions want a `self`; one with static or class methods is a codec."""
+    """Whether it is a class whose functions need a `self`; one with static or class methods is a codec."""
     return isinstance(codec, type) and inspect.isfunction(inspect.getattr_static(codec, "encode"))

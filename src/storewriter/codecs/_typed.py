@@ -1,12 +1,12 @@
 """What the typed codecs share: JSON values on one side, objects of a type on the other, and a proof between them.
 
-Promise    A document is taken only if the objects made of it would be written as a document that says the same: no
-           field is dropped because the type does not know it, no text becomes a number, no fraction is cut off. A state
+Promise    A document is taken only if the objects made of it would be written as a document that means the same: no
+           field is dropped because the type does not have it, no text becomes a number, no fraction is cut off. A state
            is written only if it comes back as it was: what would be dropped or changed, or could not be read at all,
-           fails the update that put it there, and not everybody's next load.
+           fails the update that put it there, and not the next load of every process.
 How        What was read is turned into JSON values again, and compared with the document. A library that has a quick
            way from bytes to objects and back may take it: if the bytes are the same, there is nothing to compare. What
-           is to be written is read as everybody will read it, and compared with the state (`_same.py`). An update
+           is to be written is decoded as every reader will, and compared with the state (`_same.py`). An update
            keeps the layout that it found, as `JsonCodec` does, and also the order of fields and of a set's values,
            where the type would put them into one of its own.
 May differ defaults that are added, texts that a type writes in its own way (a date with Z or +00:00), null for which a
@@ -35,7 +35,7 @@ S = TypeVar("S")
 
 
 class FieldError(Exception):
-    """A value that a type cannot take, and where it stands."""
+    """A value that a type cannot take, and its place."""
 
     def __init__(self, reason: str, path: Path = (), *, at_key: bool = False) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ class Shape(Generic[S]):
         try:
             state = self.from_bytes(data)
             again = self.to_bytes(state)
-        except Exception:  # whatever is wrong is found again the careful way, and told with its place
+        except Exception:  # the slow way finds the error again, and reports its place
             return None
         # The library leaves out the newline at the end.
         return (state,) if len(data) == len(again) + 1 and data.startswith(again) else None
@@ -267,7 +267,7 @@ def _is_written_alike(plain: Any, again: Any) -> bool:
 
 
 def _require_same(plain: Any, again: Any, path: Path) -> None:
-    """Raise FieldError at the first place where `again` does not say what `plain` said."""
+    """Raise FieldError at the first place where `again` differs from `plain`."""
     if isinstance(plain, dict):
         _require_same_object(cast("dict[str, Any]", plain), again, path)
     elif isinstance(plain, (list, tuple)):

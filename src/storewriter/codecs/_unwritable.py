@@ -1,4 +1,4 @@
-"""What in a state JSON cannot hold, and where it stands: only for states that the engine has refused, or may have.
+"""The value in a state that JSON cannot hold, and its place: only for states that the engine has refused, or may have.
 
 Promise    The first one found, nearest to the top, with its path. A state that refers to itself ends the search, too.
 How        Level by level, each container once a level: a state may hold one container in many places.

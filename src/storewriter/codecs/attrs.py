@@ -118,11 +118,11 @@ class AttrsCodec(Generic[S]):
     indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
-    """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
+    """Refuse documents that would not mean the same when written again: with unknown fields, or values that the
     class converts. False: take them; what is lost is lost at the next save."""
     verify: bool = attrs.field(default=True, kw_only=True)
     """Prove before writing that the state comes back as it is. False: quicker, and a wrong value makes the document
-    unreadable for everybody, or is dropped."""
+    unreadable for every process, or is dropped."""
     converter: cattrs.Converter = attrs.field(factory=_default, kw_only=True, repr=False)
     """One with hooks of your own, made by `converter()` of this module."""
     _json: JsonCodec = attrs.field(init=False, eq=False, repr=False)

@@ -1,18 +1,18 @@
 """bytes <-> state: JSON, deterministic, and the same whatever extras are installed.
 
-Promise    A document that decodes is encoded again without losing anything JSON can say: whole numbers of any size
+Promise    A document that decodes is encoded again without losing anything JSON can hold: whole numbers of any size
            that Python converts (`sys.get_int_max_str_digits()`, 4300 digits), the order of keys, every character, lone
            surrogates too. What cannot be kept is refused, never changed.
 How        A compiled engine (orjson) does the work, and is trusted only where its work can be proven: a decoded
-           document is encoded again at once, and both texts must say the same (`_says_the_same`), in whatever layout.
+           document is encoded again at once, and both texts must mean the same (`_says_the_same`), in whatever layout.
            Otherwise the careful decoder of the standard library reads it: a number that is spelled otherwise (1.50) or
            beyond 64 bits, a lone surrogate, and every document that is refused. What the engine has written needs no
            proof: `encode` marks it by its type.
-Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number that no double says (1e999,
-           1e-400, 0.10000000000000000001) is refused on reading, because it could not be written back (`_numbers.py`).
+Decided    NaN and Infinity are not JSON (RFC 8259, section 6): refused both ways. A number that a double cannot hold
+           (1e999, 1e-400, 0.10000000000000000001) is refused on reading: it could not be written back (`_numbers.py`).
            Duplicate keys are refused on reading: keeping one would lose the other at the next save. Keys must be text.
            A byte order mark at the start is accepted. The text of a number may change (1.0e2 is written as 100.0,
-           0.10000000000000001 as 0.1), the double that it says not; -0 is the double -0.0. Objects and arrays may be
+           0.10000000000000001 as 0.1), its value as a double does not; -0 is the double -0.0. Objects and arrays may be
            nested 254 levels deep, both ways and for every caller (`_depth.py`).
            Tuples, enum members and UUIDs are written as the arrays, values and text that they stand for, and come back
            as those: use a typed codec where the difference matters.
@@ -177,17 +177,17 @@ class JsonCodec:
         if (pair := _SURROGATE_PAIR.search(text)) is not None:
             msg = f"two lone surrogates stand side by side ({pair[0]!a}); JSON would make one character of them"
             raise _unwritable.of_text(state) or EncodeError(msg)
-        # What UTF-8 cannot say (a lone surrogate) stands only inside strings, where JSON can say it as an escape.
+        # What UTF-8 cannot encode (a lone surrogate) occurs only inside strings, where JSON has an escape for it.
         return _layouts.in_layout(text.encode("utf-8", "backslashreplace") + b"\n", layout)
 
     def _merged(self, data: bytes, new: bytes, layout: Layout) -> bytes:
-        """The document `data`, changed to say what `new` says, which is written in this layout."""
+        """The document `data`, changed to hold the state of `new`, which is written in this layout."""
         try:
             text = _depth.with_room(_merge.merged, data.decode("utf-8"), _read_own(new), layout)
         except RecursionError:
             return new
         made = text.encode("utf-8")
-        # Believed only if it says the same: otherwise the layout is lost, and not the state.
+        # Used only if it means the same: otherwise the layout is lost, and not the state.
         try:
             says_the_same = self._encode_in(layout, _read(made)) == new
         except DecodeError:
@@ -204,7 +204,7 @@ class _Original:
     _layout: Layout
     """The codec's own, or what the document is mostly laid out in."""
     _again: bytes | None
-    """What it says, in this layout; None: not known yet."""
+    """Its state, written in this layout; None: not known yet."""
 
     def encode(self, state: Any) -> bytes:
         codec, layout = self._codec, self._layout
@@ -275,7 +275,7 @@ def _text_if_utf8(data: bytes) -> str | None:
 
 
 def _read_with_layout(data: bytes, own: Layout | None) -> tuple[Any, Layout, bytes | None]:
-    """The state of a document, its layout (`own`, if that is given), and what the state says, written in that.
+    """The state of a document, its layout (`own`, if that is given), and the state, written in that.
 
     This is `data` itself if the document is in that layout throughout; None if the engine cannot be trusted with it.
     """
@@ -311,12 +311,12 @@ def _in_layout_or_itself(state: Any, layout: Layout, data: bytes) -> bytes:
     return data if again == data else again
 
 
-# -- two texts that say the same ---------------------------------------------------------------------------------------
+# -- two texts that mean the same --------------------------------------------------------------------------------------
 #
 # One that the engine has read, and one that it has written of what it read. They are called the same only if the engine
 # has lost nothing: no member of an object that has its key twice, no digit of a number. Strings it reads as they are,
 # or refuses. Both texts are stripped of white space and, if they still differ, of every character that has several
-# spellings and stands in strings only; then they are compared. What is left holds all brackets, commas, colons and
+# spellings and occurs in strings only; then they are compared. What is left holds all brackets, commas, colons and
 # numbers, and the quotation marks around each string (those inside are escapes, and gone or alike in both). So equal
 # texts have the same values in the same places, and every number as it was spelled. Where only numbers differ, they
 # must be the same double: digits hold no quotation mark, so that what follows is inside or outside of a string in both
@@ -331,7 +331,7 @@ _DOUBLE: Final = re.compile(rb"(.*[:\[]|)(-?[0-9]+[.eE][-+.eE0-9]+)([\]}]*)", re
 
 
 def _says_the_same(data: bytes, again: bytes) -> bool:
-    """Whether a document says no more than `again`, which the engine has written of what it has read in it."""
+    """Whether a document holds no more than `again`, which the engine has written of what it has read in it."""
     if 0 <= len(again) - len(data) <= 1 and again.startswith(data):
         return True  # in the engine's own layout, final newline or not
     if data.isascii() == again.isascii():  # or one has escapes for what the other has as it is
@@ -401,7 +401,7 @@ def text_of(data: bytes) -> str:
     """The text of a document, without a byte order mark. Raises DecodeError if it is not UTF-8."""
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8")  # not "utf-8-sig", which Python imports when it is asked for
+        return data.decode("utf-8")  # not "utf-8-sig", which Python imports at its first use
     except UnicodeDecodeError as error:
         before = data[: error.start]
         reason = f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"

@@ -1,4 +1,4 @@
-"""msgspec structs, and every other type that msgspec knows, as JSON documents (extra `msgspec`).
+"""msgspec structs, and every other type that msgspec supports, as JSON documents (extra `msgspec`).
 
 Promise    See `storewriter.codecs._typed`: nothing is dropped or converted on the way in, and nothing is written that
            would not come back as it was.
@@ -33,7 +33,7 @@ S = TypeVar("S")
 
 @attrs.frozen
 class MsgspecCodec(Generic[S]):
-    """Codec of one type that msgspec knows: a `msgspec.Struct`, usually.
+    """Codec of one type that msgspec supports: a `msgspec.Struct`, usually.
 
     Raises TypeError at once for a type that msgspec cannot handle. Measured like `JsonCodec` (1 KB, 50 KB, 5 MB):
     encoding 12 us, 0.5 ms, 230 ms, of which proving that it comes back is half or more; decoding 6 us, 0.25 ms, 95 ms.
@@ -44,11 +44,11 @@ class MsgspecCodec(Generic[S]):
     indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
-    """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
+    """Refuse documents that would not mean the same when written again: with unknown fields, or values that the
     type converts. False: take them; what is lost is lost at the next save."""
     verify: bool = attrs.field(default=True, kw_only=True)
     """Prove before writing that the state comes back as it is. False: quicker, and a wrong value makes the document
-    unreadable for everybody, or is dropped."""
+    unreadable for every process, or is dropped."""
     _json: JsonCodec = attrs.field(init=False, eq=False, repr=False)
     _shape: Shape[S] = attrs.field(init=False, eq=False, repr=False)
 
@@ -100,7 +100,7 @@ class MsgspecCodec(Generic[S]):
 
 
 def _holds_sets(kind: Any) -> bool:
-    """Whether a set may stand anywhere in values of this type. Raises TypeError for a type msgspec does not know."""
+    """Whether a set may be anywhere in values of this type. Raises TypeError for a type msgspec does not support."""
     pending: list[Any] = [msgspec.inspect.type_info(kind)]
     seen: set[int] = set()
     found = False
@@ -127,7 +127,7 @@ _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]")
 
 
 def _field_error(error: msgspec.ValidationError) -> FieldError:
-    """What msgspec says in words ("... - at `$.items[2].due`"), as a reason and a path."""
+    """The message of msgspec ("... - at `$.items[2].due`"), as a reason and a path."""
     reason = str(error)
     where = _WHERE.search(reason)
     if where is None:

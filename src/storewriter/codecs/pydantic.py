@@ -1,4 +1,4 @@
-"""pydantic models, and every other type that pydantic knows, as JSON documents (extra `pydantic`).
+"""pydantic models, and every other type that pydantic supports, as JSON documents (extra `pydantic`).
 
 Promise    See `storewriter.codecs._typed`: nothing is dropped or converted on the way in, and nothing is written that
            would not come back as it was.
@@ -35,7 +35,7 @@ S = TypeVar("S")
 
 @attrs.frozen
 class PydanticCodec(Generic[S]):
-    """Codec of one type that pydantic knows: a `BaseModel`, usually.
+    """Codec of one type that pydantic supports: a `BaseModel`, usually.
 
     Raises TypeError at once for a type that pydantic cannot handle. Measured like `JsonCodec` (1 KB, 50 KB, 5 MB):
     encoding 44 us, 2 ms, 630 ms, of which proving that it comes back is three quarters; decoding 23 us, 1.1 ms,
@@ -47,11 +47,11 @@ class PydanticCodec(Generic[S]):
     indent: Indent = attrs.field(default="keep", kw_only=True)
     """See `JsonCodec`."""
     exact: bool = attrs.field(default=True, kw_only=True)
-    """Refuse documents that would not say the same when they are written again: with unknown fields, or values that the
+    """Refuse documents that would not mean the same when written again: with unknown fields, or values that the
     type converts. False: take them; what is lost is lost at the next save."""
     verify: bool = attrs.field(default=True, kw_only=True)
     """Prove before writing that the state comes back as it is. False: quicker, and a wrong value makes the document
-    unreadable for everybody, or is dropped."""
+    unreadable for every process, or is dropped."""
     _json: JsonCodec = attrs.field(init=False, eq=False, repr=False)
     _shape: Shape[S] = attrs.field(init=False, eq=False, repr=False)
 
@@ -119,7 +119,7 @@ def _part_to_plain(part: Any) -> Any:
 
 
 def _finite(validate: Callable[[bytes], S]) -> Callable[[bytes], S]:
-    """Mind that pydantic takes NaN and Infinity, which are not JSON, and a model may be set up to write them, too."""
+    """Refuse what may hold NaN or Infinity: they are not JSON, but pydantic reads them, and a model may write them."""
 
     def validate_finite(data: bytes) -> S:
         if b"NaN" in data or b"Infinity" in data:
@@ -130,7 +130,7 @@ def _finite(validate: Callable[[bytes], S]) -> Callable[[bytes], S]:
 
 
 def _holds_sets(adapter: pydantic.TypeAdapter[Any]) -> bool:
-    """Whether a set may stand anywhere in values of this type; True where pydantic cannot tell."""
+    """Whether a set may be anywhere in values of this type; True where pydantic's schema does not show it."""
     try:
         schema = adapter.json_schema(mode="serialization")
     except PydanticUserError:
@@ -155,7 +155,7 @@ _SEQUENCES: Final = (list, tuple, *_SETS)
 
 
 _TOO_DEEP: Final = frozenset({"json_invalid", "recursion_loop"})
-"""What pydantic says of more levels than it reads, which are fewer than ours; the JSON itself is in order."""
+"""pydantic's error for more levels than it reads, which are fewer than ours; the JSON itself is valid."""
 
 
 def _field_error(error: pydantic.ValidationError) -> FieldError:

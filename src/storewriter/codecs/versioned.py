@@ -6,7 +6,7 @@ Promise    A document of an older version is migrated step by step when it is lo
 How        The version is the first field of a JSON object, and belongs to this codec alone: the codec inside, and the
            state, never see it. It is spliced in and cut out; a document of the present version is decoded once. An
            update keeps the layout if the codec inside does, that of an older document, too.
-Slower     where the field's name stands anywhere else in the document too, or may, because a character is written as
+Slower     where the field's name occurs anywhere else in the document too, or may, because a character is written as
            an escape (`\u001b`): then it is decoded once more, to see where.
 """
 
@@ -61,7 +61,7 @@ def _is_version(value: object) -> bool:
 
 
 def _kind_of(error: DecodeError) -> type[DecodeError]:
-    """What the codec inside said with its error, besides the words: a document that is not set aside stays so."""
+    """The class for an error of the inner codec: what keeps a document from being set aside is kept."""
     for kind in (TooDeep, UnknownVersion):
         if isinstance(error, kind):
             return kind
@@ -229,7 +229,7 @@ class Versioned(Generic[S]):
         return write(dict(members))
 
     def _may_name_it(self, data: bytes, start: int) -> bool:
-        """Whether a field of that name may stand there, spelled out or with escapes."""
+        """Whether a field of that name may be there, spelled out or with escapes."""
         # Backwards is quicker, and a single byte quicker than all.
         if data.rfind(self._name, start) >= 0:
             return True
@@ -295,7 +295,7 @@ class Versioned(Generic[S]):
             return self.codec.decode(_DOCUMENT.encode(document))
         except ValueError as error:
             path = getattr(error, "path", None)
-            # Where it stands in the file is not known: the file holds an older document.
+            # Its place in the file is not known: the file holds an older document.
             raise UnknownVersion(f"migrated from version {found} to {self.version}: {error}", path=path) from error
 
     def _migrated(self, migrate: Migration, document: dict[str, Any], start: int) -> dict[str, Any]:

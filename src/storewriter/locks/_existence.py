@@ -1,18 +1,18 @@
-"""How `marker` and `lease` get in: the steps that the two share.
+"""How `marker` and `lease` take the lock: the steps that the two share.
 
-Promise    Two contenders that see the same stale marker never both get in, and no release takes a successor's marker
-           away: wherever kernel locks reach everybody, each of these happens with the presence held alone, or under
-           the guard (`_guard.py`); elsewhere filelock's exchange of names decides, and the marker is looked at once
-           more after it was put down.
-           A store that is in use with another strategy is found out before anybody writes (`StrategyMismatch`).
+Promise    Of two contenders that see the same stale marker at most one gets the lock, and no release removes a
+           successor's marker: where kernel locks reach every contender, each of these happens with the presence held
+           alone, or under the guard (`_guard.py`); elsewhere filelock's exchange of names decides, and the marker is
+           read once more after it was put down.
+           A store that is in use with another strategy is refused before anything is written (`StrategyMismatch`).
 How        1. Look at the marker: a live owner's ends the attempt, with no lock touched.
-           2. Take the presence: flock(2) on the sidecar, for the whole turn. Users of `flock` cannot get in meanwhile,
-              nor can others of `marker`, who take it alone; leases share it.
+           2. Take the presence: flock(2) on the sidecar, for the whole turn. It excludes holders of `flock`, and other
+              holders of `marker`, which take it alone; leases share it.
            3. For a lease take the guard. Look again: nothing changes any more.
            4. Take a stale marker away; put ours down (filelock's `O_CREAT | O_EXCL`).
            5. Look whether the marker at the path is ours, write the record into the sidecar, leave the guard.
-Does not   wait for anybody: whoever is in the way ends the attempt. Runs in a thread all the same, because any of
-           these steps may wait for a disk or a server.
+Does not   wait for another holder: if the lock is held, the attempt ends. Runs in a thread all the same, because any
+           of these steps may wait for a disk or a server.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from filelock import SoftFileLock
 
 _KEEP: Final = 0.05
-"""Seconds for which a hold is passed on inside a process at most: who waits in another one cannot be seen."""
+"""Seconds for which a hold is passed on inside a process at most: waiters in other processes cannot be detected."""
 
 _RELEASE: Final = 1.0
 """Seconds for which a release waits for the guard at most."""
@@ -77,7 +77,7 @@ class Loss:
     reason: str | None = None
 
     def report(self, reason: str) -> None:
-        """Remember and tell, once. Called from the heartbeat's thread too."""
+        """Record the reason, log it and emit `LeaseLost`, once. Called from the heartbeat's thread too."""
         if self.reason is not None:
             return
         self.reason = reason
@@ -88,7 +88,7 @@ class Loss:
 
 @attrs.frozen
 class Terms:
-    """What tells the two strategies apart."""
+    """The differences of the two strategies."""
 
     name: str
     stale: float | None
@@ -115,9 +115,9 @@ class _Contender:
     tried: float = 0.0
     is_guarded: bool = False
     is_waiting: bool = False
-    """Whether the last attempt, not long ago, found somebody in."""
+    """Whether the last attempt, not long ago, found the lock held."""
     is_short: bool = False
-    """Whether it was told that something has run out meanwhile."""
+    """Whether it has been logged that descriptors or memory have run out meanwhile."""
     unreadable_since: float | None = None
     """Since when the marker could not be read for want of rights."""
 
@@ -125,7 +125,7 @@ class _Contender:
 _contenders: dict[tuple[str, Terms], _Contender] = {}
 _MOST_CONTENDERS: Final = 64
 _GIVEN_UP: Final = 10.0
-"""Seconds without an attempt after which whoever waited has given up, and the next one is somebody else."""
+"""Seconds without an attempt after which the waiter has given up; the next attempt is that of another caller."""
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What has run out may be there again in a moment."""
 _forks.in_child(_contenders.clear)
@@ -143,7 +143,7 @@ def _contender(path: str, terms: Terms) -> _Contender:
     known = _contenders.get(key)
     if known is None:
         if len(_contenders) >= _MOST_CONTENDERS:
-            # Those that gave up. Whoever still waits begins to count again, which only costs it time.
+            # The entry with the oldest attempt. If that caller still waits, its marker ages anew: it only waits longer.
             _contenders.pop(min(_contenders, key=lambda other: _contenders[other].tried), None)
         loss = Loss(path)
         known = _contenders[key] = _Contender(terms.make(marker_file(path), loss), loss)
@@ -157,8 +157,8 @@ def _contender(path: str, terms: Terms) -> _Contender:
 def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
     """One try; see `Strategy.attempt`.
 
-    Where descriptors or memory have run out for the moment, that is an error for whoever comes; whoever already waits
-    tries again: he has a deadline.
+    If descriptors or memory have run out, a new caller gets the error; a caller that waits already tries again, until
+    its deadline.
     """
     contender = _contender(path, terms)
     try:
@@ -176,7 +176,7 @@ def attempt(path: str, label: str | None, terms: Terms) -> ExistenceHold | None:
         if not contender.is_short:
             events.log.warning("waiting for %s goes on, although %s", path, error)
         contender.is_short = True
-        _contenders[path, terms] = contender  # he still waits, wherever it went wrong
+        _contenders[path, terms] = contender  # the caller still waits, whichever step failed
         return None
     contender.is_waiting = hold is None
     return hold
@@ -226,7 +226,7 @@ def _attempt(path: str, label: str | None, terms: Terms, contender: _Contender) 
 
 
 def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
-    """Lock the sidecar for the turn; None if somebody is in the way, otherwise what the lock is worth.
+    """Lock the sidecar for the turn; None if it is locked already, otherwise what the lock is worth.
 
     Raises StrategyMismatch.
     """
@@ -268,10 +268,10 @@ def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
             return False
         _remove(path, seen)
     elif seen is not None and why is _LEFT_BEHIND:
-        _remove(path, seen)  # nobody else can take it over: its owner is alive
+        _remove(path, seen)  # no other process takes it over: its owner, this process, is alive
     elif seen is not None and why is not None and seen.is_empty:
         _give_an_end(path)
-    # Nobody else keeps filelock's lock alive from here on: lost, it takes its marker away.
+    # From here on only the hold refers to filelock's lock object: collected, it removes its marker.
     _contenders.pop((path, terms), None)
     if not _settle(hold):
         _contenders[path, terms] = contender
@@ -283,14 +283,14 @@ def _step_in(hold: ExistenceHold, contender: _Contender) -> bool:
 
 
 def _settle(hold: ExistenceHold) -> bool:
-    """Put the marker down and open it. False: somebody else's is there."""
+    """Put the marker down and open it. False: another owner's is there."""
     try:
         _settling.add(hold)
         if not _put_down(hold.lock):
             return False
         if _open_own(hold):
             return True
-        # Taken for a dead one's and replaced before the record was in it. Its place was lost, nobody's turn was.
+        # Taken for a dead owner's marker, and replaced, before the record was in it. The hold had not begun.
         hold.lock.release()
         return False
     finally:
@@ -300,8 +300,8 @@ def _settle(hold: ExistenceHold) -> bool:
 def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) -> str | None:
     """Why a marker does not count, in words; None: it does.
 
-    Raises StrategyMismatch for another strategy's, NotARegularFile for a folder in its place: nobody will ever give
-    that back, and it cannot be taken away like a file.
+    Raises StrategyMismatch for another strategy's, NotARegularFile for a folder in its place: no process will release
+    that, and it cannot be removed like a file.
     """
     if seen.is_folder:
         name = marker_file(path)
@@ -322,10 +322,10 @@ def _why_not_held(seen: Seen, path: str, terms: Terms, contender: _Contender) ->
 
 
 def _is_left_behind(seen: Seen) -> bool:
-    """Whether a marker is this process's own although nobody in it holds it: a release failed, or never came.
+    """Whether a marker is this process's own although no hold in it has it: a release failed, or was never called.
 
-    Whoever holds one has it open (`ExistenceHold.own`). It is known by its inode and not by its name: a bind mount, or
-    a link above the folder, leads to it too. Whoever is about to open one comes first: he may have done so meanwhile.
+    Every hold has its marker open (`ExistenceHold.own`), so the marker is looked up by inode: a path may lead to it
+    through a bind mount or a link. While another hold settles (`_settling`), this is False: it may be its marker.
     """
     owner = seen.owner
     if owner is None or owner.pid != os.getpid() or _settling or _sidecar.has_open(*seen.inode):
@@ -349,8 +349,8 @@ def _give_an_end(path: str) -> None:
     """Turn an empty marker into a damaged one, where there is no guard: filelock never takes an empty one over.
 
     A newline at its end makes it a record that was cut short. If its writer is alive after all and writes now, its
-    record begins at the start of the file: it overwrites the newline, or is followed by an empty line that nobody
-    minds.
+    record begins at the start of the file: it overwrites the newline, or is followed by an empty line, which does
+    no harm.
     """
     with contextlib.suppress(OSError):  # not ours to write: its owner's own contenders will
         fd = os.open(marker_file(path), os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | CLOEXEC)
@@ -369,7 +369,7 @@ def _put_down(lock: SoftFileLock) -> bool:
     except (Timeout, LeaseSettingsMismatch):  # the next attempt's look says what it is
         return False
     if lock.lock_counter > 1:
-        # Another thread with the same lock was faster: filelock counts it as one holder who came twice.
+        # Another thread with the same lock object was faster: filelock counts a second acquisition by one holder.
         lock.release()
         return False
     return True
@@ -416,9 +416,9 @@ def _tell_reclaimed(path: str, owner: Owner | None, why: str) -> None:
 
 
 def owner_of_store(path: str) -> Owner | None:
-    """Who keeps others out: the owner of the marker, or the process that has the sidecar locked.
+    """The holder: the owner of the marker, or the process that has the sidecar locked.
 
-    A dead owner's marker keeps nobody out; a child that has inherited the lock on the sidecar may.
+    A dead owner's marker excludes no process; a child that has inherited the lock on the sidecar may.
     """
     owner = owner_at(path)
     if owner is not None and judge(owner) is not Verdict.GONE:
@@ -427,7 +427,7 @@ def owner_of_store(path: str) -> Owner | None:
 
 
 def owner_at(path: str) -> Owner | None:
-    """Who the marker names; the sidecar's record adds since when and what for, if it is by the same process."""
+    """The owner that the marker names; the sidecar's record adds `since` and `label`, if it is by the same process."""
     try:
         seen = look(path)
     except OSError:

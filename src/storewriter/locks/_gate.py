@@ -1,13 +1,13 @@
-"""The gate: where the waiters of all processes stand in line, in front of the kernel lock itself (`flock.py`).
+"""The gate: a second lock, at which the waiters of all processes queue for the kernel lock itself (`flock.py`).
 
-Promise    Whoever holds the gate is the next to wait for the lock, so a holder that wants it again finds somebody in
-           front of it. The kernel hands the gate on in about the order in which it was asked for.
+Promise    The process that holds the gate is the next to wait for the lock, so a holder that wants the lock again
+           queues behind it. The kernel grants the gate in about the order of the requests.
 How        An open-file-description byte lock (fcntl(2)) on the sidecar, far behind its end. To wait for it is to sleep
            in the kernel, and only getting the gate ends that sleep. So while a thread of this process sleeps there,
-           another one looks every `_LOOK` seconds whether it does so in vain: the lock is free, or goes from process to
-           process, and this one does not get on. Then a new thread takes over the wait, past this gate to a second one.
-Does not   exclude anybody. A process that is stopped while it stands at the gate (SIGSTOP, a paused container, a
-           debugger) keeps the others out for two looks at most.
+           another one checks every `_LOOK` seconds for a stalled gate: the lock is free or changes owner, and this
+           waiter makes no progress. Then a new thread takes over the wait, past this gate to a second one.
+Does not   exclude any process from the store. One that is stopped while it has the gate (SIGSTOP, a paused container,
+           a debugger) delays the others for two looks at most.
 Costs      while a process is stopped at the gate: a thread and a descriptor for each store of each process that has
            found out, which go when the gate moves on.
 """
@@ -28,14 +28,14 @@ GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
 TAKE: Final = (byte_lock(GATE_BYTE), byte_lock(GATE_BYTE - 1))
 _LEAVE: Final = (byte_lock(GATE_BYTE, leave=True), byte_lock(GATE_BYTE - 1, leave=True))
-"""The gate, and the one that is used in its place by those who know that somebody is stuck at it (`stuck`): so these
-keep their order among themselves. Nobody sleeps in front of the second one: whoever finds it taken goes on."""
+"""The gate, and a second one for processes that have detected a stall of the first (`stuck`): they queue there, in
+order. No thread sleeps in front of the second gate: one that finds it taken waits for the lock at once."""
 
 _LOOK: Final = 0.25
-"""Seconds between two looks at those who sleep in front of the gate; nobody is replaced sooner."""
+"""Seconds between two checks of the threads that sleep in front of the gate; none is replaced sooner."""
 
 _CHANGES: Final = 4
-"""So many looks that found another record than the one before: the lock goes on without those at the gate."""
+"""So many checks that found another record than the one before mean: the lock changes owner without these waiters."""
 
 
 def lock_behind(fd: int, path: str, replace: Callable[[], None] | None) -> None:
@@ -75,7 +75,7 @@ class _Sleeper:
         self._modified = 0
 
     def is_passed_over(self) -> bool:
-        """One look: whether it sleeps in vain."""
+        """One check: whether the gate has stalled for this thread."""
         if time.monotonic() - self._since < _LOOK:
             return False
         modified = os.fstat(self.fd).st_mtime_ns
@@ -153,7 +153,7 @@ def _wakes(sleeper: _Sleeper) -> None:
 
 
 def _watch() -> None:
-    """Look after the sleepers, as long as there are any."""
+    """Check the sleepers every `_LOOK` seconds, as long as there are any."""
     global _is_watched
     pause = Event()
     while True:

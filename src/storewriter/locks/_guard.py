@@ -1,10 +1,10 @@
 """The guard: one kernel lock under which a lease's markers are put down, taken over and taken away, and leases commit.
 
-Promise    While it is held nobody else creates, replaces or removes the store's marker, so what was read under it is
-           still true when it is acted upon. It ends with its process.
+Promise    While it is held no other process creates, replaces or removes the store's marker, so what was read under
+           it is still true when it is acted upon. It ends with its process.
 How        flock(2) on a file of its own, `.<name>.guard`: on the sidecar every holder of a lease has a shared lock, and
            a network file system turns flock(2) into a byte lock on the whole file.
-Only       for leases, where kernel locks exclude everybody who can reach the file system (`Trust.LOCAL`,
+Only       for leases, where kernel locks exclude every process that can reach the file system (`Trust.LOCAL`,
            `Trust.SHARED`). A `marker` holds the sidecar alone, which excludes all others from its marker, too.
 """
 
@@ -38,7 +38,7 @@ class Guard:
         self._file = LockFile()
 
     def take(self, *, wait: bool) -> bool:
-        """Take it, and say whether it is held: at once, or after waiting in the kernel for its holder.
+        """Take it, and return whether it is held: at once, or after waiting in the kernel for its holder.
 
         An attempt has it for a fraction of a millisecond, a commit for as long as the disk takes. Raises OSError if its
         file cannot be opened, ForeignFile if it is another user's or another program's.

@@ -1,7 +1,7 @@
-"""The existence marker `.<name>.marker`: what it says, and whether its owner still counts.
+"""The existence marker `.<name>.marker`: its record, and whether it still counts.
 
-Promise    `marker` and `lease` publish under one name, so that they meet. A marker that cannot be understood is told
-           apart from one that is not there.
+Promise    `marker` and `lease` use one name, so that each finds the other's marker. A marker that cannot be parsed is
+           distinguished from one that is not there.
 How        The record is filelock's: its protocol 2 (`mode=exclusive` or `mode=lease`), or the older three lines of a
            plain `SoftFileLock`. Age is counted on this process's monotonic clock, from when this process first saw
            the marker as it is now: no clock of another host, and no jump of one, can make it older.
@@ -30,7 +30,7 @@ _LIMIT: Final = 1024
 """Bytes of a marker that filelock reads; a longer one is damaged."""
 
 GRACE: Final = 2.0
-"""Seconds for which a marker without a readable record is left alone: somebody may be about to write it."""
+"""Seconds for which a marker without a readable record is left alone: its creator may be about to write it."""
 
 
 RELEASED: Final = b"filelock/released\n"
@@ -44,7 +44,7 @@ def marker_file(path: str) -> str:
 
 
 class UnreadableMarker(PermissionError):
-    """There is a marker, and this process may not read it: whose it is, and whether it counts, is not known."""
+    """There is a marker, and this process may not read it: its owner, and whether it counts, are unknown."""
 
 
 @attrs.frozen
@@ -54,15 +54,15 @@ class Seen:
     identity: tuple[int, ...]
     """Device, inode, size and both times: changes with every refresh, and with every new marker."""
     strategy: Literal["marker", "lease"] | None
-    """Whose marker it is; None if that cannot be read."""
+    """The owner of the marker; None if that cannot be read."""
     owner: Owner | None
     stale: float | None
     """A lease's term in seconds."""
     token: str | None
-    """What tells one hold of a lease from another."""
+    """Unique name of one hold of a lease."""
     is_empty: bool
     is_released: bool = False
-    """Whoever put it down has given it back."""
+    """Whether its owner has released it."""
     is_folder: bool = False
     """What is there is no file at all, and cannot be taken away like one."""
 
@@ -96,7 +96,7 @@ def look(path: str) -> Seen | None:
 
 
 def _unreadable(path: str, error: OSError) -> Seen | None:
-    """A link or a socket is not a record of ours, whatever it says. A file may be one: then nobody knows whose."""
+    """A link or a socket is never a record of ours. A regular file may be one: then its owner is unknown."""
     name = marker_file(path)
     if error.errno == errno.ENAMETOOLONG:
         return None  # what cannot be put down is not there
@@ -113,7 +113,7 @@ def _unreadable(path: str, error: OSError) -> Seen | None:
 
 
 def read_marker(fd: int, found: os.stat_result | None = None) -> Seen:
-    """What an open marker says; `found` is what it is, if that is known already."""
+    """Read an open marker; `found` is its stat result, if that is known already."""
     found = os.fstat(fd) if found is None else found
     data = os.pread(fd, _LIMIT + 1, 0) if stat.S_ISREG(found.st_mode) else b"?"
     return Seen(
@@ -147,7 +147,7 @@ def _parsed(data: bytes) -> _Record:
 
 
 def _from_fields(fields: dict[str, str]) -> _Record:
-    """An unknown mode is somebody's lock all the same (a newer filelock's): as exclusive as can be."""
+    """An unknown mode is a valid lock all the same (of a newer filelock), and counts as exclusive."""
     try:
         pid = int(fields["pid"])
         start = int(fields["start"]) if "start" in fields else None

@@ -1,7 +1,7 @@
 """What a lock strategy is: the protocol that users' own strategies keep too.
 
 A strategy is a value (two equal strategies agree with each other). It makes one attempt and never sleeps; waiting,
-deadlines and backoff are decided once, in `per_store_writer_queue.py`. What it hands back is a hold.
+deadlines and backoff are decided once, in `per_store_writer_queue.py`. A successful attempt returns a hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Hold(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise `LockLost` if somebody else may hold the lock now."""
+        """Raise `LockLost` if another process may hold the lock now."""
         ...
 
     @property
@@ -41,7 +41,7 @@ class Hold(Protocol):
         ...
 
     def describe(self, label: str | None) -> None:
-        """Tell those who wait what the turn is for; called when a hold is passed on to another turn."""
+        """Write the label of the turn where waiters read it; called when a hold is passed on to another turn."""
         ...
 
     def release(self) -> None:
@@ -64,22 +64,22 @@ class Strategy(Protocol):
         ...
 
     def attempt(self, path: str, label: str | None) -> Hold | None:
-        """One try to lock the store at this canonical path; None if somebody holds it. Never waits.
+        """One try to lock the store at this canonical path; None if the lock is held. Never waits.
 
-        `label` says what the turn is for and belongs into the owner's record, if there is one.
+        `label`, what the turn is for, belongs into the owner's record, if there is one.
         Raises `StrategyMismatch` if the store is guarded in another way, `UnsupportedLock` if this strategy cannot
         work there, or OSError.
         """
         ...
 
     def owner(self, path: str) -> Owner | None:
-        """Who holds the lock now, as far as can be told; None if nobody does, or nothing is known."""
+        """The holder of the lock now, as far as is known; None if it is free, or the holder is unknown."""
         ...
 
 
 @runtime_checkable
 class WaitingStrategy(Strategy, Protocol):
-    """A strategy whose waiters the kernel wakes. The others are polled with the queue's `Backoff`."""
+    """A strategy whose waiters the kernel wakes. Other strategies are polled with the queue's `Backoff`."""
 
     waits: ClassVar[bool]
 

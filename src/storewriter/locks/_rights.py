@@ -1,4 +1,4 @@
-"""Whose a lock file is, and who may open it: the users who may write the document, and no others.
+"""The owner and the rights of a lock file: the users who may write the document may open it, and no others.
 
 Promise    A lock file (sidecar, marker, guard) has the document's owner and group, and `rw` for every class of users
            (owner, group, others, entries of an access list) that may write the document. The other classes have no
@@ -42,7 +42,7 @@ _NOT_PERMITTED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errn
 
 
 class NewDocument(Protocol):
-    """What a store says of a document that does not exist yet."""
+    """What a store defines for a document that does not exist yet."""
 
     @property
     def mode(self) -> int:
@@ -76,7 +76,7 @@ Entry = tuple[int, int, int]
 
 
 def _entries(data: bytes | None, mode: int) -> list[Entry]:
-    """The access list of a document; without one, what its mode says."""
+    """The access list of a document; without one, the list that its mode stands for."""
     if data is not None and data.startswith(_VERSION) and (len(data) - len(_VERSION)) % _ENTRY.size == 0:
         return list(_ENTRY.iter_unpack(data[len(_VERSION) :]))
     return [
@@ -251,12 +251,12 @@ def adapt(fd: int, found: os.stat_result, rights: Rights) -> bool:
         if error.errno not in _NOT_PERMITTED:
             raise
         return False
-    # Another owner than the document's is let in by the group's rights, if he is in the group; by nothing else.
+    # The document's owner, if it is another user, can open the file by the group's rights only, as a member.
     return document is None or found.st_uid == document.st_uid or rights.is_shared
 
 
 def _give(fd: int, found: os.stat_result, document: os.stat_result) -> os.stat_result:
-    """Give it to the document's owner and group, or at least to the group; says what it is then."""
+    """Give it to the document's owner and group, or at least to the group; returns its stat result then."""
     if found.st_gid != document.st_gid and found.st_mode & 0o070:
         # The rights of one group are not for the other one, not for a moment.
         _permitted(os.fchmod, fd, found.st_mode & 0o707)
@@ -276,7 +276,7 @@ def _permitted(call: Callable[..., None], *arguments: int) -> bool:
 
 
 def _set(fd: int, now: int, mode: int, acl: bytes | None) -> None:
-    if (now | mode) & 0o070:  # otherwise an access list, if there is one, lets nobody in
+    if (now | mode) & 0o070:  # otherwise the mask of an access list, if there is one, disables its entries
         there = _acl(fd)
         if there is not None and there != acl:
             SYSTEM.remove_attribute(fd, ACL)
@@ -343,7 +343,7 @@ def _report(lock: os.stat_result, rights: Rights, name: str) -> None:
 
 
 def described(found: os.stat_result) -> str:
-    """Whose a file is, in numbers: to look up a name may ask a server."""
+    """The owner and group of a file, in numbers: to look up a name may need a server."""
     return f"uid {found.st_uid}'s, gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
 
 

@@ -1,10 +1,10 @@
-"""The sidecar `.<name>.lock`: the file that carries every strategy's kernel lock and the record of who holds it.
+"""The sidecar `.<name>.lock`: the file that carries every strategy's kernel lock and the record of its holder.
 
 Promise    It is opened without following links, close-on-exec, and closed in a forked child. Users who may write the
            document may open it, others may not (`_rights.py`). The record names the strategy, the process and what
            the turn is for. A file of that name which holds something else is refused, and left as it is.
-Does not   get deleted, ever: whoever deletes it splits its waiters over two files. Those who hold it notice
-           (`is_named`) and do not commit.
+Does not   get deleted, ever: to delete it splits its waiters over two files. A holder of the deleted file notices
+           (`is_named`) and does not commit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _open_lock_files() -> list[tuple[Key, int]]:
 
 
 def _close_in_child() -> None:
-    # flock(2) belongs to the open file: the child's copies would keep the locks of a parent that dies.
+    # flock(2) belongs to the open file: the child's copies would keep the locks after the parent has ended.
     for key, fd in _open_lock_files():
         del opened[key]
         with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ class LockFile(Descriptor):
     def open_at(self, path: str, name: str) -> int:
         """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor.
 
-        Raises OSError, which says so.
+        Raises OSError, with the store and the outcome in its message.
         """
         try:
             return self.open(os.open, name, _FLAGS)
@@ -80,7 +80,7 @@ class LockFile(Descriptor):
             return self._open_after(error, path, name)
 
     def _open_after(self, error: OSError, path: str, name: str) -> int:
-        """Open it once more: with the file made, or made accessible, if that was it. Raises OSError, which says so."""
+        """Open it once more: with the file made, or made accessible, if that was the error. Raises OSError likewise."""
         try:
             if isinstance(error, FileNotFoundError):
                 return self._create(path, name)
@@ -134,7 +134,7 @@ class LockFile(Descriptor):
 def _make_accessible(name: str) -> bool:
     """Give a new lock file of ours the rights that a umask has taken from its owner. False if that is not its trouble.
 
-    Whoever created it may not have come so far yet, or have died before. One that was ever used is left as it is.
+    Its creator may not have done so yet, or have been killed before. A file that was ever used is left as it is.
     """
     try:
         found = os.lstat(name)
@@ -162,7 +162,7 @@ _ADVICE: Final = {
 
 
 def _refused(error: OSError, path: str, name: str) -> OSError:
-    """The same kind of error, telling which store it was and what became of it."""
+    """The same kind of error, with the store and the outcome in its message."""
     if error.errno is None:
         return error
     culprit = error.filename
@@ -274,12 +274,12 @@ def write_record(fd: int, strategy: str, label: str | None) -> None:
     try:
         os.pwrite(fd, b'%b,"since":%.3f%b}\n' % (prefix, time.time(), what_for), 0)
     except OSError:
-        # On a full disk the lock is as good as ever; only the waiters' errors will know less.
+        # On a full disk the lock still excludes; only the waiters' errors cannot name its holder.
         pass
 
 
 def read_record(fd: int) -> Owner | None:
-    """What the record says; whoever wrote it may be long gone."""
+    """The owner that the record names; its process may have ended long ago."""
     return Owner.from_record(_record_line(fd))
 
 
@@ -291,7 +291,7 @@ def _record_line(fd: int) -> bytes:
 
 
 def holder(path: str) -> Owner | None:
-    """Who holds the kernel lock on a store's sidecar; None: nobody does, as far as can be seen from here.
+    """The holder of the kernel lock on a store's sidecar; None: it is free, as far as can be seen from here.
 
     A sidecar that this process may not open is looked up in /proc/locks all the same, which needs no right to it.
     """
@@ -322,10 +322,10 @@ def open_to_read(path: str) -> int | None:
 
 
 def owner_of(fd: int) -> Owner | None:
-    """Who holds the kernel lock. The kernel's word counts; the record adds since when and what for.
+    """The holder of the kernel lock. The kernel decides who that is; the record adds `since` and `label`.
 
     The kernel names the processes that can be seen from here, by their pids here. In its record a process of another
-    container goes by its own pid there.
+    container has the pid of its own namespace.
     """
     record = read_record(fd)
     found = os.fstat(fd)
@@ -354,13 +354,13 @@ def _named(holders: list[int], found: os.stat_result, record: Owner | None) -> O
     has_it = has_locked(taker, found)
     has_ended = not here().is_running(taker) or (own is not None and judge(own) is Verdict.GONE)
     if has_it is not False and not has_ended:
-        # A process that keeps no record (flock(1), filelock, another language): its pid is all the kernel tells.
+        # A process that keeps no record (flock(1), filelock, another language): the kernel reports its pid only.
         return describe(taker) if own is None else own
     return _heir(taker, has_ended, found, own)
 
 
 def _heir(taker: int, has_ended: bool, found: os.stat_result, record: Owner | None) -> Owner:
-    """Who has the lock of a process that has it no more: flock(2) belongs to the open file, which children inherit.
+    """The holder of a lock whose taker has it no more: flock(2) belongs to the open file, which children inherit.
 
     `flock 9` in a shell script is another such case: flock(1) takes the lock, and ends; the shell has the file open.
     """
@@ -380,7 +380,7 @@ def _heir(taker: int, has_ended: bool, found: os.stat_result, record: Owner | No
 
 
 def _is_locked(fd: int) -> bool:
-    """Whether anybody has the lock. Asked for what the kernel does not show; takes it for an instant if it is free."""
+    """Whether the lock is held, by a holder that the kernel does not show. Takes a free lock for an instant."""
     # Alone, because leases share it; a network file system wants a descriptor for writing for that (flock(2)).
     for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
         try:
@@ -395,7 +395,7 @@ def _is_locked(fd: int) -> bool:
 
 
 def require_same_strategy(fd: int, path: str, ours: str) -> None:
-    """Refuse to stand behind a holder of the sidecar whose strategy is another one.
+    """Refuse to wait for a holder of the sidecar whose strategy is another one.
 
     An old record does not count: only if the kernel confirms that the process it names holds the file now.
     """
@@ -424,7 +424,7 @@ def mismatch(path: str, ours: str, theirs: str, owner: Owner | None) -> Strategy
 
 
 def unsupported(path: str, strategy: str, error: OSError | None) -> UnsupportedLock:
-    """The error for a file system on which a kernel lock excludes nobody."""
+    """The error for a file system on which a kernel lock does not exclude."""
     mount = _mounts.mount_of(path)
     where = "the file system" if mount is None else f"the file system ({mount.kind}, mounted at {mount.point})"
     why = (

@@ -2,19 +2,19 @@
 
 Promise    At most one holder among all processes of this host. A dead holder's lock is free at once: the kernel
            closes its descriptors. Waiters come in about the order in which they reached the gate, and a holder that
-           wants the lock again stands behind them. A mount on which locks exclude nobody is refused, one on which
+           wants the lock again queues behind them. A mount on which locks do not exclude is refused, one on which
            they do not reach other hosts is warned about (or refused: `untrusted=`).
 How        flock(2) on `.<name>.lock` (`filelock.lock_descriptor`). The gate is a byte lock on the same file
            (`_gate.py`): a waiter takes the gate, then the lock, then leaves the gate. Only one process at a time waits
            for the lock itself, the others for the gate.
 Does not   exclude hosts from each other, unless the network file system carries flock(2) over (docs/strategies.md).
-           The sidecar is never deleted: whoever deletes it splits its waiters over two files, and whoever held it
-           then does not commit (`LockLost`).
+           The sidecar is never deleted: to delete it splits its waiters over two files, and its holder at that time
+           does not commit (`LockLost`).
 Fails by   OSError from opening the sidecar; `UnsupportedLock` where the file system has no kernel locks;
            `StrategyMismatch` if the sidecar is held by another strategy.
 
 The gate is for fairness only. Where it does not exist (other systems, some network mounts) waiters race for the lock,
-as with plain flock(2), and nothing else changes. Whoever is stopped at the gate is passed by.
+as with plain flock(2), and nothing else changes. A process that is stopped at the gate is passed by.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NAME: Final = "flock"
 
 _KEEP: Final = 0.05
 """Seconds for which a hold is passed on inside a process at most. The gate shows our own contenders at once; this is
-for those who do not use it: flock(1), other libraries."""
+for programs that do not use it: flock(1), other libraries."""
 
 Untrusted = Literal["warn", "refuse", "allow"]
 
@@ -74,7 +74,7 @@ class Flock:
         default="warn", validator=attrs.validators.in_(tuple(_fine)), kw_only=True, eq=False
     )
     """A mount whose locks do not reach the other hosts that may have it: `warn` (once a mount, in the log), `refuse`
-    (`UnsupportedLock`) or `allow`. One whose locks exclude nobody at all is refused unless this is `allow`."""
+    (`UnsupportedLock`) or `allow`. One whose locks do not exclude at all is refused unless this is `allow`."""
     file: str | None = attrs.field(default=None, converter=_other_file, kw_only=True)
     """Name of another lock file beside the document, such as `{name}.lock`, that a queue locks as well, inside our own
     lock: programs that hold flock(2) on it (filelock, portalocker, flock(1)) are excluded. None, or `.{name}.lock`: our
@@ -92,7 +92,7 @@ class Flock:
         return attrs.evolve(self, file=None), FlockFile(self.file)
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
-        """See `Strategy`. Does not get in while another process stands at the gate."""
+        """See `Strategy`. Returns None while another process has the gate."""
         name = sidecar(path)
         while True:
             hold = _FlockHold(path, label)
@@ -143,9 +143,9 @@ class Flock:
                     lock_behind(fd, path, replace)
                 except OSError as error:
                     raise _unsupported(error, path) from error
-                # Asked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
-                # looks whether the file has a name at all: a rename in that instant is no different from one an
-                # instant later, which no look can see.
+                # Checked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
+                # checks whether the file has a name at all: a rename in that instant is no different from one an
+                # instant later, which no check can see.
                 found = os.fstat(fd)
                 is_ours = is_named(found.st_ino, found.st_dev, path)
                 if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
@@ -162,9 +162,9 @@ class Flock:
             hold.close()
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. The kernel's word counts; the record adds since when and what for.
+        """See `Strategy`. The kernel decides who holds it; the record adds `since` and `label`.
 
-        If nobody has the lock, but somebody stands at the gate and does not take it, it is he who is in the way.
+        If the lock is free, and a process has the gate and does not take the lock, the result is that process.
         """
         return _sidecar.holder(path) or _stander(path)
 
@@ -239,16 +239,16 @@ class _FlockHold(LockFile):
         finally:
             self.close()
         if self.had_to_wait:
-            # The next one had the gate; who comes after him has been woken to take it, but may not have a processor
-            # yet. Until he has, the gate looks free, and we would be in again before him.
+            # The next holder had the gate. The waiter behind it has been woken for the gate, but may not run yet; until
+            # it does, the gate looks free, and this process would take the lock again before it.
             os.sched_yield()
 
 
 def _keeps_out(fd: int, path: str) -> bool:
-    """Whether a waiter stands at the gate, and should come before a caller that has not waited yet.
+    """Whether a waiter has the gate, and should come before a caller that has not waited yet.
 
-    Only asked, not taken: one call instead of two, and the turn that slips in between asking and locking costs the
-    other one place, once.
+    The gate is tested, not taken: one call instead of two. A waiter that comes between this test and the lock is
+    overtaken by one turn, once.
     """
     if not HAS_BYTE_LOCKS:
         return False
@@ -261,7 +261,7 @@ def _keeps_out(fd: int, path: str) -> bool:
 
 
 def _stander(path: str) -> Owner | None:
-    """Who stands at the gate, if it is somebody else who can be named."""
+    """The process that has the gate, if it is another one than this, and can be named."""
     fd = open_to_read(path)
     if fd is None:
         return None

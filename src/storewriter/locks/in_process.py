@@ -22,11 +22,11 @@ class InProcess:
     is_quick = True
 
     def attempt(self, path: str, label: str | None) -> _InProcessHold:
-        """See `Strategy`: the lane has already excluded everybody it can exclude."""
+        """See `Strategy`: always succeeds. The lane has already excluded this process's other tasks and threads."""
         return _InProcessHold(path)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`: the queue knows its own holder."""
+        """See `Strategy`: None. The queue itself has the holder of this process."""
         return None
 
 

@@ -5,7 +5,7 @@ Promise    A holder that is dead, or has not refreshed its marker for `stale` se
 How        `filelock.SoftFileLease` at `.<name>.marker`, refreshed every third of `stale` by a thread of its own. Its
            age is counted by each contender on its own clock. The commit is fenced: refreshed, checked and renamed
            under the guard that every take-over needs (`_guard.py`).
-Does not   stop the old holder's code: only its commit. Where kernel locks do not reach everybody there is no guard,
+Does not   stop the old holder's code: only its commit. Where kernel locks do not reach every host there is no guard,
            and a holder that is paused for `stale` between the check and the rename still renames (docs/strategies.md).
 Fails by   OSError from the marker or the sidecar; StrategyMismatch, also for another `stale`; LockLost.
 """

@@ -4,9 +4,9 @@ Promise    At most one holder among all who reach the folder. A dead holder's ma
            on proof: no such process, or its pid belongs to another one, or the machine was booted since.
 How        `filelock.MarkerSoftFileLock` at `.<name>.marker`: created exclusively, with a record of its owner. Where
            the file system has kernel locks the turn holds one on the sidecar too, so that users of `flock` meet it.
-Does not   judge a process of another host or container, nor its age: such a marker waits for its owner, or for a
-           person who knows. `lease` is for those.
-Fails by   OSError from the marker or the sidecar; StrategyMismatch; LockLost if somebody removed the marker.
+Does not   judge a process of another host or container, nor its age: such a marker stays until its owner, or a person,
+           removes it. `lease` is for those.
+Fails by   OSError from the marker or the sidecar; StrategyMismatch; LockLost if the marker was removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds out that another program writes a document without excluding us, and says so once.
+"""Detects that another program writes a document without excluding us, and reports that once.
 
 Promise    For each store and process one log record and one event (`NeighbourFound`) per kind of finding: what it is,
            who, and what to configure. Nothing is changed or refused, except that a program of ours which takes other

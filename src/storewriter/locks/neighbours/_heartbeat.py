@@ -2,7 +2,7 @@
 
 How        One thread for the whole process, while any such lock is held and for a moment after that: a turn costs two
            operations on a set. Where no thread can be had, holds are renewed by their commits only.
-Does not   decide anything: a lock that was lost is noticed by the check before the commit. This only tells it earlier.
+Does not   decide anything: the check before the commit detects a lost lock. This only reports it earlier.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ How        Neighbours' programs poll, and give up after a fraction of a second. 
            process for `HOLD` seconds at most. When our programs together have had the locks for that long without a
            gap, the next attempt leaves the neighbours' locks alone for `GAP` seconds, while it holds our own. The time
            of the last gap is kept in the sidecar, for all our processes.
-           The sidecar also says which neighbours' locks are taken: a program of ours that is alive and configured
-           differently is found out (`StrategyMismatch`).
+           The sidecar also names the neighbours' locks that are taken: a running program of ours that is configured
+           differently is refused (`StrategyMismatch`).
 Pauses     An attempt pauses for `GAP`, or after a take-over for `SETTLE`, at most, and therefore never runs on an event
            loop (`is_quick = False`). After a take-over, because a contender that judged the abandoned lock before may
            remove ours right after it was put down: the look after the pause shows that.
@@ -92,7 +92,7 @@ class Joined:
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Our own lock is held for an instant by every program of ours that polls a neighbour's.
 
-        So a neighbour's holder comes first, unless it is one of ours, of which our own record tells more.
+        So a neighbour's holder comes first, unless it is one of ours, of which our own record has more.
         """
         own = self.own.owner(path)
         others = [owner for one in self.neighbours if (owner := one.owner(path)) is not None]
@@ -185,7 +185,7 @@ class JoinedHold:
                 )
 
     def _lose(self, neighbour: Neighbour) -> None:
-        """Remember and tell, once. Called by the heartbeat, too."""
+        """Record the reason, log it and emit `LeaseLost`, once. Called by the heartbeat, too."""
         if self._is_lost:
             return
         self._is_lost = True
@@ -275,7 +275,7 @@ def _pace(path: str) -> _Pace:
     return known
 
 
-# -- what our programs tell each other, behind the record in the sidecar -----------------------------------------------
+# -- what our programs write for each other, behind the record in the sidecar ------------------------------------------
 
 _PLACE: Final = 2048
 _LENGTH: Final = 1024
@@ -293,7 +293,7 @@ def _sidecar_of(own: Hold) -> int | None:
 def _agree(fd: int, path: str, strategy: Joined) -> float:
     """Make sure that every program of ours takes the same neighbours' locks; returns when the last gap was.
 
-    Raises StrategyMismatch if one that is alive does not.
+    Raises StrategyMismatch if a running one does not.
     """
     found = os.pread(fd, _LENGTH, _PLACE)
     line = found[_MOMENT.size :].partition(b"\n")[0]
@@ -301,7 +301,7 @@ def _agree(fd: int, path: str, strategy: Joined) -> float:
     ours = _agreement(strategy)
     if line != ours:
         _require_agreement(line, path, strategy)
-        quietly(os.pwrite, fd, ours + b"\n", _PLACE + _MOMENT.size)  # on a full disk the next turn says it again
+        quietly(os.pwrite, fd, ours + b"\n", _PLACE + _MOMENT.size)  # on a full disk: the next turn writes it again
     return gap if 0.0 <= gap <= time.monotonic() else 0.0
 
 
@@ -346,7 +346,7 @@ def different_neighbours(path: str, ours: str, theirs: str, owner: Owner) -> Str
 
 
 def neighbours_of_others(path: str) -> tuple[str, Owner] | None:
-    """What a program of ours that is alive takes beside our own lock; None: nothing is known of one.
+    """The neighbours' locks that a running program of ours takes beside our own; None: nothing is known of one.
 
     For a program that takes none, which does not look here at every turn.
     """

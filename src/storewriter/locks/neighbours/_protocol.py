@@ -29,7 +29,7 @@ class Claim(Protocol):
         ...
 
     def renew(self) -> bool:
-        """Show a sign of life if one is due, and say whether the lock is still ours. Callable from any thread."""
+        """Renew the lock if that is due, and return whether it is still ours. Callable from any thread."""
         ...
 
     def release(self) -> None:
@@ -58,5 +58,5 @@ class Neighbour(Protocol):
         ...
 
     def owner(self, path: str) -> Owner | None:
-        """Who holds the lock now, as far as can be told; None: it is free, or nothing is known."""
+        """The holder of the lock now, as far as is known; None: it is free, or the holder is unknown."""
         ...

@@ -1,4 +1,4 @@
-"""Whose lock it is that stands where a neighbour's belongs, and what to configure for it."""
+"""Identifies the lock that is found where a neighbour's belongs, and what to configure for it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def advice_for(kind: str, template: str) -> str:
 
 @attrs.frozen
 class Record:
-    """What a lock file with a record says: OpenClaw's, fs-safe's, or our own in their form."""
+    """The content of a lock file with a record: OpenClaw's, fs-safe's, or our own in their form."""
 
     raw: bytes
     pid: int | None = None
     created: float | None = None
     """Seconds since the epoch."""
     owner: Owner | None = None
-    """As far as the record and this machine tell; None without a pid."""
+    """As far as the record and this machine show; None without a pid."""
     hold: str | None = None
     """Names the hold, if the record is storewriter's."""
 
@@ -80,8 +80,8 @@ def _record(raw: bytes, fields: dict[str, Any]) -> Record:
         return Record(raw, created=created)
     started = _whole(fields.get("startTime"))
     machine = here()
-    # A record without a host was written by a program that judges owners by their pid alone. So we do, too: whoever
-    # shares such a lock shares the pids.
+    # A record without a host was written by a program that judges owners by their pid alone. So do we: all programs
+    # that use such a lock share one PID namespace.
     is_named = isinstance(fields.get("host"), str)
     owner = Owner(
         pid=pid,
@@ -155,7 +155,7 @@ def _is_flocked(fd: int) -> bool:
 
 
 _WHOLE_FILE: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-"""Asks whether anything of a file is locked (fcntl(2))."""
+"""The question whether any byte of a file is locked (fcntl(2))."""
 
 
 def _is_byte_locked(fd: int) -> bool:
@@ -183,7 +183,7 @@ _WRITING: Final = 2.0
 
 
 def foreign(lock: str, found: os.stat_result) -> Foreign | None:
-    """What stands at the path of a lock, and whose it may be; None: it has gone meanwhile."""
+    """The lock at a path, and its likely convention and holder; None: it has gone meanwhile."""
     if stat.S_ISDIR(found.st_mode):
         age = max(0.0, time.time() - found.st_mtime)
         what = f"a folder, refreshed {age:.1f} s ago, as proper-lockfile makes it"

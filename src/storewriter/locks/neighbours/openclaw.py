@@ -1,12 +1,12 @@
 """OpenClaw's lock, and @openclaw/fs-safe's: a file `<document>.lock` that holds the record of its owner.
 
-Promise    A program that takes such a lock on the document is excluded, and excludes us. A live owner is never robbed.
+Promise    A program that takes such a lock on the document is excluded, and excludes us. A live owner keeps its lock.
            Of two contenders that see the same abandoned lock, at most one has it afterwards. Released is only the file
            that is ours, by inode and content.
 How        A finished file is linked in (link(2)), so no contender ever sees an empty record. A dead owner's lock is
            removed while the folder `<lock>.reclaim` is ours, as fs-safe does; while that exists, no lock is made.
            `createdAt` is renewed in place, because some versions take a lock of a live owner once it is old.
-Does not   know processes of other containers and hosts: such a record names only a pid. A version that removes an
+Does not   judge processes of other containers and hosts: such a record names only a pid. A version that removes an
            abandoned lock without the folder (OpenClaw 14303dac, fs-safe 0.3) may remove its successor's; that is
            noticed before each commit (`LockLost`).
 """
@@ -67,7 +67,7 @@ class OpenClawLock:
 
 
 _GUARD_AGE: Final = 10.0
-"""Seconds after which the folder of a take-over counts as left behind by a process that died in the middle: a take-over
+"""Seconds after which the folder of a take-over counts as left behind by a process that was killed: a take-over
 is a few system calls."""
 
 _WRITING: Final = 2.0
@@ -288,7 +288,7 @@ class RecordClaim:
         return f"its owner cannot be judged, and it is {age:.1f} s old" if age > self._stale else None
 
     def _clear_guard(self) -> bool:
-        """Remove the folder of a take-over whose process died in the middle. False: it is still under way."""
+        """Remove the folder of a take-over whose process was killed. False: it is still under way."""
         try:
             found = os.lstat(self._guard)
             age = time.time() - found.st_mtime

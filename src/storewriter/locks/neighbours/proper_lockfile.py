@@ -50,7 +50,7 @@ class ProperLockfile:
         return FolderClaim(path, self.lock_path(path), self.stale)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Neighbour`. The folder does not say whose it is."""
+        """See `Neighbour`. The folder does not name its owner."""
         try:
             found = os.lstat(self.lock_path(path))
         except OSError:
