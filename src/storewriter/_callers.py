@@ -508,6 +508,8 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
                 inside[thread] = ours
                 ticket.batch.save(ticket)
                 inside[thread] = STEP
+                if ticket.generation != _forks.generation:
+                    raise cast("Caller", ticket).inherited()
         if events.subscribers and ticket.began > 0:
             _tell_released(ticket)
         if ticket.state is BATCHED and not ticket.is_async:
@@ -551,6 +553,8 @@ def _wait_for_answer(ticket: Ticket) -> None:
             part.settle()
             part.answer()
     ticket.handed_on = None  # the batch refers to its members
+    if ticket.generation != _forks.generation:
+        raise cast("Caller", ticket).inherited()
 
 
 def _tell_released(ticket: Ticket) -> None:

@@ -9,6 +9,7 @@ Does not   keep the interpreter alive: whatever has not been acknowledged at exi
 from __future__ import annotations
 
 import _thread
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,18 +20,20 @@ _LINGER: Final = 0.02
 
 
 class _Worker:
-    __slots__ = ("args", "call", "wake")
+    __slots__ = ("args", "call", "process", "wake")
 
     def __init__(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         self.call = call
         self.args = args
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
+        self.process = os.getpid()
 
     def run(self) -> None:
         while True:
-            self.call(*self.args)
-            self.call, self.args = _nothing, ()  # so that an idle thread keeps no objects alive
+            call, args, self.call, self.args = self.call, self.args, _nothing, ()
+            call(*args)
+            del call, args  # so that an idle thread keeps no objects alive
             _idle.append(self)
             if self.wake.acquire(timeout=_LINGER):
                 continue
@@ -40,6 +43,12 @@ class _Worker:
                 self.wake.acquire()  # chosen at the last moment: the call is on its way
             else:
                 return
+
+    def __del__(self) -> None:
+        # CPython 3.11 takes a thread that has not begun for the one that has started it: an exception that is sent to
+        # that one (PyThreadState_SetAsyncExc) ends this one before it could make its call, for which others wait.
+        if self.call is not _nothing and self.process == os.getpid():
+            start(self.call, *self.args)
 
 
 _idle: list[_Worker] = []
