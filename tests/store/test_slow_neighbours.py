@@ -65,12 +65,23 @@ def fail(_: Any) -> None:
 def behind(
     queue: PerStoreWriterQueue, path: Path, slow: Slow, *calls: Callable[[], Any], store: Store[Any] | None = None
 ) -> tuple[list[Worker], Worker]:
-    """Callers whose functions are applied, and right behind them one whose function runs until it is let go."""
+    """Callers whose functions are applied, and right behind them one whose function runs until it is let go.
+
+    They are in one batch, however slow the machine is. Its time is over when this returns.
+    """
     writer = Store(path, queue=queue) if store is None else store
-    with held(queue, path) as holding:
+    with pytest.MonkeyPatch.context() as patched, held(queue, path) as holding:
+        patched.setattr(_batch, "APPLY_SECONDS", 60.0)
         *workers, last = lined_up(queue, path, *calls, lambda: writer.update(slow))
         holding.release()
         wait_for(slow.runs, "the slow function")
+    lane = _lanes.find(str(path))
+    assert lane is not None
+    assert lane.head is not None
+    batch = lane.head.batch
+    batch._until = 0.0
+    if batch._newest is not None:
+        batch._newest.waiter.wake()
     return workers, last
 
 
@@ -90,8 +101,8 @@ def test_it_is_committed_while_the_slow_function_runs(
         queue,
         path,
         slow,
-        lambda: store.update(put("first"), timeout=0.3),
-        lambda: store.update(put("second"), timeout=0.3),
+        lambda: store.update(put("first")),
+        lambda: store.update(put("second")),
         store=store,
     )
     try:
@@ -469,7 +480,7 @@ def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
 ) -> None:
     """With a shared state, because the codec cannot read what one of them left."""
     path.write_text("{}")
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 0.1)
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
     looks = _Looks(monkeypatch)
     threads: dict[str, int] = {}
     runs: list[int] = []
@@ -483,7 +494,12 @@ def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
     def first(state: dict[str, Any]) -> str:
         runs.append(1)
         if len(runs) > 1:
-            looks.late.clear()
+            lane = _lanes.find(str(path))
+            assert lane is not None
+            head: Any = lane.head
+            head.batch._until = 0.0  # its time is over
+            head.before.waiter.wake()
+            del head, lane
             until(lambda: threads["bad"] in looks.late, "a look of the newest member")
         return put("first")(state)
 
