@@ -20,14 +20,14 @@ _LINGER: Final = 0.02
 
 
 class _Worker:
-    __slots__ = ("args", "call", "process", "wake")
+    process = 0
+    """Where its thread was started; 0: that has not come to its end."""
 
     def __init__(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         self.call = call
         self.args = args
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
-        self.process = os.getpid()
 
     def run(self) -> None:
         while True:
@@ -47,7 +47,7 @@ class _Worker:
     def __del__(self) -> None:
         # CPython 3.11 takes a thread that has not begun for the one that has started it: an exception that is sent to
         # that one (PyThreadState_SetAsyncExc) ends this one before it could make its call, for which others wait.
-        if self.call is not _nothing and self.process == os.getpid():
+        if self.process and self.call is not _nothing and self.process == os.getpid():
             start(self.call, *self.args)
 
 
@@ -63,7 +63,9 @@ def start(call: Callable[..., None], *args: Any) -> None:
     Raises RuntimeError if the system gives no more threads.
     """
     if not _hand_to_idle(call, args):
-        _thread.start_new_thread(_Worker(call, args).run, ())
+        worker = _Worker(call, args)
+        _thread.start_new_thread(worker.run, ())
+        worker.process = os.getpid()
 
 
 def _hand_to_idle(call: Callable[..., None], args: tuple[Any, ...]) -> bool:
