@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.lines import held, lined_up
-from storewriter import LockTimeout, PerStoreWriterQueue, Store, events
+from storewriter import LockTimeout, PerStoreWriterQueue, Store, _batch, events
 
 
 class Listening:
@@ -46,6 +46,33 @@ def test_every_turn_is_taken_once_and_released_once(queue: PerStoreWriterQueue, 
             worker.result()
     kinds = [type(event) for event in seen]
     assert kinds.count(events.TurnTaken) == kinds.count(events.TurnReleased) == 4
+
+
+def test_so_is_one_that_goes_on_in_the_same_batch(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the line: the turn of one has ended before that of the next one begins."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    store = Store(path, queue=queue)
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    calls = [
+        lambda name=name, fn=fn: store.update(fn, label=name)
+        for name, fn in (("a", dict.popitem), ("b", dict.clear), ("c", fail), ("d", dict.clear))
+    ]
+    with held(queue, path) as holding:
+        workers = lined_up(queue, path, *calls)
+        with Listening() as seen:
+            holding.release()
+            for worker in workers:
+                worker.wait()
+    turns = [event for event in seen if isinstance(event, (events.TurnTaken, events.TurnReleased))]
+    taken, released = events.TurnTaken, events.TurnReleased
+    assert [(type(turn), turn.label) for turn in turns] == [
+        (released, None), *((kind, name) for name in "abcd" for kind in (taken, released))
+    ]  # fmt: skip
 
 
 def test_a_timeout_is_told_with_the_owner(queue: PerStoreWriterQueue, path: Path) -> None:

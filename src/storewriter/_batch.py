@@ -28,7 +28,7 @@ from storewriter import events
 from storewriter._document import Document, version_of
 from storewriter._interrupts import is_of_a_step
 from storewriter._lanes import ANSWERED, LEFT, Ticket, answer, in_step
-from storewriter._replace import Commit, DocumentChanged, not_flushed
+from storewriter._replace import Commit, DocumentChanged, document_changed, not_flushed
 from storewriter._threads import Apart
 from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
 from storewriter.locks.neighbours._detection import changed
@@ -71,10 +71,23 @@ class AskAgain(StoreWriterError):
 _PLAIN: Final = frozenset({int, str, bool, float, dict, list, tuple, bytes})
 
 
+class Group:
+    """Requests whose functions went on with one state. They can be taken back together, by one plain store."""
+
+    __slots__ = ("is_applied",)
+
+    def __init__(self) -> None:
+        self.is_applied = True
+
+
+ALONE: Final = Group()
+"""Of requests that share their state with no other one."""
+
+
 class Request:
     """One caller's update: its function, and what came of it."""
 
-    __slots__ = ("_context", "error", "expect", "failed", "fn", "is_applied", "replaces", "result")
+    __slots__ = ("_context", "error", "expect", "failed", "fn", "group", "is_applied", "replaces", "result")
 
     def __init__(
         self,
@@ -90,6 +103,9 @@ class Request:
         self._context = context
         """A task's: its function runs there, whichever task leads the batch."""
         self.is_applied = False
+        """Whether what the function did is in the document that the batch makes; with a shared state, if it is
+        `group.is_applied` as well."""
+        self.group = ALONE
         self.result: Any = None
         self.error: BaseException | None = None
         self.failed = False
@@ -151,14 +167,12 @@ class Batch:
     """Makes bytes of what becomes of the state that was decoded last."""
     _absent: bytes | None = None
     """Where there is no document: the bytes that would say no more than its absence does."""
-    _runner: Ticket | None = None
-    """Whose function runs. As long as it does, what was applied before it can be saved without it (`part`)."""
     _newest: Ticket | None = None
-    """The last member whose function was applied, which makes the part."""
+    """The last member whose function has run, which makes the part."""
     _is_closed = False
     """Whether the save has begun, so that no part can be made any more."""
     _early: Batch | None = None
-    """What was applied before the last function, if that took too long."""
+    """What was applied before the last function, if that took too long. Its members are not members any more."""
     _gate: Any = None
     """Of a part: held while it is saved."""
     _base: bytes | None = None
@@ -175,8 +189,8 @@ class Batch:
         self._shared: SharedState | None = SharedState() if isolation == "shared" else None
         self._on_loop = on_loop
         self._mutex = _thread.allocate_lock()
-        """Between the thread whose function runs and the one that makes a part. Held for a few plain stores only, so
-        that no fork finds it locked."""
+        """Between the thread that has the turn and the one that makes a part. Held for a few plain stores only, so that
+        no fork finds it locked."""
 
     def load(self) -> None:
         """Once, before the first function. Raises NotARegularFile, OSError."""
@@ -203,7 +217,7 @@ class Batch:
         if not ticket.is_member:
             ticket.before, self.last, ticket.is_member = self.last, ticket, True
         request: Request = ticket.request
-        request.error, request.failed, request.is_applied = None, False, False
+        request.error, request.failed, request.is_applied, request.group = None, False, False, ALONE
         try:
             if self._found is None:
                 self.load()
@@ -216,11 +230,15 @@ class Batch:
             else:
                 self._apply_to_shared(request, self._shared, ticket)
         except BaseException as error:
-            self._runner = None
             if request.is_applied:
                 raise  # an interrupt that came right after that: the update is in the batch, and stays
-            # Nothing of it is in the batch, so it need not wait for the answer.
-            request.error, request.failed, ticket.is_member = error, True, False
+            # Nothing of it is in the batch. But what it raised may come from what it has seen of the others, and they
+            # are not saved yet: then it waits for the answer with them.
+            found = self._found
+            is_member = isinstance(error, Exception) and found is not None and self._good is not found[0]
+            request.error, request.failed, ticket.is_member = error, True, is_member
+            if is_member:
+                self._newest = ticket
 
     def require_version(self, expected: str) -> None:
         """Raise VersionConflict unless the loaded document has this version."""
@@ -241,32 +259,43 @@ class Batch:
         encode = self._encode
         if request.expect is not None:
             self.require_version(request.expect)
-        self._runner = ticket
         data = encode(request.run(state))
         with self._mutex:
             # Plain stores, so that no interrupt can come in between.
             self._before, self._authors, self._good, request.is_applied = self._good, (request,), data, True
-            self._runner, self._newest = None, ticket or self._newest
+            self._newest = ticket or self._newest
 
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
         try:
             state, self._encode = self.document.decode_for_update(self._good)
         except StoreCorrupt as error:
-            if not self._authors:
+            newest = self._newest
+            authors = self._take_back(error.__cause__ or error)
+            if not authors:
                 raise
             # The codec wrote what it cannot read: the function that made such a state fails, and no other one.
-            authors = self._take_back()
-            if len(authors) == 1:
-                authors[0].error, authors[0].failed = error.__cause__ or error, True
-            else:
+            if authors[0].group is not ALONE:
                 self._apply_each(authors)
+                self._newest = newest
             return self.state()
         return state
 
-    def _take_back(self) -> Sequence[Request]:
-        """Undo what the last functions did; returns whose they were."""
-        authors, self._authors, self._good = self._authors, (), self._before
+    def _take_back(self, reason: BaseException | None = None) -> Sequence[Request]:
+        """Undo what the last functions did; returns whose they were. If it was one, that has failed for this reason."""
+        with self._mutex:
+            # Plain stores: what is not in the document must not be answered as if it were, whatever comes next.
+            authors = self._authors
+            if authors:
+                first = authors[0]
+                if first.group is not ALONE:
+                    first.group.is_applied = False
+                    self._newest = None  # no part, as long as functions of its members are applied again
+                else:
+                    first.is_applied = False
+                    if reason is not None:
+                        first.error, first.failed = reason, True
+                self._authors, self._good = (), self._before
         return authors
 
     def replace_state(self, request: Request, state: Any) -> None:
@@ -286,14 +315,18 @@ class Batch:
         if not self._on_loop:
             self._apply_and_encode(request, shared, ticket)
             return
+        if not shared.is_whole:
+            shared = self._start_over(shared)
         if not shared.requests:
             shared.state = self.state()
+        shared.is_whole = False
         try:
             request.run(shared.state)
         except BaseException:
-            self._apply_each(shared.take())
+            self._start_over(shared)
             raise
-        request.is_applied = True
+        # Plain stores up to the call, so that an interrupt leaves it in the batch, or out of it.
+        request.group, request.is_applied, shared.is_whole = shared, True, True
         shared.requests.append(request)
 
     def _apply_and_encode(self, request: Request, shared: SharedState, ticket: Ticket) -> None:
@@ -301,7 +334,6 @@ class Batch:
         is_new = shared.state is None
         state = self.state() if is_new else shared.state
         shared.state = None  # if the function fails, the next one gets a new state
-        self._runner = ticket
         request.run(state)
         try:
             data: bytes | None = self._encode(state)
@@ -312,11 +344,14 @@ class Batch:
         if data is None:
             self._apply(request, ticket)  # the functions before it may have had a part in that
             return
+        group = Group()
         with self._mutex:
             if is_new or not self._authors:
                 self._before, self._authors = self._good, ()
+            else:
+                group = self._authors[0].group
             self._authors = (*self._authors, request)
-            self._good, request.is_applied, self._runner, self._newest = data, True, None, ticket
+            self._good, request.is_applied, request.group, self._newest = data, True, group, ticket
         shared.state = state
 
     def seal(self) -> None:
@@ -324,16 +359,26 @@ class Batch:
         shared = self._shared
         if shared is None or not shared.requests:
             return
+        if not shared.is_whole:
+            self._start_over(shared)
+            return
         try:
             data = self._encode(shared.state)
         except Exception:
             if self._can_be_encoded(shared.state):
                 raise  # it is a signal handler's, and not the codec's
             # One of them left what cannot be encoded: each is applied alone, and that one fails.
-            self._apply_each(shared.take())
+            self._start_over(shared)
             return
-        self._before, self._authors, self._good = self._good, shared.requests, data
-        shared.requests, shared.state = [], None
+        fresh = SharedState()
+        self._before, self._authors, self._good, self._shared = self._good, shared.requests, data, fresh
+
+    def _start_over(self, shared: SharedState) -> SharedState:
+        """The shared state is lost: those whose changes were in it are applied again. Returns its successor."""
+        fresh = SharedState()
+        shared.is_applied, self._shared = False, fresh
+        self._apply_each(shared.requests)
+        return fresh
 
     def _can_be_encoded(self, state: Any) -> bool:
         try:
@@ -343,12 +388,14 @@ class Batch:
         return True
 
     def _apply_each(self, requests: Sequence[Request]) -> None:
-        """Apply functions again, each to a state of its own, because their shared one is lost."""
+        """Apply functions that were taken back, each to a state of its own. Interrupted, the others must ask again."""
         for request in requests:
-            request.is_applied = False
+            request.is_applied, request.group = False, ALONE
             try:
                 self._apply(request)
             except Exception as error:
+                if request.is_applied:
+                    raise  # an interrupt that came right after that
                 request.error, request.failed = error, True
 
     # -- a function that takes too long -------------------------------------------------------------------------------
@@ -361,37 +408,35 @@ class Batch:
         return left if left > 0 else self._seconds
 
     def part(self, ticket: Ticket) -> Batch | None:
-        """What was applied before the function that runs, if the time is over: for the last of its members to save.
+        """What was applied before the thread that has the turn, if the time is over: the last of its members saves it.
 
         None: it is not over, another member makes the part, or the save has begun. Can be repeated.
-        The thread whose function runs keeps the turn until the part is saved, and goes on with that document.
+        The thread that has the turn keeps it until the part is saved, and goes on with that document.
         """
         if self._early is None and (self._newest is not ticket or time.monotonic() < self._until):
             return None
         part = Batch(self.document)
-        part._newest, part._gate = ticket, _thread.allocate_lock()
+        part.last, part._gate, part._started = ticket, _thread.allocate_lock(), self._started
         with self._mutex:
-            runner = self._runner
-            if self._early is None and runner is not None and self._newest is ticket and not self._is_closed:
-                part.last, part._found, part._good, part._absent = runner.before, self._found, self._good, self._absent
-                part._started = self._started
+            if self._early is None and self._newest is ticket and not self._is_closed:
+                part._found, part._good, part._absent = self._found, self._good, self._absent
                 self._early, self._base, self._authors = part, self._good, ()
-                self.last, runner.before = runner, None
         early = self._early
-        return early if early is not None and early._newest is ticket else None
+        return early if early is not None and early.last is ticket else None
 
     def save_part(self, ticket: Ticket) -> None:
         """Save a part in its own thread, or in that of the last function; the other one waits."""
         with self._gate:
             self.save(ticket)
 
-    def _go_on_from_part(self) -> Look:
+    def _go_on_from_part(self, early: Batch, hold: Any) -> Look:
         """The last function was applied to what the part was to save: go on if that is the document now."""
         found = self.document.storage.look()
         data, absent = found[0], self._absent
         is_there = data == self._base or (data is None and self._base == absent)
         if not is_there and not (self.document.is_compared_anew and self.document.says_the_same(data, self._base)):
-            raise AskAgain(self.document.path)
+            hold.check()
+            raise document_changed(self.document.path) if early.error is None else AskAgain(self.document.path)
         self._found, self._is_rebased, self._absent = found, True, absent if data is None else None
         return found
 
@@ -423,7 +468,7 @@ class Batch:
         if found is None:
             return
         if self._early is not None and self._authors and not self._is_rebased:
-            found = self._go_on_from_part()
+            found = self._go_on_from_part(self._early, hold)
         if self._interrupts:
             if self._good is not None and self._good != found[0] and document.has(self._good):
                 # It had the name already when the interrupt came. Its descriptor may have been closed again.
@@ -434,7 +479,9 @@ class Batch:
                     self._must_confirm = True
                 return
             self._give_back(ticket.request)
-        if not self._authors and not any(member.request.is_applied for member in self.members()):
+        if not self._authors and not any(
+            member.request.is_applied and member.request.group.is_applied for member in self.members()
+        ):
             return
         data = self._good
         is_same = data is None or data == found[0] or data == self._absent
@@ -444,10 +491,15 @@ class Batch:
             hold.check()
             self._must_confirm = True
             return
-        if getattr(hold, "is_irrevocable", False):
-            document.storage.replace(data, self._commit, found, check=hold.check)
-        else:
-            document.storage.replace(data, self._commit, found, fence=hold.fence, suffix=hold.token)
+        try:
+            if getattr(hold, "is_irrevocable", False):
+                document.storage.replace(data, self._commit, found, check=hold.check)
+            else:
+                document.storage.replace(data, self._commit, found, fence=hold.fence, suffix=hold.token)
+        except DocumentChanged as error:
+            if self._commit.is_begun:
+                raise _changed_after_that(document.path) from error
+            raise
         if self._commit.descriptor is not None:
             document.flushes.note(self._commit)
         self._is_written = True
@@ -458,7 +510,6 @@ class Batch:
         What others applied before it is saved all the same.
         """
         if request in self._authors:
-            request.is_applied = False
             self._apply_each([other for other in self._take_back() if other is not request])
 
     def _is_the_end(self, error: BaseException) -> bool:
@@ -519,21 +570,43 @@ class Batch:
             # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
             # batch.
             request = member.request
-            if member.is_member and member.state is not ANSWERED and request.error is None:
-                if self.error is not None:
-                    request.error = _copy_of(self.error)
-                elif not (request.is_applied and self._is_saved and self._is_settled):
-                    request.error = AskAgain(self.document.path)
+            if (
+                member.is_member
+                and member.state is not ANSWERED
+                and not (
+                    self.error is None
+                    and request.error is None
+                    and request.is_applied
+                    and request.group.is_applied
+                    and self._is_saved
+                    and self._is_settled
+                )
+            ):
+                self._decide(request)
             if member.state is not LEFT:
                 answer(member)  # again, if this was interrupted before it was awake: that does no harm
 
+    def _decide(self, request: Request) -> None:
+        """The outcome of a member whose update is not in a document that was saved and flushed."""
+        own = request.error
+        if own is not None and not (request.failed and self._is_in_vain()):
+            return
+        request.error = AskAgain(self.document.path) if self.error is None else _copy_of(self.error)
+        request.error.__context__, request.failed = own, False
+
+    def _is_in_vain(self) -> bool:
+        """Whether what the functions have seen of each other is in no document."""
+        early = self._early
+        return (self.error is not None and not self._is_written) or (
+            early is not None and early.error is not None and not early._is_written
+        )
+
     def members(self) -> list[Ticket]:
         """In the order of the line."""
-        if self.last is not None and self.last.before is None:
-            return [self.last]
+        first = None if self._early is None else self._early.last
         found: list[Ticket] = []
         member = self.last
-        while member is not None:
+        while member is not first and member is not None:
             found.append(member)
             member = member.before
         found.reverse()
@@ -556,19 +629,26 @@ class Batch:
             )
 
 
-class SharedState:
+class SharedState(Group):
     """The state that the functions of a batch go on with, and those whose changes are in no bytes yet."""
 
-    __slots__ = ("requests", "state")
+    __slots__ = ("is_whole", "requests", "state")
 
     def __init__(self) -> None:
+        self.is_applied = True
         self.state: Any = None
         self.requests: list[Request] = []
+        self.is_whole = True
+        """Whether nothing else is in the state: False while a function runs, and if that did not come to its end."""
 
-    def take(self) -> list[Request]:
-        """Drop the state; returns whose it was."""
-        requests, self.requests, self.state = self.requests, [], None
-        return requests
+
+def _changed_after_that(path: str) -> CommitUncertain:
+    """The error if an interrupt came right after the rename, and a program without the lock has written since then."""
+    msg = (
+        f"{path} was changed by a program that does not take its lock, right after it was saved: whether the update is "
+        f"in the document is unknown. Read the store before repeating it."
+    )
+    return CommitUncertain(msg, path=path)
 
 
 def _copy_of(error: BaseException) -> BaseException:

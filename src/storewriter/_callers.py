@@ -508,7 +508,9 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
                 inside[thread] = ours
                 ticket.batch.save(ticket)
                 inside[thread] = STEP
-        if events.subscribers and ticket.state is HOLDING:
+                if ticket.generation != _forks.generation:
+                    raise cast("Caller", ticket).inherited()
+        if events.subscribers and ticket.began > 0:
             _tell_released(ticket)
         if ticket.state is BATCHED and not ticket.is_async:
             ticket.grip = None
@@ -551,14 +553,15 @@ def _wait_for_answer(ticket: Ticket) -> None:
             part.settle()
             part.answer()
     ticket.handed_on = None  # the batch refers to its members
+    if ticket.generation != _forks.generation:
+        raise cast("Caller", ticket).inherited()
 
 
 def _tell_released(ticket: Ticket) -> None:
     """Once, also if leaving is repeated."""
     began, ticket.began = ticket.began, -1.0
-    if began >= 0:
-        held = max(0.0, time.time() - began)
-        events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
+    held = max(0.0, time.time() - began)
+    events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
 
 
 _FEW = 16

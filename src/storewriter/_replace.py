@@ -119,11 +119,15 @@ class Commit:
     new: os.stat_result | None = None
     """The new file, as it was before the rename."""
     target: Target | None = None
+    is_begun: bool = False
+    """Whether the new document may have the name, or have had it."""
+    error: OSError | None = None
+    """What its flush has failed with."""
     number: int = 0
     """Its place among the commits of this process to this store (`_document.Flushes`)."""
 
     def flush(self) -> None:
-        """Make it durable. Raises OSError, and must not be tried again then.
+        """Make it durable. Raises OSError, and does so again if it is tried again then.
 
         A kernel reports a failed write-back only once (Rebello et al., USENIX ATC 2020), so a second
         fsync that succeeds would prove nothing.
@@ -131,18 +135,23 @@ class Commit:
         assert self.descriptor is not None
         assert self.target is not None
         assert self.new is not None
+        if self.error is not None:
+            raise self.error
         flush = self.target.system.flush if self.is_file else self.target.system.flush_folder
         try:
             flush(self.descriptor.fd)
         except OSError as error:
             if self.is_file or error.errno not in NO_FOLDER_FLUSH:
                 if error.errno is not None:  # otherwise a signal handler's: the flush is made again
-                    note_flushed(self.target.path, self.new, succeeded=False)
+                    # Plain stores, so that an interrupt that comes now cannot have the flush made again.
+                    new, self.error = self.new, error
+                    _flushed[self.target.path] = (new.st_dev, new.st_ino, new.st_mtime_ns, False)
                 raise
         note_flushed(self.target.path, self.new)
 
     def close(self) -> None:
         """Close the descriptor. Can be repeated."""
+        self.error = None  # it refers to a frame that refers to this object
         if self.descriptor is not None and self.target is not None:
             self.descriptor.close(self.target.system.close, quietly=True)
 
@@ -274,10 +283,10 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
         is_fast = target.power and not save.is_ordered and system.journal(new.st_dev) is Journal.FAST
         if save.fence is None:
             save.check()
-            _rename(save, new)
+            _rename(save, new, commit)
         else:
             with save.fence():
-                _rename(save, new)
+                _rename(save, new, commit)
         if target.power:
             commit.target, commit.new, commit.is_file = target, new, save.is_ordered
             commit.descriptor = save.file if save.is_ordered else save.folder
@@ -292,7 +301,7 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             save.folder.close(system.close, quietly=True)
 
 
-def _rename(save: _Save, new: os.stat_result) -> None:
+def _rename(save: _Save, new: os.stat_result, commit: Commit) -> None:
     """Step 2: the new document takes the name, unless the old one is not the one that was loaded.
 
     What a program that takes no lock writes between this look and the rename is lost; no call swaps a name only if it
@@ -316,10 +325,10 @@ def _rename(save: _Save, new: os.stat_result) -> None:
         if not is_unchanged:
             raise document_changed(save.target.path)
     if save.keep is None or old is None:
-        _take_name(save, new)
+        _take_name(save, new, commit)
     else:
         with save.keep(old):
-            _take_name(save, new)
+            _take_name(save, new, commit)
 
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
@@ -476,7 +485,7 @@ def write_all(fd: int, data: bytes | memoryview, system: System) -> None:
         rest = rest[written:]
 
 
-def _take_name(save: _Save, new: os.stat_result) -> None:
+def _take_name(save: _Save, new: os.stat_result, commit: Commit) -> None:
     """Give the new document the store's name.
 
     Without a flush, ext4 makes up for careless programs by starting one inside rename-over-existing (the
@@ -485,6 +494,7 @@ def _take_name(save: _Save, new: os.stat_result) -> None:
     """
     target = save.target
     path, system = target.path, target.system
+    commit.is_begun = True
     try:
         if target.power or save.old is None or not system.exchange(save.temp_path, path):
             system.rename(save.temp_path, path)
@@ -499,6 +509,7 @@ def _take_name(save: _Save, new: os.stat_result) -> None:
                 f"whether it stays is unknown. Read the store before repeating the update."
             )
             raise CommitUncertain(msg, path=path) from error
+        commit.is_begun = False
         if error.errno == errno.EBUSY:
             raise _mount_point(path) from error
         raise
@@ -540,11 +551,11 @@ _flushed: dict[str, tuple[int, int, int, bool]] = {}
 an inode number comes back), and whether that succeeded. Bounded; a missing entry costs two flushes."""
 
 
-def note_flushed(path: str, found: os.stat_result, *, succeeded: bool = True) -> None:
-    """Remember that this document, and its name, were flushed, or could not be."""
+def note_flushed(path: str, found: os.stat_result) -> None:
+    """Remember that this document, and its name, were flushed."""
     if len(_flushed) >= 512:
         _flushed.clear()
-    _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns, succeeded)
+    _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns, True)
 
 
 def is_doubtful(path: str, found: os.stat_result | None) -> bool:
@@ -563,13 +574,12 @@ def confirm(target: Target, *, in_place: bool) -> None:
     try:
         document.open(system.open, path, os.O_RDONLY | NOFOLLOW | NONBLOCK, 0)
         found = system.fstat(document.fd)
-        if not in_place and _flushed.get(path) == (found.st_dev, found.st_ino, found.st_mtime_ns, True):
+        known = None if in_place else _flushed.get(path)
+        if known == (found.st_dev, found.st_ino, found.st_mtime_ns, True):
             return
-        try:
-            _flush_as_it_is(target, document.fd)
-        except CommitUncertain:
-            note_flushed(path, found, succeeded=False)
-            raise
+        if known == (found.st_dev, found.st_ino, found.st_mtime_ns, False):
+            raise _not_confirmed(path, OSError(errno.EIO, os.strerror(errno.EIO)))
+        _flush_as_it_is(target, document.fd, found)
         note_flushed(path, found)
     except FileNotFoundError:
         return
@@ -579,7 +589,7 @@ def confirm(target: Target, *, in_place: bool) -> None:
         document.close(system.close, quietly=True)
 
 
-def _flush_as_it_is(target: Target, fd: int) -> None:
+def _flush_as_it_is(target: Target, fd: int, found: os.stat_result) -> None:
     system = target.system
     folder = Descriptor()
     try:
@@ -589,13 +599,19 @@ def _flush_as_it_is(target: Target, fd: int) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        msg = (
-            f"the document of {target.path} already says what was asked for, but could not be flushed "
-            f"({error.strerror}): whether it survives a power cut is unknown. Read the store before repeating it."
-        )
-        raise CommitUncertain(msg, path=target.path) from error
+        # A plain store, as in `Commit.flush`.
+        _flushed[target.path] = (found.st_dev, found.st_ino, found.st_mtime_ns, False)
+        raise _not_confirmed(target.path, error) from error
     finally:
         folder.close(system.close, quietly=True)
+
+
+def _not_confirmed(path: str, error: OSError) -> CommitUncertain:
+    msg = (
+        f"the document of {path} already says what was asked for, but could not be flushed ({error.strerror}): whether "
+        f"it survives a power cut is unknown. Read the store before repeating it."
+    )
+    return CommitUncertain(msg, path=path)
 
 
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:

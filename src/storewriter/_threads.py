@@ -9,6 +9,7 @@ Does not   keep the interpreter alive: whatever has not been acknowledged at exi
 from __future__ import annotations
 
 import _thread
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ _LINGER: Final = 0.02
 
 
 class _Worker:
-    __slots__ = ("args", "call", "wake")
+    process = 0
+    """Where its thread was started; 0: that has not come to its end."""
 
     def __init__(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         self.call = call
@@ -29,8 +31,9 @@ class _Worker:
 
     def run(self) -> None:
         while True:
-            self.call(*self.args)
-            self.call, self.args = _nothing, ()  # so that an idle thread keeps no objects alive
+            call, args, self.call, self.args = self.call, self.args, _nothing, ()
+            call(*args)
+            del call, args  # so that an idle thread keeps no objects alive
             _idle.append(self)
             if self.wake.acquire(timeout=_LINGER):
                 continue
@@ -40,6 +43,12 @@ class _Worker:
                 self.wake.acquire()  # chosen at the last moment: the call is on its way
             else:
                 return
+
+    def __del__(self) -> None:
+        # CPython 3.11 takes a thread that has not begun for the one that has started it: an exception that is sent to
+        # that one (PyThreadState_SetAsyncExc) ends this one before it could make its call, for which others wait.
+        if self.process and self.call is not _nothing and self.process == os.getpid():
+            start(self.call, *self.args)
 
 
 _idle: list[_Worker] = []
@@ -54,7 +63,9 @@ def start(call: Callable[..., None], *args: Any) -> None:
     Raises RuntimeError if the system gives no more threads.
     """
     if not _hand_to_idle(call, args):
-        _thread.start_new_thread(_Worker(call, args).run, ())
+        worker = _Worker(call, args)
+        _thread.start_new_thread(worker.run, ())
+        worker.process = os.getpid()
 
 
 def _hand_to_idle(call: Callable[..., None], args: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""A child that is forked inside an update function and returns into the library: it gets an error, and saves nothing."""
+"""A child that is forked inside an update and returns into the library: it gets an error, and saves nothing."""
 
 from __future__ import annotations
 
@@ -99,9 +99,72 @@ else:
 count_more = [store.update(count) for _ in range(2)]
 """
 
+_IN_A_SAVE = """
+from storewriter.testing import intercepted
+
+def around(call, proceed):
+    global forked
+    if call.name == "write" and forked is None:
+        forked = os.fork()
+        if forked:
+            ended(forked)
+    return proceed()
+
+try:
+    Store(path, queue=queue, system=intercepted(around)).update(count)
+except BaseException as error:
+    judge(error)
+else:
+    judge(None)
+count_more = [store.update(count) for _ in range(2)]
+"""
+
+_IN_A_WAIT = """
+def handler(*_):
+    global forked
+    forked = os.fork()
+    if forked:
+        ended(forked)
+    else:
+        tickets[0].waiter.wake()  # no thread is left in the child that would do it
+    is_over.set()
+
+is_over = threading.Event()
+signal.signal(signal.SIGUSR1, handler)
+
+def slow(state):
+    while not (tickets and tickets[0].handed_on):
+        time.sleep(0.001)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+    is_over.wait(20)
+    count(state)
+
+def first(state):
+    tickets.append(_lanes.find(path).head)
+    threads.append(threading.Thread(target=store.update, args=(slow,)))
+    threads[0].start()
+    while queue.pending(path) < 1:
+        time.sleep(0.001)
+    count(state)
+
+from storewriter import _batch, _lanes
+_batch.APPLY_SECONDS = 60
+threads, tickets = [], []
+try:
+    store.update(first)
+except BaseException as error:
+    judge(error)
+else:
+    judge(None)
+threads[0].join()
+store.update(count)
+"""
+
 CASES = {
     "threads": (_BY_THREADS, "threads"),
     "transform": (_BY_TRANSFORM, "transform"),
+    "in the middle of a save": (_IN_A_SAVE, "threads"),
+    "in a signal handler, while it waits for the answer": (_IN_A_WAIT, "threads"),
     "asyncio, the leader": (_FORKS_FIRST + _BY_TASKS, "asyncio"),
     "asyncio, a follower": (_FORKS_LATER + _BY_TASKS, "asyncio"),
     "trio, the leader": (_FORKS_FIRST + _BY_TASKS, "trio"),

@@ -16,16 +16,20 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
 
+import anyio
 import attrs
 import pytest
 
 import storewriter
 from helpers.companies import Company
-from helpers.interrupts import KINDS, Kind, interrupted, points
+from helpers.interrupts import KINDS, Kind, Landing, Point, interrupted, points
 from helpers.lines import Worker, held, lined_up
-from helpers.waiting import until, wait_for
-from storewriter import CommitUncertain, PerStoreWriterQueue, Store
+from helpers.waiting import until, until_async, wait_for
+from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store, _batch, _replace
+from storewriter._document import Flushes
 from storewriter._journals import Journal
+from storewriter._system import SYSTEM
+from storewriter.codecs import DecodeError, FunctionCodec
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
 
 _SOURCE = os.path.dirname(storewriter.__file__)
@@ -448,3 +452,224 @@ def test_interrupts_leave_no_descriptor_open(
             assert len(os.listdir("/proc/self/fd")) == before, point
     update()
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+class Interrupted(BaseException):
+    """Comes to a thread from elsewhere."""
+
+
+def test_a_second_interrupt_while_functions_are_applied_again_loses_no_neighbours_update(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shared state: the last one is interrupted before the rename and taken back, and then once more."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    path.write_text("{}")
+    fault = Fault(Interrupted(), name="write")
+    store: Store[Any] = Store(path, queue=queue, isolation="shared", system=intercepted(fault))
+    runs: list[int] = []
+
+    def first(state: dict[str, int]) -> None:
+        runs.append(1)
+        if len(runs) == 2:
+            raise Interrupted
+        bump("first")(state)
+
+    with held(queue, path) as holding:
+        calls = [lambda fn=fn: store.update(fn) for fn in (first, bump("second"), bump("last"))]  # type: ignore[misc]
+        *others, last = lined_up(queue, path, *calls)
+        holding.release()
+        for worker in others:
+            worker.result()
+        last.wait()
+    assert isinstance(last.error, Interrupted)
+    assert store.read() == {"first": 1, "second": 1}
+
+
+def test_nor_does_an_interrupt_on_an_event_loop(
+    queue: PerStoreWriterQueue, path: Path, run: Callable[[Any], Any]
+) -> None:
+    path.write_text("{}")
+    store: AsyncStore[Any] = AsyncStore(path, queue=queue, isolation="shared")
+    runs: list[int] = []
+    outcomes: dict[str, Any] = {}
+
+    def first(state: dict[str, int]) -> None:
+        runs.append(1)
+        if len(runs) == 2:
+            raise Interrupted
+        bump("first")(state)
+
+    def fail(_: Any) -> None:
+        raise ZeroDivisionError
+
+    async def ask(name: str, fn: Callable[[Any], None]) -> None:
+        outcomes[name] = None
+        try:
+            await store.update(fn)
+        except BaseException as error:  # noqa: BLE001 - the outcome
+            outcomes[name] = type(error)
+
+    async def main() -> None:
+        with held(queue, path) as holding:
+            async with anyio.create_task_group() as group:
+                for place, fn in enumerate((first, bump("second"), fail, bump("last"))):
+                    group.start_soon(ask, str(place), fn)
+                    await until_async(lambda place=place: queue.pending(path) == place + 1)  # type: ignore[misc]
+                holding.release()
+
+    run(main)
+    assert outcomes == {"0": None, "1": None, "2": Interrupted, "3": None}
+    assert Store(path, queue=queue).read() == {"first": 1, "second": 1, "last": 1}
+
+
+def test_what_was_taken_back_is_not_acknowledged_if_an_interrupt_comes_right_after_that(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codec cannot read what it wrote for the first one."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    path.write_text('{"must":1}')
+    real = _batch.Batch._take_back
+
+    def taken_back(batch: _batch.Batch, *reason: Any) -> Any:
+        real(batch, *reason)
+        raise Interrupted
+
+    def decode(data: bytes) -> Any:
+        state = json.loads(data)
+        if "must" not in state:
+            raise DecodeError("no 'must'")
+        return state
+
+    monkeypatch.setattr(_batch.Batch, "_take_back", taken_back)
+    codec = FunctionCodec(lambda state: json.dumps(state).encode(), decode)
+    store: Store[Any] = Store(path, default=lambda: {"must": 1}, codec=codec, queue=queue)
+    with held(queue, path) as holding:
+        first, last = lined_up(
+            queue, path, lambda: store.update(lambda state: state.pop("must")), lambda: store.update(bump("last"))
+        )
+        holding.release()
+        first.wait()
+        last.wait()
+    assert isinstance(first.error, DecodeError)
+    assert isinstance(last.error, Interrupted)
+    assert store.read() == {"must": 1}
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_interrupt_after_the_rename_and_then_a_stranger_make_no_update_happen_twice(
+    is_there: bool, durability: Durability, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stranger takes no lock, and has read our document: its own has our updates."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    if is_there:
+        path.write_text("{}")
+    strangers = [path.with_name("stranger")]
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        result = proceed()
+        if call.name in ("rename", "exchange") and result is not False and strangers:
+            stranger = strangers.pop()
+            stranger.write_text(json.dumps({**json.loads(path.read_text()), "stranger": 1}))
+            stranger.replace(path)
+            raise Interrupted
+        return result
+
+    store: Store[Any] = Store(path, queue=queue, durability=durability, system=intercepted(around))
+    with held(queue, path) as holding:
+        first, last = lined_up(
+            queue, path, lambda: store.update(bump("first")), lambda: store.update(bump("last"))
+        )
+        holding.release()
+        first.wait()
+        last.wait()
+    assert isinstance(first.error, CommitUncertain)
+    assert isinstance(last.error, Interrupted)
+    assert store.read() == {"first": 1, "last": 1, "stranger": 1}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_failed_function_leaves_no_trace_in_a_shared_state_if_an_interrupt_comes_right_after_it(
+    backend: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("{}")
+    real = _batch.Batch._start_over
+    interrupts: list[BaseException] = [JobTimeout()]
+
+    def interrupted_start(batch: _batch.Batch, shared: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return real(batch, shared)
+
+    monkeypatch.setattr(_batch.Batch, "_start_over", interrupted_start)
+
+    def fail(state: dict[str, int]) -> None:
+        state["trace"] = 1
+        raise ZeroDivisionError
+
+    company = Company(backend, queue, path, isolation="shared")
+    outcomes = company.apply(bump("first"), fail, bump("last"))
+    assert [type(outcome) for outcome in outcomes] == [type(None), JobTimeout, type(None)]
+    assert company.store.read() == {"first": 1, "last": 1}
+
+
+def failing_once() -> System:
+    """The first flush of a folder fails. (What opens and closes is the system's own: written in C.)"""
+    errors = [OSError(errno.EIO, "input/output error")]
+
+    def flush_folder(fd: int) -> None:
+        if errors:
+            raise errors.pop()
+        SYSTEM.flush_folder(fd)
+
+    return System(flush_folder=flush_folder, journal=lambda _: Journal.OTHER)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_flush_that_has_failed_is_not_made_again_because_of_an_interrupt(
+    changes: bool, kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one would succeed, and prove nothing. The main thread saves and flushes, the other one waits for it."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    number = 0
+    acknowledged: list[Landing] = []
+    workers: list[Worker] = []
+    failed = {_replace.Commit.flush.__code__, _replace._flush_as_it_is.__code__, Flushes.settle.__code__}
+
+    def inside(code: CodeType) -> bool:
+        return code in failed or (code.co_filename == _replace.__file__ and code.co_name == "note_flushed")
+
+    def run(call: Callable[[Callable[[], object]], Any]) -> Any:
+        nonlocal number
+        number += 1
+        path = tmp_path / f"{number}.json"
+        path.write_text("{}")
+        store: Store[Any] = Store(path, queue=queue, system=failing_once())
+        change = bump("n") if changes else len
+        with held(queue, path) as holding:
+            (other,) = workers[:] = lined_up(queue, path, lambda: store.update(change))
+            releaser = Worker(lambda: (until(lambda: queue.pending(path) == 2), holding.release()))
+            try:
+                return call(lambda: store.update(change))
+            finally:
+                releaser.wait()
+                other.wait()
+
+    tried: list[Point] = []
+
+    def find(operation: Callable[[], object]) -> None:
+        def caught() -> None:
+            with contextlib.suppress(CommitUncertain):
+                operation()
+
+        tried.extend(points(caught, inside))
+
+    run(find)
+    for point in tried:
+        landing = run(lambda operation, point=point: interrupted(operation, point, kind=kind))  # type: ignore[misc]
+        if workers[0].error is None:
+            acknowledged.append(landing)
+    assert not acknowledged
+    assert len(tried) >= 5

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_group_commit import batches, tasks_together, together
 
+from helpers.companies import TOGETHER, Company
 from helpers.lines import Worker
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, _batch
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
+from storewriter.testing import Call, Fault, intercepted
 
 plain = JsonCodec(shape=dict)
 
@@ -128,3 +131,51 @@ def test_a_generator_function_is_refused_because_nothing_of_it_would_be_done(pat
 
     run(main)
     assert not path.exists()
+
+
+class Taken(Exception):
+    """There is one already."""
+
+
+def claim(state: dict[str, Any]) -> str:
+    if "key" in state:
+        raise Taken
+    state["key"] = 1
+    return "claimed"
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+@pytest.mark.parametrize("isolation", ["own", "shared"])
+def test_none_is_refused_because_of_what_was_not_saved(
+    isolation: Any, kind: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    path.write_text("{}")
+    fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
+    company = Company(kind, queue, path, isolation=isolation, system=intercepted(fault))
+    outcomes = company.apply(claim, claim, claim)
+    assert [getattr(outcome, "errno", outcome) for outcome in outcomes] == [errno.ENOSPC] * 3
+    assert isinstance(outcomes[1].__context__, Taken)
+    assert company.store.read() == {}
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_one_that_was_refused_begins_anew_with_its_batch(
+    kind: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program without the lock has written the document, and on that one the neighbour does nothing."""
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    path.write_text("{}")
+    strangers = ['{"stranger":1}']
+
+    def around(call: Call, proceed: Any) -> Any:
+        if call.name == "write" and strangers:
+            path.write_text(strangers.pop())
+        return proceed()
+
+    def claim_unless_a_stranger_was_there(state: dict[str, Any]) -> str:
+        return "nothing" if "stranger" in state else claim(state)
+
+    company = Company(kind, queue, path, system=intercepted(around))
+    assert company.apply(claim_unless_a_stranger_was_there, claim) == ["nothing", "claimed"]
+    assert company.store.read() == {"stranger": 1, "key": 1}

@@ -22,7 +22,7 @@ from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, wait_for
 from storewriter import LockTimeout, PerStoreWriterQueue, Store, _batch, _lanes, events
-from storewriter.codecs import FunctionCodec, JsonCodec
+from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.testing import Call, Fault, intercepted
 
 _SOURCE = os.path.dirname(storewriter.__file__)
@@ -65,12 +65,23 @@ def fail(_: Any) -> None:
 def behind(
     queue: PerStoreWriterQueue, path: Path, slow: Slow, *calls: Callable[[], Any], store: Store[Any] | None = None
 ) -> tuple[list[Worker], Worker]:
-    """Callers whose functions are applied, and right behind them one whose function runs until it is let go."""
+    """Callers whose functions are applied, and right behind them one whose function runs until it is let go.
+
+    They are in one batch, however slow the machine is. Its time is over when this returns.
+    """
     writer = Store(path, queue=queue) if store is None else store
-    with held(queue, path) as holding:
+    with pytest.MonkeyPatch.context() as patched, held(queue, path) as holding:
+        patched.setattr(_batch, "APPLY_SECONDS", 60.0)
         *workers, last = lined_up(queue, path, *calls, lambda: writer.update(slow))
         holding.release()
         wait_for(slow.runs, "the slow function")
+    lane = _lanes.find(str(path))
+    assert lane is not None
+    assert lane.head is not None
+    batch = lane.head.batch
+    batch._until = 0.0
+    if batch._newest is not None:
+        batch._newest.waiter.wake()
     return workers, last
 
 
@@ -90,8 +101,8 @@ def test_it_is_committed_while_the_slow_function_runs(
         queue,
         path,
         slow,
-        lambda: store.update(put("first"), timeout=0.3),
-        lambda: store.update(put("second"), timeout=0.3),
+        lambda: store.update(put("first")),
+        lambda: store.update(put("second")),
         store=store,
     )
     try:
@@ -407,62 +418,137 @@ class _SlowToBegin:
 _plain: JsonCodec = JsonCodec(shape=dict)
 
 
-def test_a_waiter_that_looks_before_the_next_function_begins_looks_again(
-    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("isolation", ["own", "shared"])
+def test_nor_does_it_wait_for_the_decoding_of_the_thread_behind_it(
+    isolation: Any, queue: PerStoreWriterQueue, path: Path
 ) -> None:
     path.write_text("{}")
-    looks = _Looks(monkeypatch)
-    waits = _SlowToBegin(lambda: threads["second"] in looks.late)
-    store: Store[Any] = Store(path, queue=queue, codec=waits.codec)
-    slow = Slow(put("slow"))
-    threads: dict[str, int] = {}
+    is_answered = threading.Event()
+    waits = _SlowToBegin(is_answered.is_set)
+    store: Store[Any] = Store(path, queue=queue, codec=waits.codec, isolation=isolation)
+    runs: list[int] = []
 
-    def update(name: str) -> Any:
-        threads[name] = threading.get_ident()
-        return store.update(put(name))
+    def transformed(state: dict[str, Any]) -> dict[str, Any]:
+        runs.append(1)
+        put("last")(state)
+        return state
 
     def last() -> Any:
         waits.thread = threading.get_ident()
-        return store.update(slow)
+        return store.transform(transformed)
 
     with held(queue, path) as holding:
-        workers = lined_up(queue, path, lambda: update("first"), lambda: update("second"), last)
+        workers = lined_up(queue, path, lambda: store.update(put("first")), lambda: store.update(put("second")), last)
         holding.release()
         assert [worker.result() for worker in workers[:2]] == ["first", "second"]
-    slow.go_on.set()
-    assert workers[2].result() == "slow"
-    assert slow.times == 1
-    assert store.read() == {"first": 1, "second": 1, "slow": 1}
+        assert store.read() == {"first": 1, "second": 1}
+    is_answered.set()
+    assert workers[2].result() == {"first": 1, "second": 1, "last": 1}
+    assert len(runs) == 1
+    assert store.read() == {"first": 1, "second": 1, "last": 1}
+
+
+def test_nor_for_a_signal_handler_of_that_thread(queue: PerStoreWriterQueue, path: Path) -> None:
+    """The main thread is behind it, and gets the turn while its signal handler waits for the update before it."""
+    path.write_text("{}")
+    store: Store[Any] = Store(path, queue=queue)
+    workers: list[Worker] = []
+    with held(queue, path) as holding:
+
+        def handler(*_: object) -> None:
+            holding.release()
+            workers[0].wait()
+
+        def kick() -> None:
+            until(lambda: queue.pending(path) == 2, "the main thread in line")
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            workers.extend(lined_up(queue, path, lambda: store.update(put("first"))))
+            kicker = Worker(kick)
+            assert store.update(put("main")) == "main"
+            kicker.result()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert workers[0].result() == "first"
+    assert store.read() == {"first": 1, "main": 1}
+
+
+def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shared state, because the codec cannot read what one of them left."""
+    path.write_text("{}")
+    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    looks = _Looks(monkeypatch)
+    threads: dict[str, int] = {}
+    runs: list[int] = []
+
+    def decode(data: bytes) -> Any:
+        state = _plain.decode(data)
+        if "bad" in state:
+            raise DecodeError("it is bad")
+        return state
+
+    def first(state: dict[str, Any]) -> str:
+        runs.append(1)
+        if len(runs) > 1:
+            lane = _lanes.find(str(path))
+            assert lane is not None
+            head: Any = lane.head
+            head.batch._until = 0.0  # its time is over
+            head.before.waiter.wake()
+            del head, lane
+            until(lambda: threads["bad"] in looks.late, "a look of the newest member")
+        return put("first")(state)
+
+    def bad() -> Any:
+        threads["bad"] = threading.get_ident()
+        return store.update(put("bad"))
+
+    def last() -> Any:
+        return store.transform(lambda state: {**state, "last": state.get("last", 0) + 1})
+
+    codec = FunctionCodec(_plain.encode, decode)
+    store: Store[Any] = Store(path, queue=queue, codec=codec, isolation="shared")
+    with held(queue, path) as holding:
+        workers = lined_up(queue, path, lambda: store.update(first), bad, last)
+        holding.release()
+        for worker in workers:
+            worker.wait()
+    assert isinstance(workers[1].error, DecodeError)
+    assert (workers[0].result(), workers[2].result()) == ("first", {"first": 1, "last": 1})
+    assert store.read() == {"first": 1, "last": 1}
 
 
 def test_a_look_between_a_function_that_failed_and_the_next_one_loses_no_member(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last one's save fails: it must be told so."""
+    """The one that has failed is the last member, and saves the part. That fails, which each is told."""
     path.write_text("{}")
     looks = _Looks(monkeypatch)
-    waits = _SlowToBegin(lambda: threads["first"] in looks.late)
+    waits = _SlowToBegin(lambda: threads["failing"] in looks.late)
     fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
     store: Store[Any] = Store(path, queue=queue, codec=waits.codec, system=intercepted(fault))
     threads: dict[str, int] = {}
 
-    def first() -> Any:
-        threads["first"] = threading.get_ident()
-        return store.update(put("first"))
+    def failing() -> Any:
+        threads["failing"] = threading.get_ident()
+        return store.update(fail)
 
     def last() -> Any:
         waits.thread = threading.get_ident()
         return store.update(put("last"))
 
     with held(queue, path) as holding:
-        workers = lined_up(queue, path, first, lambda: store.update(fail), last)
+        workers = lined_up(queue, path, lambda: store.update(put("first")), failing, last)
         holding.release()
         for worker in workers:
             worker.wait()
-    assert isinstance(workers[1].error, ZeroDivisionError)
-    acknowledged = {worker.result(): 1 for worker in workers if worker.error is None}
-    assert store.read() == acknowledged
-    assert len(acknowledged) < 2
+    assert [getattr(worker.error, "errno", None) for worker in workers] == [errno.ENOSPC, errno.ENOSPC, None]
+    assert workers[2].result() == "last"
+    assert store.read() == {"last": 1}
 
 
 def test_what_was_answered_is_not_applied_again_when_the_slow_one_is_taken_back(
