@@ -300,10 +300,14 @@ def _advising(call: Callable[[], T]) -> T:
         return call()
     except StoreCorrupt as error:
         msg = (
-            f"{error.path} cannot be decoded: {error.reason}. It was left as it is. Repair it, or run the command "
-            "again with --move-bad-file-aside to keep it under another name and start empty."
+            f"{error.path} cannot be decoded: {_place_of(error)}{error.reason}. It was left as it is. "
+            "Repair it, or run the command again with --move-bad-file-aside to keep it under another name and start empty."
         )
         raise StoreWriterError(msg) from error
+
+
+def _place_of(error: StoreCorrupt) -> str:
+    return "" if error.line is None else f"line {error.line}, column {error.column}: "
 
 
 def _given(key: str) -> str:

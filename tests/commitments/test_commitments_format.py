@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from typing import Any
@@ -160,6 +161,39 @@ class TestRefused:
         assert (caught.value.line, caught.value.column) == (line, column)
         assert caught.value.reason.startswith("not JSON")
 
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b'{"version":1,"commitments":[],}', "not JSON: a comma before `}`; JSON allows none there"),
+            (b'{"version":1, // mine\n"commitments":[]}', "a comment"),
+            (b'{"version":1,"commitments":[{"a":NaN}]}', "NaN is not JSON"),
+            (b"{'version': 1}", "written by `str()`"),
+            ('{"version":1}'.encode("utf-16"), "UTF-16"),
+            (gzip.compress(b"{}"), "gzip-compressed"),
+            (b'{"version":1,"x":' + b"[" * 2000 + b"]" * 2000 + b"}", "nested too deeply"),
+        ],
+    )
+    def test_what_may_be_intact_is_named_and_said_to_be(self, data: bytes, reason: str) -> None:
+        with pytest.raises(DecodeError) as caught:
+            CODEC.decode(data)
+        assert reason in caught.value.reason
+        assert caught.value.may_be_intact
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"\0" * 9, "9 bytes, all NUL: usually left by a power cut"),
+            (b'{"version":1,"commitments":[{"a":', "the document is cut off"),
+            (b'{"version":1,"commitments":[]}}', "a whole document, then more"),
+            (b'{"version":1,"x":{"a":1,"a":2},,}', "a property name in double quotes is expected"),
+        ],
+    )
+    def test_damage_is_named_and_not_said_to_be_intact(self, data: bytes, reason: str) -> None:
+        with pytest.raises(DecodeError) as caught:
+            CODEC.decode(data)
+        assert reason in caught.value.reason
+        assert not caught.value.may_be_intact
+
     def test_the_truncated_fixture_where_its_last_string_begins(self) -> None:
         data = (FIXTURES / "commitments-truncated.json").read_bytes()
         with pytest.raises(DecodeError) as caught:
@@ -172,7 +206,7 @@ class TestRefused:
         with pytest.raises(DecodeError) as caught:
             CODEC.decode(data)
         assert caught.value.position == data.index(b"\xe9")
-        assert caught.value.reason == f"not UTF-8: byte 0xe9 at offset {caught.value.position}"
+        assert caught.value.reason.startswith(f"not UTF-8: byte 0xe9 at offset {caught.value.position}")
 
     @pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"])
     def test_encodings_that_look_like_utf_8(self, bad: bytes) -> None:

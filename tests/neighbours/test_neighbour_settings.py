@@ -218,18 +218,37 @@ def test_a_configured_lock_and_a_sidecar_of_another_store_are_not_told(
     assert caplog.messages == []
 
 
-def test_a_file_whose_record_may_be_on_its_way_is_told_when_it_stays(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    Path(f"{path}.lock").touch()
+def test_a_new_empty_file_is_told_at_once_with_what_it_may_become(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lock = Path(f"{path}.lock")
+    lock.touch()
     with caplog.at_level(logging.WARNING, "storewriter"):
         Store[Any](path).update(lambda state: state.update(n=1))
-        assert caplog.messages == []
-        _detection.next_look.clear()
-        Store[Any](path).update(lambda state: state.update(n=2))
     (told,) = caplog.messages
     assert f"{path}.lock is an empty file" in told
     assert 'Flock(file="{name}.lock")' in told
+    assert "also=OpenClawLock()" in told
+
+
+def test_an_old_empty_file_is_told_for_what_it_is(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lock = Path(f"{path}.lock")
+    lock.touch()
+    os.utime(lock, (0, 0))
+    with caplog.at_level(logging.WARNING, "storewriter"):
+        Store[Any](path).update(lambda state: state.update(n=1))
+    (told,) = caplog.messages
+    assert told.endswith('take its lock as well: PerStoreWriterQueue(Flock(file="{name}.lock")) (said once per process)')
+
+
+def test_a_lock_that_appears_later_is_told_within_seconds(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store: Store[Any] = Store(path)
+    store.update(lambda state: state.update(n=1))
+    os.mkdir(f"{path}.lock")
+    with caplog.at_level(logging.WARNING, "storewriter"):
+        assert _detection.next_look[str(path)] <= time.monotonic() + 1.0
+        _detection.next_look[str(path)] = 0.0  # that second is over
+        store.update(lambda state: state.update(n=2))
+    (told,) = caplog.messages
+    assert f"{path}.lock is a folder" in told
 
 
 def test_between_two_looks_no_system_call_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

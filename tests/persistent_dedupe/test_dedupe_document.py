@@ -265,22 +265,22 @@ def test_a_time_is_a_finite_number_above_0(text: str, times: dict[str, float]) -
         (b"[1, 2]", "expected a JSON object, found '['", 0),
         (b'"text"', "expected a JSON object", 0),
         (b"5", "expected a JSON object", 0),
-        (b"nul", "expected a JSON object", 0),
+        (b"nul", "the document is cut off", 0),
         (b"null 1", "expected the end of the file, found '1'", 5),
-        (b'{"a": 1', "expected a comma or a closing brace, found the end", 7),
-        (b'{"a": 1}}', "expected the end of the file", 8),
-        (b'{"a": 1,}', "expected a key in double quotes, found '}'", 8),
+        (b'{"a": 1', "the document is cut off: it ends in the middle", 7),
+        (b'{"a": 1}}', "a whole document, then more", 8),
+        (b'{"a": 1,}', "a comma before `}`; JSON allows none there", 8),
         (b'{"a" 1}', "expected a colon, found '1'", 5),
         (b'{"a": }', "expected a value, found '}'", 6),
-        (b'{"a": NaN}', "expected a value", 6),
-        (b'{"a": -Infinity}', "expected a value", 6),
-        (b"{'a': 1}", "expected a key in double quotes", 1),
+        (b'{"a": NaN}', "NaN is not JSON", 6),
+        (b'{"a": -Infinity}', "-Infinity is not JSON", 6),
+        (b"{'a': 1}", "written by `str()`", 1),
         (b'{"a": 1 "b": 2}', "expected a comma", 8),
-        (b'{"a\n": 1}', "a key in double quotes", 3),
+        (b'{"a\n": 1}', "a raw line break in a text", 3),
         (b'\xef\xbb\xbf{"a": 1}', "expected a JSON object", 0),
         (b'{"caf\xe9": 1}', "not UTF-8", 5),
         (b'{"a": ' + b"[" * 100_000, "nested too deeply", 6),
-        (b"\x00" * 64, "expected a JSON object", 0),
+        (b"\x00" * 64, "64 bytes, all NUL: usually left by a power cut", 0),
     ],
 )
 def test_what_is_no_document_is_refused_with_its_position(data: bytes, reason: str, position: int) -> None:
@@ -288,6 +288,32 @@ def test_what_is_no_document_is_refused_with_its_position(data: bytes, reason: s
         decode(data)
     assert reason in caught.value.reason
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a": 1,}', "a comma before `}`"),
+        (b"// keys\n{}", "a comment"),
+        (b'{"a": [NaN]}', "NaN is not JSON"),
+        (b"[1]", "expected a JSON object"),
+        (b'\xef\xbb\xbf{"a": 1}', "expected a JSON object"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-16"),
+        (b'{"a": ' + b"[" * 1000 + b"]" * 1000 + b"}", "nested too deeply"),
+    ],
+)
+def test_what_may_be_intact_is_said_to_be(data: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(data)
+    assert reason in caught.value.reason
+    assert caught.value.may_be_intact
+
+
+@pytest.mark.parametrize("data", [b"\0" * 9, b"", b'{"a": 1', b'{"a": 1}{}', b'{"a": {"b": 1, "b": 2},,}'])
+def test_damage_is_not_said_to_be_intact(data: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(data)
+    assert not caught.value.may_be_intact
 
 
 @given(

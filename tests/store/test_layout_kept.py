@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import shutil
 import subprocess
@@ -226,6 +227,15 @@ def test_a_version_stays_where_it_is(path: Path, text: str) -> None:
     assert _identity(path) == before
     store.update(lambda state: state.update(a=5))
     assert path.read_text() == text.replace('"a": 1', '"a": 5')
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\n\n", b"\t", b"\r\n", codecs.BOM_UTF8 + b"\n"])
+@pytest.mark.parametrize("text", [b'{"version":2,"a":%d}', b'{\n "a": %d,\n "version": 2\n}\n'])
+def test_blanks_before_a_document_with_a_version_stay(path: Path, blank: bytes, text: bytes) -> None:
+    path.write_bytes(blank + text % 0)
+    store = Store[dict[str, Any]](path, codec=Versioned(JsonCodec(shape=dict), version=2))
+    store.update(lambda state: state.update(a=1))
+    assert path.read_bytes() == blank + text % 1
 
 
 def test_an_older_version_is_written_when_something_changes(path: Path) -> None:

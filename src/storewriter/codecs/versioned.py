@@ -219,11 +219,12 @@ class Versioned(Generic[S]):
 
     def _put_in(self, data: bytes, place: int) -> bytes:
         """The version, as the field number `place` of a document that the codec inside has written."""
-        if _OPENING.match(data.removeprefix(codecs.BOM_UTF8)) is None:
-            return self._with_version(data)  # raises
+        bare = data.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+        if _OPENING.match(bare) is None:
+            return self._with_version(bare)  # raises
         document, write = _LAID_OUT.decode_for_update(data)
         if self.field in document:
-            return self._with_version(data)
+            return self._with_version(bare)  # raises
         members = list(document.items())
         members.insert(place, (self.field, self.version))
         return write(dict(members))

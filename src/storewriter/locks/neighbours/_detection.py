@@ -23,13 +23,8 @@ from storewriter.locks.neighbours._whose import CONFIGURE, Foreign, advice_for, 
 
 __all__ = ["changed", "findings", "look", "next_look"]
 
-_PAUSE: Final = 30.0
-
-_SOON: Final = 1.0
-"""Seconds until the next look if the last one did not tell what a file is."""
-
-_unsettled: dict[str, tuple[int, int]] = {}
-"""By store: the file of which that was so."""
+_PAUSE: Final = 1.0
+"""Seconds. A look takes about a tenth of a millisecond."""
 
 next_look: dict[str, float] = {}
 """By store: when it is due for a look again (time.monotonic())."""
@@ -43,34 +38,20 @@ def look(path: str, strategy: Strategy) -> None:
     if len(next_look) >= 1024:
         next_look.clear()
         _reported.clear()
-        _unsettled.clear()
     if not isinstance(strategy, Joined):
         other = neighbours_of_others(path)
         if other is not None:  # and not noted: the next turn finds it again, as long as that program is alive
             raise different_neighbours(path, "", *other)
     next_look[path] = time.monotonic() + _PAUSE
     for found in findings(path, strategy):
-        if _is_settled(path, found):
-            _report(path, found)
-        else:
-            next_look[path] = time.monotonic() + _SOON
+        _report(path, found)
 
 
 def changed(path: str, strategy: Strategy) -> None:
     """The document was changed by another program while functions were applied: look for whose lock is there now."""
     for found in findings(path, strategy):
-        if _is_settled(path, found):
-            _report(path, found)
+        _report(path, found)
     _report(path, _CHANGED)
-
-
-def _is_settled(path: str, found: Foreign) -> bool:
-    """Whether it is known what it is. A new empty file is, when it is found a second time."""
-    if found.unsettled is None:
-        return True
-    was_there = _unsettled.get(path) == found.unsettled
-    _unsettled[path] = found.unsettled
-    return was_there
 
 
 def findings(path: str, strategy: Strategy | None) -> list[Foreign]:
@@ -114,6 +95,11 @@ _CHANGED: Final = Foreign("", "changed document", "", None)
 
 def advice(path: str, found: Foreign) -> str:
     """What to do about it."""
+    if found.is_new and found.kind == "flock":
+        return (
+            f"take its lock as well: {advice_for('flock', DEFAULT)}, or, if a record of its owner appears in it, "
+            f"{advice_for('openclaw', DEFAULT)}"
+        )
     if found.kind in CONFIGURE:
         return f"take its lock as well: {advice_for(found.kind, DEFAULT)}"
     if found.kind == _LOCKED:

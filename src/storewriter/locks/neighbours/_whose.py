@@ -174,8 +174,8 @@ class Foreign:
     """What it is, in words."""
     owner: Owner | None
     """Who holds it, if that can be told."""
-    unsettled: tuple[int, int] | None = None
-    """Device and inode of an empty file that its owner may be about to write a record into: a guess until it stays."""
+    is_new: bool = False
+    """Whether it is an empty file that its owner may be about to write a record into: then `kind` is a guess."""
 
 
 _WRITING: Final = 2.0
@@ -203,8 +203,8 @@ def foreign(lock: str, found: os.stat_result) -> Foreign | None:
     is_empty = found.st_size == 0
     a_file = "an empty file" if is_empty else "a file"
     what = f"{a_file}, not locked now, as filelock, portalocker and flock(1) leave it"
-    is_young = is_empty and time.time() - found.st_mtime < _WRITING
-    return Foreign(lock, "flock", what, None, (found.st_dev, found.st_ino) if is_young else None)
+    is_new = is_empty and time.time() - found.st_mtime < _WRITING
+    return Foreign(lock, "flock", what, None, is_new)
 
 
 def other_convention(path: str, lock: str, ours: str, found: os.stat_result) -> StrategyMismatch:
