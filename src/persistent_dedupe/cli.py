@@ -301,7 +301,8 @@ def _advising(call: Callable[[], T]) -> T:
     except StoreCorrupt as error:
         msg = (
             f"{error.path} cannot be decoded: {_place_of(error)}{error.reason}. It was left as it is. "
-            "Repair it, or run the command again with --move-bad-file-aside to keep it under another name and start empty."
+            "Repair it, or run the command again with --move-bad-file-aside to keep it under another name and start "
+            "empty."
         )
         raise StoreWriterError(msg) from error
 
