@@ -77,3 +77,16 @@ class Descriptor:
         except OSError as error:
             if error.errno is None or not quietly:
                 raise
+
+
+def read_whole(path: str) -> bytes:
+    """The content of a file, say of /proc. Raises OSError. An interrupt leaves no descriptor open."""
+    file = Descriptor()
+    try:
+        fd = file.open(os.open, path, os.O_RDONLY)
+        parts: list[bytes] = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        file.close(quietly=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from storewriter._descriptors import read_whole
+
 
 def flock_holders(found: os.stat_result) -> list[int]:
     """The processes that hold flock(2) on a file; empty where the kernel does not show them."""
@@ -18,9 +20,8 @@ def flock_holders(found: os.stat_result) -> list[int]:
 def holders(found: os.stat_result, kind: str) -> list[int]:
     """The processes that hold a kind of lock on a file: FLOCK, or POSIX for fcntl(2)."""
     try:
-        with open("/proc/locks", encoding="utf-8", errors="replace") as file:
-            # 1: FLOCK  ADVISORY  WRITE 812 fd:01:35 0 EOF; a waiter's line has an arrow before its kind.
-            lines = [line.split() for line in file if f" {kind} " in line and "->" not in line]
+        # 1: FLOCK  ADVISORY  WRITE 812 fd:01:35 0 EOF; a waiter's line has an arrow before its kind.
+        lines = [line.split() for line in _lines("/proc/locks") if f" {kind} " in line and "->" not in line]
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
@@ -29,6 +30,10 @@ def holders(found: os.stat_result, kind: str) -> list[int]:
     pids = [int(fields[4]) for fields in lines if fields[5] == exact]
     # btrfs and overlayfs show another device number here than stat(2) does: the inode alone has to do then.
     return pids or [int(fields[4]) for fields in lines if fields[5].endswith(f":{found.st_ino}")]
+
+
+def _lines(path: str) -> list[str]:
+    return read_whole(path).decode("utf-8", "replace").splitlines()
 
 
 def has_locked(pid: int, found: os.stat_result) -> bool | None:
@@ -52,8 +57,7 @@ def _is_locked_through(folder: str, number: str, found: os.stat_result) -> bool:
         there = os.stat(f"{folder}/fd/{number}")
         if (there.st_dev, there.st_ino) != (found.st_dev, found.st_ino):
             return False
-        with open(f"{folder}/fdinfo/{number}", encoding="utf-8", errors="replace") as file:
-            fields = [line.split() for line in file if line.startswith("lock:")]
+        fields = [line.split() for line in _lines(f"{folder}/fdinfo/{number}") if line.startswith("lock:")]
     except FileNotFoundError:
         return False  # closed meanwhile, or it leads to what has no name here
     return any("FLOCK" in line and "->" not in line for line in fields)
