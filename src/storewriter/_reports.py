@@ -75,7 +75,7 @@ def warn(caller: Caller, waited: float) -> None:
         waited,
         labelled(caller),
         owner or "an unknown process",
-        ahead or "none",
+        ahead or "nobody",
     )
     if events.subscribers:
         events.emit(
@@ -104,7 +104,7 @@ def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, wa
     verdict = "unknown" if owner is None else judge(owner).value
     held_by = "its holder is not known" if owner is None else f"held by {owner}{_state(owner, verdict)}"
     return LockTimeout(
-        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'none'} ahead in this process; "
+        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'nobody'} ahead in this process; "
         f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
         path=path,
         sidecar=sidecar(path),
