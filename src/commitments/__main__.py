@@ -66,7 +66,8 @@ def _run(arguments: Sequence[str]) -> int:
         # Not `commitments.main(...)`: it ends the process by itself when the output is closed.
         with commitments.make_context("commitments", list(arguments)) as context:
             code = commitments.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None if the caller has closed it (`>&-`)
+            sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -34,8 +34,23 @@ class _ListByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
+            ctx.meta[_BEHIND] = [arg for arg in args if arg in self.commands]
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            for command in ctx.meta.get(_BEHIND, ()):
+                what = error.format_message().rstrip(".")
+                msg = f"{what}: the command comes before its options, `commitments {command} ...`."
+                raise click.UsageError(msg) from error
+            raise
+
+
+_BEHIND = "commitments.behind"
+"""Key in a context's `meta`: names of commands that were given behind options."""
 
 
 _HELP = """Follow-ups that an agent's conversations imply. Without a command: list the pending ones.

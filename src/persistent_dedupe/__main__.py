@@ -67,7 +67,8 @@ def _run(arguments: Sequence[str]) -> int:
         # Not `main()`: it ends the process by itself after an interrupt, or when the output is closed.
         with persistent_dedupe.make_context("persistent-dedupe", list(arguments)) as context:
             code = persistent_dedupe.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None if the caller has closed it (`>&-`)
+            sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

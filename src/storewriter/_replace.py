@@ -620,4 +620,12 @@ def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
         raise error  # the second is not a system call's
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""
-    raise OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome})", path) from error
+    raise OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome}{_shorter(error, path)})", path) from error
+
+
+def _shorter(error: OSError, path: str) -> str:
+    """What to do about a name that is too long, unless it is said already."""
+    if error.errno != errno.ENAMETOOLONG or "shorter name" in (error.strerror or ""):
+        return ""
+    more = len(os.fsencode(error.filename)) - len(os.fsencode(path)) if isinstance(error.filename, str) else 0
+    return "; choose a shorter name" + (f": that of a file beside it has {more} bytes more" if more > 0 else "")

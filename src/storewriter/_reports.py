@@ -75,7 +75,7 @@ def warn(caller: Caller, waited: float) -> None:
         waited,
         labelled(caller),
         owner or "an unknown process",
-        ahead or "none",
+        ahead or "nobody",
     )
     if events.subscribers:
         events.emit(
@@ -102,9 +102,9 @@ def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
     verdict = "unknown" if owner is None else judge(owner).value
-    held_by = "its holder is not known" if owner is None else f"held by {owner}, {_ALIVE[verdict]}"
+    held_by = "its holder is not known" if owner is None else f"held by {owner}{_state(owner, verdict)}"
     return LockTimeout(
-        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'none'} ahead in this process; "
+        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'nobody'} ahead in this process; "
         f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
         path=path,
         sidecar=sidecar(path),
@@ -114,6 +114,11 @@ def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, wa
         timeout=caller.timeout,
         ahead=ahead,
     )
+
+
+def _state(owner: Owner, verdict: str) -> str:
+    """As the end of a sentence; behind an owner who inherited the lock, "which" would be the one before it."""
+    return f", {_ALIVE[verdict]}" if owner.inherited_from is None else f"; {_ALIVE[verdict].replace('which', 'it', 1)}"
 
 
 def _limit(caller: Caller) -> str:

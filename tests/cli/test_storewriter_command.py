@@ -98,3 +98,36 @@ def test_the_help_says_what_the_project_is_for_and_what_its_commands_show() -> N
     assert "1 negative result, see the command's help" in text
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert pyproject["project"]["description"] == summary
+
+
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "storewriter": ("", "status", "demo", "bench"),
+    "commitments": ("", "list", "dismiss", "sent", "attempt", "snooze", "add"),
+    "persistent_dedupe": ("", "check", "list", "forget", "stats"),
+}
+
+
+@pytest.mark.parametrize(("program", "command"), [(name, each) for name, all_ in PROGRAMS.items() for each in all_])
+def test_the_help_fits_a_terminal_of_80_columns(program: str, command: str) -> None:
+    line = [sys.executable, "-m", program, *command.split(), "--help"]
+    shown = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"}).stdout
+    assert [text for text in shown.splitlines() if len(text) > 80] == []
+    assert "\\n" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("storewriter", "status", "a.json"), ("commitments", "--store", "a.json"), ("persistent_dedupe", "list", "--store", "d")],
+)
+def test_a_closed_output_is_no_failure(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    line = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_characters_that_the_terminal_lacks_are_shown_as_escapes(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "storewriter", "status", "gr\xfcn.json"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert done.returncode == 0
+    assert "gr\\xfcn.json" in done.stdout

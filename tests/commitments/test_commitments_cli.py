@@ -492,6 +492,13 @@ class TestBlankOptions:
         assert "cannot be the path of a store" in done.err
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("command", ["list", "dismiss"])
+    def test_a_command_behind_its_options_is_told_where_it_belongs(self, cli: Cli, command: str) -> None:
+        done = cli("--store", "a.json", command)
+        assert done.code == 2
+        assert f"the command comes before its options, `commitments {command} ...`." in done.err
+        assert "the command comes before" not in cli("--bogus").err
+
     def test_a_path_that_names_no_file_is_wrong_usage(self, cli: Cli) -> None:
         done = cli("list", "--store", "/")
         assert (done.code, done.out) == (2, "")

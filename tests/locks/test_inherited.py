@@ -87,7 +87,7 @@ def test_the_child_that_has_the_lock_is_named_and_the_process_that_took_it(
         error = timed_out(path, strategy)
     said = f"(sleep 600), which inherited it from pid {left.taker}, which has ended"
     assert f"held by pid {left.pids[0]} on " in str(error)
-    assert f"{said}, which is alive" in str(error)
+    assert f"{said}; it is alive; nobody ahead" in str(error)
     assert f"look at what pid {left.pids[0]} does; the lock ends when it closes the file" in str(error)
     assert "reclaim" not in str(error)
     assert error.alive == "alive"

@@ -58,6 +58,24 @@ def test_what_is_no_neighbour_is_refused() -> None:
         PerStoreWriterQueue(also=(Flock(),))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("lock", "also"),
+    [
+        ("flock", (ProperLockfile(), OpenClawLock())),
+        (Flock(file="{name}.lock"), (ProperLockfile(),)),
+        ("flock", (OpenClawLock(), OpenClawLock(stale=30.0))),
+    ],
+)
+def test_two_neighbours_with_one_lock_file_are_refused(lock: Any, also: Any) -> None:
+    with pytest.raises(ValueError, match="use one name for their locks"):
+        PerStoreWriterQueue(lock, also=also)
+
+
+def test_an_impossible_file_of_flock_is_called_that() -> None:
+    with pytest.raises(ValueError, match=r"^Flock\.file must contain"):
+        Flock(file="x")
+
+
 def test_a_queue_keeps_its_neighbours_when_it_is_changed() -> None:
     queue = PerStoreWriterQueue(Flock(file="{name}.lock"), also=OpenClawLock(file="{name}.oc"))
     changed = attrs.evolve(queue, timeout=1.0)

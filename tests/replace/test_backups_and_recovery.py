@@ -494,6 +494,29 @@ def test_a_name_that_is_too_long_for_backups_is_refused_with_advice(tmp_path: Pa
     assert Store(path).read() == {"n": 1}
 
 
+@pytest.mark.parametrize(
+    ("length", "settings", "advice"),
+    [
+        (240, {"lock": "lease"}, "choose a shorter name: that of a file beside it has 38 bytes more"),
+        (245, {"in_place": True}, "choose a shorter name: that of a file beside it has"),
+        (256, {"read": True}, r"\(reading; the document is untouched; choose a shorter name\)"),
+    ],
+)
+def test_a_name_that_is_too_long_is_refused_with_advice(
+    length: int, settings: dict[str, Any], advice: str, tmp_path: Path
+) -> None:
+    path = tmp_path / ("n" * length)
+    reads = settings.pop("read", False)
+    store = Store[dict[str, Any]](path, **settings)
+    if not reads:
+        Store[dict[str, Any]](path).update(lambda state: state.update(n=1))
+    with pytest.raises(OSError, match=advice) as caught:
+        store.read() if reads else store.update(lambda state: state.update(n=2))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    if not reads:
+        assert Store(path).read() == {"n": 1}
+
+
 def test_a_journal_that_cannot_be_made_is_refused_with_advice(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text("{}")

@@ -403,7 +403,7 @@ def test_lock_timeout_names_a_holder_in_another_process(queue: PerStoreWriterQue
             assert error.alive == "alive"
             assert error.ahead == 0
             assert owner.held_for() is not None
-            for part in (f"pid {holder.pid}", "nightly digest", "none ahead"):
+            for part in (f"pid {holder.pid}", "nightly digest", "nobody ahead"):
                 assert part in str(error)
         holder.tell()
         holder.finish()

@@ -42,7 +42,7 @@ def test_a_timeout_says_how_long_for_which_lock_who_holds_it_and_what_to_do(path
         holder.expect("holding")
         text = refused(PerStoreWriterQueue(timeout=0.05), path)
         assert text.startswith(f"timed out after 0.05 s waiting for the lock on {path}: held by pid {holder.pid} ")
-        assert re.search(r', which is alive; none ahead in this process; lock file \S+/\.state\.json\.lock\. Wait', text)
+        assert re.search(r', which is alive; nobody ahead in this process; lock file \S+/\.state\.json\.lock\. Wait', text)
         assert text.endswith(f"or look at what pid {holder.pid} does; its lock ends with it.")
         holder.tell()
         holder.finish()
@@ -57,7 +57,7 @@ def test_a_timeout_behind_a_holder_of_this_process(queue: PerStoreWriterQueue, p
 
 def test_a_timeout_whose_holder_is_not_known(path: Path) -> None:
     text = refused(PerStoreWriterQueue(lock=Taken(None), timeout=0.05), path)
-    assert f"timed out after 0.05 s waiting for the lock on {path}: its holder is not known; none ahead" in text
+    assert f"timed out after 0.05 s waiting for the lock on {path}: its holder is not known; nobody ahead" in text
 
 
 def test_attempts_that_are_used_up(path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_warning_says_for_how_long_and_for_whom_it_has_been_waiting(
     taken = Taken(Owner(pid=1, host="elsewhere"))
     refused(PerStoreWriterQueue(lock=taken, timeout=0.2, warn_after=0.01), path, label="digest")
     (record,) = [each for each in caplog.records if "has been waiting" in each.getMessage()]
-    expected = r'has been waiting for (\S+) for \d\.\d s \("digest"\): held by pid 1 on elsewhere; none ahead in this process'
+    expected = r'has been waiting for (\S+) for \d\.\d s \("digest"\): held by pid 1 on elsewhere; nobody ahead in this process'
     assert re.fullmatch(expected, record.getMessage()), record.getMessage()
 
 

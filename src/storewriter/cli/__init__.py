@@ -9,6 +9,8 @@ Exit codes 0 done; 1 negative result (see the command's help); 2 usage; 3 a stor
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +37,7 @@ Exit codes:
   3    a store could not be read or written; it is as it was
   4    the lock was not obtained; nothing was written
   130  interrupted (Ctrl-C)
-  141  the reader of the output has closed it (as in `storewriter demo | head`)
+  141  the reader of the output has closed it (`storewriter demo | head`)
 """
 
 EXIT_STORE = 3
@@ -61,7 +63,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     epilog=_EXIT_CODES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(package_name="storewriter", prog_name="storewriter", message="%(prog)s %(version)s")
 def storewriter() -> None:
@@ -70,6 +72,10 @@ def storewriter() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (None: those of the process) and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Characters that the terminal's encoding lacks are shown as escapes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         outcome: Any = storewriter.main(args=arguments, prog_name="storewriter", standalone_mode=False)
     except click.ClickException as error:

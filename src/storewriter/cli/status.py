@@ -166,7 +166,7 @@ def _try_lock(name: str) -> tuple[bool | None, bool]:
 
 
 @click.command(
-    epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be read (the others are shown).",
+    epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be read (others are shown).",
     short_help="Show the holder of a store, its waiters and its locks.",
 )
 @click.argument("stores", nargs=-1, required=True)

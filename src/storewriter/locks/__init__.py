@@ -46,11 +46,27 @@ def named(lock: str | Strategy) -> Strategy:
 
 
 def joined(lock: Strategy, also: tuple[Neighbour, ...]) -> Strategy:
-    """The strategy that takes `lock` and, inside it, the neighbours' locks; `lock` itself if there are none."""
+    """The strategy that takes `lock` and, inside it, the neighbours' locks; `lock` itself if there are none.
+
+    Raises ValueError for two that would have one lock file: each would take the other's for a neighbour.
+    """
     given = lock.given if isinstance(lock, Joined) else lock
     own, file = given.parted() if isinstance(given, Flock) else (given, None)
     neighbours = (*(() if file is None else (file,)), *also)
+    _require_different_names(neighbours)
     return Joined(own, neighbours, given) if neighbours else given
+
+
+def _require_different_names(neighbours: tuple[Neighbour, ...]) -> None:
+    by_path: dict[str, Neighbour] = {}
+    for neighbour in neighbours:
+        other = by_path.setdefault(neighbour.lock_path("/store"), neighbour)
+        if other is not neighbour:
+            msg = (
+                f"{neighbour!r} and {other!r} use one name for their locks, and a name can belong to one convention "
+                f"only: configure the one that the other program uses, or give each its own `file`"
+            )
+            raise ValueError(msg)
 
 
 _BY_NAME: dict[str, Callable[[], Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}

@@ -22,7 +22,7 @@ def lock_path(template: str, path: str) -> str:
 
 def check_template(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     """An attrs validator. Raises TypeError or ValueError."""
-    what = f"{type(instance).__name__}.{attribute.name}"
+    what = f"{type(instance).__name__.removesuffix('File')}.{attribute.name}"  # FlockFile is Flock's for its users
     if not isinstance(value, str):
         msg = f"{what} must be the name of a lock file such as '{DEFAULT}', got {value!r}"
         raise TypeError(msg)
