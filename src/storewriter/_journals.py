@@ -14,11 +14,17 @@ How        The mount with this device number; for ext4 the options in effect, fr
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import time
 from typing import Final
 
+from storewriter._linux_calls import find, last_error
 from storewriter._mounts import mounts
+
+_WAIT_BEFORE_WRITE_AND_WAIT_AFTER: Final = 7
+_NO_WRITE_OUT: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM})
+"""What an old kernel, and an old sandbox around a new one (EPERM), answer."""
 
 
 class Journal(enum.Enum):
@@ -72,3 +78,16 @@ def _journal_of_ext4(name: str) -> Journal:
     # Inode 8 is the journal of a file system that has one inside; one on another device has no number in its name.
     is_inside = os.path.isdir(f"/proc/fs/jbd2/{name}-8")
     return Journal.ORDERED if is_inside and {"barrier", "data=ordered"} <= options else Journal.OTHER
+
+
+def write_out(fd: int) -> bool:
+    """sync_file_range(2) over the whole file, waiting for the end. False where that does not exist."""
+    function = find("sync_file_range")
+    if function is None:
+        return False
+    if not function(fd, 0, 0, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
+        return True
+    code = last_error()
+    if code in _NO_WRITE_OUT:
+        return False
+    raise OSError(code, os.strerror(code))

@@ -1,6 +1,7 @@
-"""Three system calls of Linux that Python's `os` does not have, and the C library for others (`_folder_events.py`).
+"""System calls of Linux that Python's `os` does not have, and the C library for others (`_folder_events.py`).
 
-Which      Swapping two names, a file's time of birth, and writing a file out without a flush of its device.
+Which      Swapping two names, a file's time of birth; in `_journals.py`, writing a file out without a flush of its
+           device.
 How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
            the first commit: that one may come in a signal handler, without free descriptors, or after privileges were
            dropped.
@@ -21,10 +22,8 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _RENAME_EXCHANGE: Final = 2
 _STATX_BTIME: Final = 0x800
 _STATX_SIZE: Final = 256
-_WAIT_BEFORE_WRITE_AND_WAIT_AFTER: Final = 7
 
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOENT})
-_NO_WRITE_OUT: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM})
 _NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM})
 """What an old kernel, and an old sandbox around a new one (EPERM), answer."""
 
@@ -42,7 +41,7 @@ def c_library() -> Any:
 
 
 @cache
-def _function(name: str) -> Any:
+def find(name: str) -> Any:
     """A function of the C library; None where there is no such thing (old libraries, other systems)."""
     function = getattr(c_library(), name, None)
     if function is not None:
@@ -60,8 +59,8 @@ def _function(name: str) -> Any:
 
 def load() -> None:
     """Find the functions now, so that no commit has to import anything."""
-    _function("renameat2")
-    _function("sync_file_range")
+    find("renameat2")
+    find("sync_file_range")
 
 
 def last_error() -> int:
@@ -73,7 +72,7 @@ def last_error() -> int:
 
 def exchange(source: str, target: str) -> bool:
     """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
-    function = _function("renameat2")
+    function = find("renameat2")
     if function is None:
         return False
     if not function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE):
@@ -84,22 +83,9 @@ def exchange(source: str, target: str) -> bool:
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def write_out(fd: int) -> bool:
-    """sync_file_range(2) over the whole file, waiting for the end. False where that does not exist."""
-    function = _function("sync_file_range")
-    if function is None:
-        return False
-    if not function(fd, 0, 0, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
-        return True
-    code = last_error()
-    if code in _NO_WRITE_OUT:
-        return False
-    raise OSError(code, os.strerror(code))
-
-
 def born(path: str) -> int | None:
     """When a file was made, in nanoseconds since the epoch; None if its file system or the system does not keep it."""
-    function = _function("statx")
+    function = find("statx")
     if function is None:
         birth = getattr(os.lstat(path), "st_birthtime", None)  # the BSDs and macOS
         return None if birth is None else int(birth * 1e9)

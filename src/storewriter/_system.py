@@ -19,8 +19,8 @@ from typing import Final
 
 import attrs
 
-from storewriter._journals import Journal, journal
-from storewriter._linux_calls import born, exchange, write_out
+from storewriter._journals import Journal, journal, write_out
+from storewriter._linux_calls import born, exchange
 
 CLOEXEC: Final = os.O_CLOEXEC
 NOFOLLOW: Final = os.O_NOFOLLOW
@@ -129,12 +129,11 @@ class System:
     journal: Callable[[int], Journal] = journal
     """What is known of the journal of the file system with this number (`st_dev`)."""
 
-    def write_out(self, fd: int) -> bool:
-        """Write a file's content to its device and wait for that, without a flush of the device. sync_file_range(2).
+    write_out = staticmethod(write_out)
+    """Write a file's content to its device and wait for that, without a flush of the device. sync_file_range(2).
 
-        False where there is no such call.
-        """
-        return write_out(fd)
+    False where there is no such call.
+    """
 
     def exchange(self, source: str, target: str) -> bool:
         """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""

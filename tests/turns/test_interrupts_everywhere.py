@@ -36,7 +36,7 @@ from helpers.interrupts import (
 )
 from helpers.lines import Worker
 from helpers.waiting import until
-from storewriter import PerStoreWriterQueue, Store, _lanes, _system
+from storewriter import PerStoreWriterQueue, Store, _lanes
 from storewriter._journals import Journal
 from storewriter._system import SYSTEM, System
 from storewriter.locks import Neighbour, OpenClawLock, ProperLockfile
@@ -239,7 +239,7 @@ def test_with_flushes_too(
     system = attrs.evolve(SYSTEM, journal=lambda device: Journal.ORDERED if ordered else Journal.OTHER)
     monkeypatch.setattr(System, "flush", staticmethod(lambda fd: os.fstat(fd)))  # thousands of runs
     monkeypatch.setattr(System, "flush_folder", staticmethod(lambda fd: os.fstat(fd)))
-    monkeypatch.setattr(_system, "write_out", lambda fd: os.fstat(fd) is not None)
+    monkeypatch.setattr(System, "write_out", staticmethod(lambda fd: os.fstat(fd) is not None))
 
     def make(folder: Path) -> Setting:
         setting = Setting(folder, durability="power", system=system)
