@@ -45,10 +45,7 @@ def _tasks(subject: Subject, side: Side) -> Generator[RunTrial]:
     async def both() -> None:
         await asyncio.gather(dismiss(subject, subject.first), dismiss(subject, subject.second))
 
-    # One loop for all trials: Ctrl-C while asyncio makes or closes one shows a traceback of its own.
-    with asyncio.Runner() as runner:
-        runner.get_loop()
-        yield lambda: _two_dismissals(subject, lambda: runner.run(both()))
+    yield lambda: _two_dismissals(subject, lambda: asyncio.run(both()))
 
 
 async def _dismiss_before_in_task(subject: Subject, commitment_id: str) -> None:
