@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from weakref import ref
 
 Key = ref["Descriptor"]
@@ -84,9 +85,6 @@ def read_whole(path: str) -> bytes:
     file = Descriptor()
     try:
         fd = file.open(os.open, path, os.O_RDONLY)
-        parts: list[bytes] = []
-        while part := os.read(fd, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
+        return b"".join(iter(partial(os.read, fd, 1 << 16), b""))
     finally:
         file.close(quietly=True)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from helpers.waiting import PATIENCE, until
+from storewriter import cli
 from storewriter.cli.demo import settings, subject
 
 MARK = "STOREWRITER_TEST_OF_INTERRUPTS"
@@ -213,3 +214,21 @@ def test_an_interrupt_between_the_two_threads_does_not_leave_one_waiting_for_the
     with pytest.raises(KeyboardInterrupt), threads.trials(fought_over, "before") as run_trial:
         fought_over.restore()
         run_trial()
+
+
+def test_what_the_interrupted_work_leaves_half_made_reports_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class HalfMade:
+        def __del__(self) -> None:
+            raise ValueError("like an event loop that was interrupted while it was made")
+
+    def interrupted(**_: object) -> None:
+        half_made = HalfMade()
+        assert half_made
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.storewriter, "main", interrupted)
+
+    assert cli.run([]) == 130
+    assert capfd.readouterr().err == ""

@@ -8,9 +8,11 @@ Exit codes 0 done; 1 negative result (see the command's help); 2 usage; 3 a stor
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +83,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as interrupt:
+        _drop(interrupt)
         return EXIT_INTERRUPTED
     except (LockTimeout, StrategyMismatch) as error:
         return _fail(error, EXIT_LOCK)
@@ -93,6 +96,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (StoreWriterError, OSError) as error:
         return _fail(error, EXIT_STORE)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _drop(interrupt: BaseException) -> None:
+    """Give up the work that was cut short, without asyncio's reports about event loops that were only half made."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            interrupt.__traceback__ = interrupt.__context__ = interrupt.__cause__ = None
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -133,16 +134,20 @@ def kernel_holder(name: str) -> Owner | None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             return None
-        for kind, is_locked in (("FLOCK", _is_flocked), ("POSIX", _is_byte_locked)):
-            pids = [pid for pid in holders(found, kind) if pid != os.getpid()]
-            if pids and is_locked(fd):
-                return describe(pids[0]) if pids[0] > 0 else Owner()
+        return _holder_by(found, fd, "FLOCK", _is_flocked) or _holder_by(found, fd, "POSIX", _is_byte_locked)
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
     finally:
         file.close(quietly=True)
     return None
+
+
+def _holder_by(found: os.stat_result, fd: int, kind: str, is_locked: Callable[[int], bool]) -> Owner | None:
+    pids = [pid for pid in holders(found, kind) if pid != os.getpid()]
+    if not pids or not is_locked(fd):
+        return None
+    return describe(pids[0]) if pids[0] > 0 else Owner()
 
 
 def _is_flocked(fd: int) -> bool:
