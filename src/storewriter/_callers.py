@@ -150,7 +150,8 @@ class Caller(Ticket):
         where no `try` can catch it; the callback of this weak reference then releases the turn. It is dropped when
         the turn is over. A `__del__` would run after every turn, and swallow an interrupt that arrives in it.
         """
-        self.grip = ref(owner, self.let_go)
+        # Two of them: an interrupt that is raised in the first callback ends it, and then the other one is called.
+        self.grip = (ref(owner, self.let_go), ref(owner, self.let_go))
 
     def let_go(self, _: object) -> None:
         """The owner is gone."""

@@ -262,7 +262,7 @@ class TurnRequest:
                     caller = caller.again()
                 # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
                 # the interrupt, the turn ends when this object is collected.
-                caller.grip = ref(self, caller.let_go)  # `ends_with`, without the call
+                caller.grip = (ref(self, caller.let_go), ref(self, caller.let_go))  # `ends_with`, without the call
                 tickets.append(caller)
                 caller.enter(key)
             return Turn(keys, tuple(tickets), self._label)
@@ -305,7 +305,7 @@ class TurnRequest:
             for key in keys:
                 if tickets:
                     caller = caller.again()
-                caller.grip = ref(self, caller.let_go)
+                caller.grip = (ref(self, caller.let_go), ref(self, caller.let_go))
                 tickets.append(caller)
                 await caller.aenter(key)
             return Turn(keys, tuple(tickets), self._label)

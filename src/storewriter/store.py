@@ -316,7 +316,7 @@ class Store(_StoreBase[S]):
             ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
             ticket.request = request
             try:
-                ticket.grip = ref(frame, ticket.let_go)  # `ends_with`, without the call
+                ticket.grip = (ref(frame, ticket.let_go), ref(frame, ticket.let_go))  # `ends_with`, without the call
                 ticket.enter(document.path)
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and
                 # `leave_turn` hands it on or saves it.

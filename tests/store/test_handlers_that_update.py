@@ -224,5 +224,5 @@ def test_a_handler_that_updates_is_answered_and_holds_up_no_other_thread(
             wrong.append(f"{point.code.co_qualname} {point.before}: {others}")
             break  # it may have taken long
     assert not wrong, "\n".join(wrong)
-    assert ran > 0.7 * len(tried) > 20  # which thread comes first decides about some of them
+    assert ran > len(tried) / 2 > 15  # which thread comes first decides about some of them
     assert refused > 0

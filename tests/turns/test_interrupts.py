@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from helpers.children import HOLDER, Child, child
+from storewriter import PerStoreWriterQueue
+from storewriter._callers import Caller
 
 _PROBE = """
 def probe(queue):
@@ -377,3 +383,25 @@ def _storm(process: Child) -> list[str]:
         else:
             bad.append(line)
     return bad
+
+
+def test_a_turn_ends_although_the_callback_that_ends_it_is_interrupted(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second interrupt, in the callback that ends the turn of an `__exit__` that a first one has ended."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
+    let_go = Caller.let_go
+
+    def interrupted_once(self: Caller, owner: object) -> None:
+        if not reported:
+            raise KeyboardInterrupt
+        let_go(self, owner)
+
+    monkeypatch.setattr(Caller, "let_go", interrupted_once)
+    request = queue.turn(path)
+    request.__enter__()
+    del request
+    assert reported == [KeyboardInterrupt]
+    with queue.turn(path, timeout=5):
+        pass

@@ -83,7 +83,7 @@ def detected(data: bytes) -> Layout:
     return Layout(
         unit=_unit(body, first) if is_multiline else None,
         is_spaced=not is_multiline and _is_spaced(text),
-        newline=b"\r\n" if b"\r\n" in body else b"\n",
+        newline=b"\r\n" if body.count(b"\r\n") * 2 > body.count(b"\n") else b"\n",
         escapes=b"\\u" in body and body.isascii() and _ESCAPED_NOT_ASCII.search(body) is not None,
         escapes_slash=b"\\/" in body,
         has_mark=len(body) != len(data),
