@@ -277,21 +277,23 @@ class TurnRequest:
         """End all turns: last in, first out, and every one of them even if one release fails. Can be repeated."""
         tickets = self._tickets
         problem: BaseException | None = None
-        while tickets:
-            try:
-                leave_turn(tickets[-1])
-            except KeyboardInterrupt as interrupt:
-                problem = interrupt
-                continue  # it may not have begun to leave
-            except BaseException as other:  # noqa: BLE001 - the first one is raised when all have ended
-                problem = problem or other
-            del tickets[-1]
-        self._users.clear()
-        if problem is not None:
-            try:
+        try:
+            while tickets:
+                try:
+                    leave_turn(tickets[-1])
+                except KeyboardInterrupt as interrupt:
+                    problem = interrupt
+                    continue  # it may not have begun to leave
+                except BaseException as other:  # noqa: BLE001 - the first one is raised when all have ended
+                    problem = problem or other
+                del tickets[-1]
+            self._users.clear()
+            if problem is not None:
                 raise problem
-            finally:
-                del problem  # it refers to this frame
+        finally:
+            # It refers to this frame. In a cycle, this object, and with it a turn, would stay until the next collection
+            # if a second interrupt ends the loop.
+            problem = None
 
     async def __aenter__(self) -> Turn:
         paths = self._paths

@@ -256,6 +256,8 @@ def interrupted_twice(
         return interrupted(operation, point, kind=kind)
     finally:
         _Ours.made = None
+        # Until 3.12 a frame that was traced keeps a copy of its variables: with the error among them, that is a cycle.
+        gc.collect(0)
 
 
 def _armed_at(point: Point, kind: Kind) -> Any:
