@@ -113,7 +113,9 @@ def forgetful_disk(kind: str, folder: Path) -> Iterator[tuple[Path, Callable[[Pa
         try:
             yield at, cut
         finally:
-            run("umount", str(at))
+            # Lazily: the kernel may give the loop device on it back a moment after the file system there was unmounted.
+            # The server ends, and is waited for, when nothing uses the disk any more.
+            run("umount", "--lazy", str(at))
 
 
 class Writers:

@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="loop devices and /dev/fuse are Linux's"),
     pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount"),
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("loop_devices"),
 ]
 
 MANY = pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
