@@ -15,7 +15,8 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 
-from storewriter import PerStoreWriterQueue, _lanes
+from storewriter import PerStoreWriterQueue
+from storewriter._turns import lanes
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -50,12 +51,12 @@ def _threads() -> set[str]:
     return set(os.listdir("/proc/self/task"))
 
 
-def _leftovers(lanes: set[str], descriptors: dict[str, str], threads: set[str]) -> dict[str, object]:
+def _leftovers(before: set[str], descriptors: dict[str, str], threads: set[str]) -> dict[str, object]:
     new = {name: target for name, target in _descriptors().items() if descriptors.get(name) != target}
     return {
         what: left
         for what, left in {
-            "lanes": set(_lanes._lanes) - lanes,
+            "lanes": set(lanes._lanes) - before,
             "descriptors": new,
             "threads": _threads() - threads,
         }.items()
@@ -68,7 +69,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
     gc.collect()
     gc.freeze()  # what is there now is no business of this test's: the collector, asked once more, looks at the rest
-    before = set(_lanes._lanes), _descriptors(), _threads()
+    before = set(lanes._lanes), _descriptors(), _threads()
     yield
     end = time.monotonic() + _PATIENCE
     while left := _leftovers(*before):

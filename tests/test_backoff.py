@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storewriter import Backoff, LockTimeout, PerStoreWriterQueue
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 seconds = st.floats(1e-6, 1e3)
 

@@ -15,12 +15,12 @@ from types import CodeType
 import pytest
 
 from helpers.interrupts import interrupted, points
-from storewriter import _descriptors
-from storewriter._descriptors import Descriptor
+from storewriter._platform import descriptors
+from storewriter._platform.descriptors import Descriptor
 
 
 def inside(code: CodeType) -> bool:
-    return code.co_filename in (_descriptors.__file__, __file__)
+    return code.co_filename in (descriptors.__file__, __file__)
 
 
 def open_here(folder: Path) -> list[str]:
@@ -71,7 +71,7 @@ def test_wherever_an_interrupt_arrives_nothing_stays_open_or_is_closed_twice(
         owners.clear()
         assert open_here(tmp_path) == [], landing
         assert not unraisable, landing
-        assert not [fd for fd in _descriptors.opened.values() if fd < 0]
+        assert not [fd for fd in descriptors.opened.values() if fd < 0]
     if sys.version_info < (3, 12):  # the helper knows where that version looks for signals
         assert fired >= len(tried) - 1 > 3
 
@@ -100,10 +100,10 @@ def test_a_lost_one_is_closed_at_once(tmp_path: Path) -> None:
     descriptor = Descriptor()
     descriptor.open(os.open, str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
     assert open_here(tmp_path)
-    before = len(_descriptors.opened)
+    before = len(descriptors.opened)
     del descriptor
     assert not open_here(tmp_path)
-    assert len(_descriptors.opened) == before - 1
+    assert len(descriptors.opened) == before - 1
 
 
 def test_one_that_is_lost_in_a_cycle_is_closed_by_the_collector(tmp_path: Path) -> None:
@@ -176,18 +176,17 @@ def test_a_callback_that_is_interrupted_at_its_first_instruction_leaves_nothing_
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    close_lost = _descriptors._close_lost
-    monkeypatch.setattr(_descriptors, "_close_lost", interrupted_at_once)
+    close_lost = descriptors._close_lost
+    monkeypatch.setattr(descriptors, "_close_lost", interrupted_at_once)
     lost = Descriptor()
     fd = lost.open(os.open, str(tmp_path / "lost"), os.O_CREAT | os.O_RDWR)
     del lost
     os.fstat(fd)
-    monkeypatch.setattr(_descriptors, "_close_lost", close_lost)
+    monkeypatch.setattr(descriptors, "_close_lost", close_lost)
     other = Descriptor()
     other.open(os.open, str(tmp_path / "other"), os.O_CREAT | os.O_RDWR)
     try:
         assert [os.path.basename(name) for name in open_here(tmp_path)] == ["other"]
     finally:
         other.close()
-    assert not _descriptors.opened
-
+    assert not descriptors.opened

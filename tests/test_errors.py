@@ -25,9 +25,7 @@ from storewriter import (
     errors,
 )
 
-KINDS = [
-    kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, StoreWriterError)
-]
+KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, StoreWriterError)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from helpers.lines import held, lined_up
-from storewriter import LockTimeout, PerStoreWriterQueue, Store, _batch, events
+from storewriter import LockTimeout, PerStoreWriterQueue, Store, events
+from storewriter._commits import batch
 
 
 class Listening:
@@ -52,7 +53,7 @@ def test_so_is_one_that_goes_on_in_the_same_batch(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the order of the line: the turn of one has ended before that of the next one begins."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     store = Store(path, queue=queue)
 
     def fail(_: object) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
-from storewriter import _threads
+from storewriter._platform import threads
 
 
 def test_an_exception_that_is_sent_to_a_thread_while_it_starts_another_one_loses_no_call(
@@ -34,7 +34,7 @@ def test_an_exception_that_is_sent_to_a_thread_while_it_starts_another_one_loses
 
         @staticmethod
         def start_new_thread(run: Callable[..., object], args: tuple[Any, ...]) -> None:
-            monkeypatch.setattr(_threads, "_thread", _thread)
+            monkeypatch.setattr(threads, "_thread", _thread)
             _thread.start_new_thread(run, args)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(threading.get_ident()), ctypes.py_object(KeyboardInterrupt)
@@ -42,13 +42,13 @@ def test_an_exception_that_is_sent_to_a_thread_while_it_starts_another_one_loses
 
     def ask() -> None:
         with contextlib.suppress(KeyboardInterrupt):
-            _threads.start(call)
+            threads.start(call)
             for _ in range(3):
                 pass  # in other versions it comes out here
 
-    until(lambda: not _threads._idle, "the end of idle threads")
-    monkeypatch.setattr(_threads, "_thread", Sending)
+    until(lambda: not threads._idle, "the end of idle threads")
+    monkeypatch.setattr(threads, "_thread", Sending)
     Worker(ask).result()
     wait_for(is_made, "the call")
-    until(lambda: not _threads._idle, "the end of its thread")
+    until(lambda: not threads._idle, "the end of its thread")
     assert calls == [1]

@@ -186,9 +186,7 @@ def dismiss(
 
 @commitments.command()
 @_ids
-def sent(
-    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
-) -> int:
+def sent(path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool) -> int:
     """Mark commitments as delivered."""
     store, wanted = _opened(path, neighbour_lock), _given(ids)
     return _report("sent", store.mark_status(wanted, "sent", every_copy=every_copy), as_json)

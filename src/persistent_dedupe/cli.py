@@ -111,9 +111,9 @@ def _common(command: F) -> F:
 
 
 def _namespace(command: F) -> F:
-    return click.option(
-        "--namespace", callback=_given_namespace, metavar="TEXT", help="Which keys (default: global)."
-    )(command)
+    return click.option("--namespace", callback=_given_namespace, metavar="TEXT", help="Which keys (default: global).")(
+        command
+    )
 
 
 def _ttl(command: F) -> F:

@@ -50,9 +50,7 @@ class StorePort(Protocol[S_co]):
 class Port(Protocol):
     """The surroundings of the core."""
 
-    def store(
-        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
-    ) -> StorePort[S]:
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
         """The store at a path. `has_neighbours`: other programs know this kind of file (`openclaw.py`)."""
         ...
 
@@ -111,9 +109,7 @@ class ThreadPort:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(
-        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
-    ) -> StorePort[S]:
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
         """See `Port`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
         return _ThreadStore(Store(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))
@@ -177,9 +173,7 @@ class TaskPort:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(
-        self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool
-    ) -> StorePort[S]:
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
         """See `Port`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
         return _TaskStore(AsyncStore(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))

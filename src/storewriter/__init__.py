@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 from storewriter.backoff import Backoff
 from storewriter.errors import (
     CommitUncertain,

@@ -72,9 +72,7 @@ class Backoff:
         """Openclaw's policy: 6 retries, 8 ms x 1.35, at most 180 ms, jitter. Gives up after 0.12 to 0.23 s."""
         return cls(minimum=0.008, factor=1.35, maximum=0.18, retries=6, jitter="proportional", seed=seed)
 
-    def delays(
-        self, deadline: float | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> Iterator[float]:
+    def delays(self, deadline: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> Iterator[float]:
         """Seconds to sleep before each retry.
 
         `deadline` is a value of `clock`. The iterator ends when it has passed; the last delay is cut so that the

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 __all__ = [
     "CommitUncertain",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 __all__ = [
     "BatchCommitted",

@@ -2,8 +2,8 @@
 
 Promise    At most one turn per store at any instant, over all tasks, threads, event loops and processes; inside a
            process in the order of the requests. A turn that fails, is cancelled or times out affects no other turn.
-How        A ticket in the lane of the store's key (`_lanes.py`); at the head, a hold from the strategy (`locks/`).
-           Waiting, deadlines, warnings and the pace of polling are decided once, in `_callers.py`.
+How        A ticket in the lane of the store's key (`lanes.py`); at the head, a hold from the strategy (`locks/`).
+           Waiting, deadlines, warnings and the pace of polling are decided once, in `_turns/callers.py`.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedLock, OSError. Cancellation stays what
            it is.
 """
@@ -21,13 +21,13 @@ from weakref import ref
 
 import attrs
 
-from storewriter import _lanes
-from storewriter._callers import Caller, Door, leave_turn
-from storewriter._keys import canonical
-from storewriter._lanes import HOLDING, Ticket
-from storewriter._owner import Owner
-from storewriter._reports import local_owner
-from storewriter._waiters import off_loop
+from storewriter._files.keys import canonical
+from storewriter._platform.owner import Owner
+from storewriter._turns import lanes
+from storewriter._turns.callers import Caller, Door, leave_turn
+from storewriter._turns.lanes import HOLDING, Ticket
+from storewriter._turns.reports import local_owner
+from storewriter._turns.waiters import off_loop
 from storewriter.backoff import Backoff
 from storewriter.locks import Hold, Neighbour, Strategy, joined, named
 
@@ -144,9 +144,7 @@ class PerStoreWriterQueue:
         # What takes the neighbours' locks as well is the queue's strategy from now on.
         object.__setattr__(self, "lock", self._door.strategy)
 
-    def turn(
-        self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET
-    ) -> TurnRequest:
+    def turn(self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET) -> TurnRequest:
         """Ask for the turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
 
         Several stores are taken in one global order (of their canonical paths), so two such turns cannot deadlock;
@@ -198,12 +196,12 @@ class PerStoreWriterQueue:
 
     def pending(self, path: PathLike) -> int:
         """How many callers wait for a store in this process now, without the holder."""
-        return _lanes.pending(canonical(path))
+        return lanes.pending(canonical(path))
 
     def owner(self, path: PathLike) -> Owner | None:
         """The holder of a store's turn now, in this process or another; None if there is none, or it is unknown."""
         key = canonical(path)
-        return local_owner(_lanes.find(key)) or self.lock.owner(key)
+        return local_owner(lanes.find(key)) or self.lock.owner(key)
 
 
 def require_seconds(name: str, value: float | None) -> float | None:

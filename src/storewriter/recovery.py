@@ -19,14 +19,14 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from storewriter import _backups
-from storewriter._interrupts import quietly
-from storewriter._replace import DocumentChanged, document_changed, existing
+from storewriter._backends.files import FileStorage, Look
+from storewriter._files import backups
+from storewriter._files.replace import DocumentChanged, document_changed, existing
+from storewriter._platform.interrupts import quietly
 from storewriter.codecs import Codec
 from storewriter.codecs._faults import Fault, fault_in
 from storewriter.codecs._places import spelled
 from storewriter.errors import NotARegularFile, RecoveryRefused
-from storewriter.storage import FileStorage, Look
 
 __all__ = ["Recovery", "facts_of", "forecast", "place_of", "recover", "restore"]
 
@@ -69,9 +69,7 @@ class Recovery:
         return f"{self.path} {done} ({was}{kept}{passed_over})"
 
 
-def recover(
-    storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], *, force: bool = False
-) -> Recovery:
+def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], *, force: bool = False) -> Recovery:
     """Bring a corrupt document's store back to work. Only in the store's turn.
 
     A store without a document is restored from its newest good backup too; without one, its absence is its default,
@@ -171,7 +169,7 @@ def _newest_good_backup(
 ) -> tuple[str | None, bytes | None, tuple[str, ...]]:
     """Its name and content, and the names of the newer ones, which are not good. Raises RecoveryRefused, OSError."""
     rejected: list[str] = []
-    for name in _backups.backups_of(storage.path, storage.system):
+    for name in backups.backups_of(storage.path, storage.system):
         data = _read(storage, name)
         fault = _fault_in(codec, data)
         if data is not None and fault is None:
@@ -309,7 +307,7 @@ def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
     while True:
         aside = f"{storage.path}.corrupt-{number}"
         try:
-            if not storage.in_place and _backups.linked(storage.path, aside, storage.system):
+            if not storage.in_place and backups.linked(storage.path, aside, storage.system):
                 return aside
             # Exclusively: link(2) never takes a name that exists, and neither may a copy.
             fd = storage.system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -4,7 +4,7 @@ Promise    The update is the unit. What `update`, `transform` or a transaction h
            even if a process is killed; what raised, or was cancelled while it waited, is in none.
 How        An update waits in the lane of its store. With the turn it applies its function, and hands the turn and
            the unsaved document on to the update behind it; the last one saves, and all are answered after one flush
-           (`_batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
+           (`_commits/batch.py`). On an event loop the first one applies the functions of the others of its loop, too.
            `Store` and `AsyncStore` drive the same steps; the async one runs what may wait for a disk off the loop.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt, VersionConflict, LockLost,
            CommitUncertain, ReadOnlyStore, NotARegularFile, OSError.
@@ -21,16 +21,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from weakref import WeakValueDictionary, ref
 
-from storewriter import _forks, _keys, _linux_calls
-from storewriter._batch import Batch, Isolation, Request, ReturnedAwaitable
-from storewriter._callers import Caller, Frame, current_task, leave_turn
-from storewriter._document import Document, version_of
-from storewriter._lanes import ANSWERED, Ticket
-from storewriter._leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
-from storewriter._replace import DocumentChanged, Durability
-from storewriter._system import SYSTEM, System
-from storewriter._transactions import AsyncTransaction, Transaction
-from storewriter._waiters import domain_of, off_loop
+from storewriter._backends.files import FileStorage
+from storewriter._commits.batch import Batch, Isolation, Request, ReturnedAwaitable
+from storewriter._commits.document import Document, version_of
+from storewriter._commits.leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
+from storewriter._commits.transactions import AsyncTransaction, Transaction
+from storewriter._files import keys
+from storewriter._files.replace import DocumentChanged, Durability
+from storewriter._platform import forks, linux_calls
+from storewriter._platform.system import SYSTEM, System
+from storewriter._turns.callers import Caller, Frame, current_task, leave_turn
+from storewriter._turns.lanes import ANSWERED, Ticket
+from storewriter._turns.waiters import domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
@@ -47,7 +49,6 @@ from storewriter.per_store_writer_queue import (
     require_seconds,
 )
 from storewriter.recovery import Recovery
-from storewriter.storage import FileStorage
 
 if TYPE_CHECKING:
     from storewriter.watch import AsyncWatch, Watch
@@ -114,7 +115,7 @@ class _StoreBase(Generic[S]):
         if in_place:
             _require_instant(self._queue.lock)
         # Absolute now: the working folder may change under a long-lived store.
-        self._given = _keys.absolute(path)
+        self._given = keys.absolute(path)
         self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         self._default = default
         self._codec = codec if codec is not None else _codec_for(default)
@@ -125,8 +126,8 @@ class _StoreBase(Generic[S]):
         self._in_place = in_place
         self._restores = on_corrupt == "restore"
         self._system = system
-        _linux_calls.load()
-        self._document = self._document_at(_keys.canonical(self._given))
+        linux_calls.load()
+        self._document = self._document_at(keys.canonical(self._given))
         self._looked = 0.0
 
     def _document_at(self, key: str) -> Document:
@@ -149,7 +150,7 @@ class _StoreBase(Generic[S]):
 
     def _current_document(self) -> Document:
         """The document, wherever the given path leads now."""
-        key = _keys.canonical(self._given)
+        key = keys.canonical(self._given)
         if key != self._document.path:
             self._document = self._document_at(key)
         return self._document
@@ -157,7 +158,7 @@ class _StoreBase(Generic[S]):
     def _likely_document(self) -> Document:
         """The same, without a look at the path: a load finds out if it has become a link; the folders above settle."""
         now = time.monotonic()
-        if now - self._looked < _keys.SETTLED and self._document.path == self._given:
+        if now - self._looked < keys.SETTLED and self._document.path == self._given:
             return self._document
         self._looked = now
         return self._current_document()
@@ -165,7 +166,7 @@ class _StoreBase(Generic[S]):
     @property
     def path(self) -> str:
         """The store's canonical path: links resolved."""
-        return _keys.canonical(self._given)
+        return keys.canonical(self._given)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
@@ -323,7 +324,7 @@ class Store(_StoreBase[S]):
                 if ticket.batch is None:
                     ticket.batch = Batch(document, self._isolation)
                 ticket.batch.apply(ticket)
-                if ticket.generation != _forks.generation and request.error is None:
+                if ticket.generation != forks.generation and request.error is None:
                     raise ticket.inherited()
             finally:
                 try:
@@ -341,9 +342,7 @@ class Store(_StoreBase[S]):
             return self._change(again, label, timeout, may_restore=False)
         return request.unwrap()
 
-    def transaction(
-        self, *, label: str | None = None, timeout: float | None | Unset = UNSET
-    ) -> Transaction[S]:
+    def transaction(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Transaction[S]:
         """A turn with the state loaded, for code that has effects: `with store.transaction() as tx: tx.state ...`.
 
         Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
@@ -372,9 +371,7 @@ class Store(_StoreBase[S]):
         """
         return self._in_turn(partial(Document.recover, force=force), label, timeout)
 
-    def _in_turn(
-        self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset
-    ) -> T:
+    def _in_turn(self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset) -> T:
         """What a step of a recovery returns, in a turn."""
         document = self._current_document()
         caller = self._caller(label, timeout)
@@ -556,9 +553,7 @@ class AsyncStore(_StoreBase[S]):
                 return result
         raise AssertionError  # pragma: no cover
 
-    def transaction(
-        self, *, label: str | None = None, timeout: float | None | Unset = UNSET
-    ) -> AsyncTransaction[S]:
+    def transaction(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> AsyncTransaction[S]:
         """See `Store.transaction`; entered with `async with`."""
         return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
 
@@ -574,9 +569,7 @@ class AsyncStore(_StoreBase[S]):
         """See `Store.recover`."""
         return await self._in_turn(partial(Document.recover, force=force), label, timeout)
 
-    async def _in_turn(
-        self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset
-    ) -> T:
+    async def _in_turn(self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset) -> T:
         document = self._current_document()
         caller = self._caller(label, timeout)
         try:

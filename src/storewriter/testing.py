@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import attrs
 
-from storewriter._system import SYSTEM, System
+from storewriter._platform.system import SYSTEM, System
 
 __all__ = ["Around", "Call", "Fault", "Recorder", "System", "intercepted"]
 

@@ -27,11 +27,12 @@ from typing import Final, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
-from storewriter import _keys, events
-from storewriter._callers import current_task
-from storewriter._document import Document, version_of
-from storewriter._folder_events import FolderEvents, open_events
-from storewriter._waiters import off_loop
+from storewriter import events
+from storewriter._commits.document import Document, version_of
+from storewriter._files import keys
+from storewriter._files.folder_events import FolderEvents, open_events
+from storewriter._turns.callers import current_task
+from storewriter._turns.waiters import off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
 
@@ -150,7 +151,7 @@ class _Eye(Generic[S]):
                 if error.errno != errno.ELOOP:
                     raise
             # It has become a link since its path was resolved.
-            _keys.forget()
+            keys.forget()
             document, _ = self._listen_and_stat()
         return document, document.storage.load()
 

@@ -94,8 +94,31 @@ PLACES = (
 ODD = st.one_of(
     st.sampled_from(
         [
-            *("", " ", "\0", "-", "--", "-1", "0", "1", "9" * 400, "1e999", "nan", "inf", "-0.0", "+6h", "0s", "999999999d"),
-            *("0001-01-01T00:00", "9999-12-31T23:59:59+00:00", "2030-03-10T09:00+23:59", "99999999999", "999999999999999"),
+            *(
+                "",
+                " ",
+                "\0",
+                "-",
+                "--",
+                "-1",
+                "0",
+                "1",
+                "9" * 400,
+                "1e999",
+                "nan",
+                "inf",
+                "-0.0",
+                "+6h",
+                "0s",
+                "999999999d",
+            ),
+            *(
+                "0001-01-01T00:00",
+                "9999-12-31T23:59:59+00:00",
+                "2030-03-10T09:00+23:59",
+                "99999999999",
+                "999999999999999",
+            ),
             *("UTC", "../../etc/passwd", "/etc", "Europe/Lisbon", "\udcff", "\x1b]0;x\x07", "\u202e", "٣h", "forever"),
         ]
     ),
@@ -165,7 +188,9 @@ def test_commitments(arguments: list[str], place: str, home: Path) -> None:
 
 
 OF_DEDUPE = st.tuples(
-    st.sampled_from([[], ["check"], ["list"], ["forget"], ["stats"], ["check", "k"], ["forget", "k"], ["nothing"], [""]]),
+    st.sampled_from(
+        [[], ["check"], ["list"], ["forget"], ["stats"], ["check", "k"], ["forget", "k"], ["nothing"], [""]]
+    ),
     options(
         ["--namespace", "--ttl", "--max-entries"],
         ["--json", "--all", "--claims", "-q", "--fail-open", "--move-bad-file-aside", "--help", "--version"],

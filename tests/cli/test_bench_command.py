@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from storewriter import Store
-from storewriter._mounts import Trust
+from storewriter._platform.mounts import Trust
 from storewriter.cli import run
 from storewriter.cli.bench import answer, command
 from storewriter.cli.bench.advice import advise

@@ -117,7 +117,11 @@ def test_the_help_fits_a_terminal_of_80_columns(program: str, command: str) -> N
 
 @pytest.mark.parametrize(
     "arguments",
-    [("storewriter", "status", "a.json"), ("commitments", "--store", "a.json"), ("persistent_dedupe", "list", "--store", "d")],
+    [
+        ("storewriter", "status", "a.json"),
+        ("commitments", "--store", "a.json"),
+        ("persistent_dedupe", "list", "--store", "d"),
+    ],
 )
 def test_a_closed_output_is_no_failure(arguments: tuple[str, ...], tmp_path: Path) -> None:
     line = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", *arguments]

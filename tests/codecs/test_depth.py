@@ -165,7 +165,7 @@ def test_where_there_is_no_thread_to_be_had_a_document_is_not_called_corrupt(mon
         raise RecursionError
 
     data = JsonCodec().encode(nested(254, "list", BIG))
-    monkeypatch.setattr("storewriter._threads.start", none_left)
+    monkeypatch.setattr("storewriter._platform.threads.start", none_left)
     with monkeypatch.context() as patch:
         patch.setattr("storewriter.codecs.json._DECODER", types.SimpleNamespace(decode=no_stack))
         patch.setattr("storewriter.codecs.json.json.dumps", no_stack)

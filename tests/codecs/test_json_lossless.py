@@ -75,7 +75,9 @@ def test_every_document_comes_back_exactly(codec: JsonCodec, state: Any) -> None
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=["compact", "indented"])
-@given(state=documents, style=st.sampled_from([{}, {"indent": 4}, {"ensure_ascii": False}, {"separators": (" , ", " : ")}]))
+@given(
+    state=documents, style=st.sampled_from([{}, {"indent": 4}, {"ensure_ascii": False}, {"separators": (" , ", " : ")}])
+)
 def test_documents_of_other_programs_are_read_exactly(codec: JsonCodec, state: Any, style: dict[str, Any]) -> None:
     assume(not _pairs_of_surrogates(state))
     text = json.dumps(state, **style)
@@ -254,7 +256,7 @@ def test_one_object_in_two_places_is_no_loop() -> None:
         (b'{\n "a": 1,\n "b": x}', 3, 7),
         (b'{"\xc3\xbc": nope}', 1, 7),
         (b'{"a": "\xff"}', 1, 8),
-        (b'[1,\n2,\n\n  oops]', 4, 3),
+        (b"[1,\n2,\n\n  oops]", 4, 3),
         (b"[1] 2", 1, 5),
         (b'\xef\xbb\xbf{"a": x}', 1, 7),
     ],

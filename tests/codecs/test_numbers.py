@@ -67,7 +67,12 @@ def test_every_spelling_of_a_double_that_programs_use_is_read_as_it(value: float
         assert CODEC.decode(f"[{text}]".encode()) == [value]
 
 
-@given(sign=st.sampled_from(["", "-"]), digits=st.integers(0, 10**21).map(str), point=st.integers(1, 22), exponent=st.integers(-330, 310))
+@given(
+    sign=st.sampled_from(["", "-"]),
+    digits=st.integers(0, 10**21).map(str),
+    point=st.integers(1, 22),
+    exponent=st.integers(-330, 310),
+)
 def test_whatever_is_read_was_the_value_of_the_text_or_a_spelling_of_the_double(
     sign: str, digits: str, point: int, exponent: int
 ) -> None:

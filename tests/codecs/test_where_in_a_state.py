@@ -89,7 +89,10 @@ def test_a_long_way_is_abbreviated() -> None:
     state: Any = []
     for _ in range(300):
         state = {"level": state}
-    with pytest.raises(EncodeError, match=r"^state(\['level'\]){8}\.\.\.\(\d+ more\)\.\.\.(\['level'\]){8} is nested more than 254 levels deep$") as caught:
+    with pytest.raises(
+        EncodeError,
+        match=r"^state(\['level'\]){8}\.\.\.\(\d+ more\)\.\.\.(\['level'\]){8} is nested more than 254 levels deep$",
+    ) as caught:
         JsonCodec().encode(state)
     assert len(caught.value.path or ()) == 254
 

@@ -271,7 +271,9 @@ class Everything:
 
 STRANGERS = (
     st.sampled_from([None, True, 1, 1.5, 2**70, math.nan, 1j, "text", "\ud800", b"b", object(), Level.LOW, Text.A])
-    | st.sampled_from([Item(), Special(), dt.datetime(2026, 1, 1), dt.date(2026, 1, 1), decimal.Decimal(1), uuid.UUID(int=1)])
+    | st.sampled_from(
+        [Item(), Special(), dt.datetime(2026, 1, 1), dt.date(2026, 1, 1), decimal.Decimal(1), uuid.UUID(int=1)]
+    )
     | st.sampled_from([OrderedDict(a=1), pathlib.Path("a"), (1, "a"), (1, "a", 2), [1], [None], {1}, {"a": 1}, {1: 2}])
     | st.sampled_from([{"a": [(1, 2, 3)]}, {"a": ((1, "b"),)}, {"a": [(1, "b")]}, {Text.A: []}, {None: []}])
 )
@@ -290,10 +292,16 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "price": st.decimals(),
     "where": st.just(pathlib.PurePosixPath("a/b")),
     "blob": st.binary(max_size=5),
-    "nested": st.dictionaries(st.text(max_size=2), st.lists(st.tuples(st.integers(), st.text(max_size=2)), max_size=2), max_size=2),
+    "nested": st.dictionaries(
+        st.text(max_size=2), st.lists(st.tuples(st.integers(), st.text(max_size=2)), max_size=2), max_size=2
+    ),
     "many": st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
     "tags": st.sets(st.text(max_size=2), max_size=3),
-    "any": st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2), max_leaves=5),
+    "any": st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+        max_leaves=5,
+    ),
 }
 STATES = st.builds(Everything, **FIELDS)
 EVERYTHING = AttrsCodec(Everything)

@@ -50,7 +50,10 @@ class ModelBoard(pydantic.BaseModel):
 
 KINDS = {
     "attrs": (AttrsCodec(AttrsBoard), lambda **task: AttrsBoard([AttrsTask("first"), AttrsTask("second", **task)])),
-    "msgspec": (MsgspecCodec(StructBoard), lambda **task: StructBoard([StructTask("first"), StructTask("second", **task)])),
+    "msgspec": (
+        MsgspecCodec(StructBoard),
+        lambda **task: StructBoard([StructTask("first"), StructTask("second", **task)]),
+    ),
     "pydantic": (
         PydanticCodec(ModelBoard),
         lambda **task: ModelBoard(tasks=[ModelTask(title="first"), ModelTask(title="second", **task)]),

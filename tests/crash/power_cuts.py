@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from storewriter._system import SYSTEM
+from storewriter._platform.system import SYSTEM
 from storewriter.testing import Call
 
 BLOCK = 32

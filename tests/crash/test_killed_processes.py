@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from storewriter import Store
-from storewriter._backups import backups_of
-from storewriter._system import SYSTEM
+from storewriter._files.backups import backups_of
+from storewriter._platform.system import SYSTEM
 from storewriter.locks import Flock
 
 CHILD = Path(__file__).with_name("killable_child.py")

@@ -14,7 +14,7 @@ import pytest
 from power_cuts import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts
 
 from storewriter import PerStoreWriterQueue, Store
-from storewriter.storage import FileStorage
+from storewriter._backends.files import FileStorage
 from storewriter.testing import Around, Call, Recorder, System, intercepted
 
 DOCUMENTS = [

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from storewriter import AsyncStore, CommitUncertain, Store, _replace
+from storewriter import AsyncStore, CommitUncertain, Store
+from storewriter._files import replace
 from storewriter.testing import Fault, Recorder, intercepted
 
 
@@ -34,7 +35,7 @@ def test_what_was_not_flushed_is_flushed_before_it_is_acknowledged(path: Path, b
         Store(path, durability="process").update(say_done)
     else:
         Store(path).update(say_done)
-        _replace._flushed.clear()  # what a process knows that has just started
+        replace._flushed.clear()  # what a process knows that has just started
     recorder = Recorder()
     system = intercepted(recorder)
 

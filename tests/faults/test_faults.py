@@ -13,8 +13,8 @@ import attrs
 import pytest
 
 from storewriter import AsyncStore, CommitUncertain, Store
+from storewriter._backends.files import FileStorage
 from storewriter.locks import Flock
-from storewriter.storage import FileStorage
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
 
 ERRORS = ["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE", "EDQUOT", "EINTR"]

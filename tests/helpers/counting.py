@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from storewriter._system import SYSTEM
+from storewriter._platform.system import SYSTEM
 
 
 class Counted:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from storewriter import _threads
+from storewriter._platform import threads
 
 _request = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_ulong, ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.py_object
@@ -205,14 +205,14 @@ def _interrupted(
     operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None, kind: Kind
 ) -> Landing:
     before = sys.gettrace()
-    _threads._thread = _Begun  # type: ignore[assignment]
+    threads._thread = _Begun  # type: ignore[assignment]
     sys.settrace(_armed_at(point, kind))
     try:
         try:
             operation()
         finally:
             sys.settrace(before)
-            _threads._thread = _thread
+            threads._thread = _thread
         for _ in range(3):
             pass  # what was requested and has not been raised is raised here
     except BaseException as error:  # noqa: BLE001 - whatever it is, the test judges it

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from helpers.waiting import PATIENCE, until
-from storewriter import _lanes
-from storewriter._lanes import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+from storewriter._turns import lanes
+from storewriter._turns.lanes import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
 
 
 class Door:
@@ -118,11 +118,11 @@ class LineOfWriters(RuleBasedStateMachine):
         self.names += 1
         was_empty = not self.line
         self.line.append(caller)
-        at_head = _lanes.join(caller, KEY, self.door, lambda lane, ticket, door: None)
+        at_head = lanes.join(caller, KEY, self.door, lambda lane, ticket, door: None)
         if was_empty and at_head:
-            if not _lanes.attempt(caller):
+            if not lanes.attempt(caller):
                 caller.waiter = Sleeper()
-                _lanes.wait_at_door(caller)
+                lanes.wait_at_door(caller)
         else:
             assert not at_head or was_empty
 
@@ -134,9 +134,9 @@ class LineOfWriters(RuleBasedStateMachine):
         self.note(head)
         for mate in self.admitted:
             self.note(mate)
-            _lanes.answer(mate)
+            lanes.answer(mate)
         self.admitted = []
-        _lanes.pass_on(head)
+        lanes.pass_on(head)
         assert head.state is LEFT
 
     def note(self, caller: Caller) -> None:
@@ -150,9 +150,9 @@ class LineOfWriters(RuleBasedStateMachine):
         place = data.draw(st.integers(1, len(self.line) - 1))
         leaver = self.line[place]
         if leaver in self.admitted:
-            assert not _lanes.leave(leaver)
+            assert not lanes.leave(leaver)
             return
-        assert _lanes.leave(leaver)
+        assert lanes.leave(leaver)
         assert leaver.state is LEFT
         del self.line[place]
 
@@ -160,7 +160,7 @@ class LineOfWriters(RuleBasedStateMachine):
     @rule()
     def the_head_gives_up_before_the_door_opens(self) -> None:
         head = self.line.popleft()
-        assert _lanes.leave(head)
+        assert lanes.leave(head)
 
     @precondition(lambda self: self.has_turn())
     @rule()
@@ -170,7 +170,7 @@ class LineOfWriters(RuleBasedStateMachine):
         head.batch = self.batch
         expected = self.next_mate()
         before = self.batch.last
-        other = _lanes.admit(head)
+        other = lanes.admit(head)
         assert other is expected
         if other is not None:
             assert other.state is BATCHED
@@ -186,10 +186,10 @@ class LineOfWriters(RuleBasedStateMachine):
         head = self.line[0]
         head.batch, head.is_member = self.batch, is_member
         expected = self.next_mate()
-        assert _lanes.hand_on(head) == (expected is not None)
+        assert lanes.hand_on(head) == (expected is not None)
         if expected is None:
             return
-        _lanes.see_off(head)
+        lanes.see_off(head)
         assert head.state is (BATCHED if is_member else LEFT)
         assert (head.batch, expected.batch) == (None, self.batch)
         self.line.popleft()
@@ -222,21 +222,21 @@ class LineOfWriters(RuleBasedStateMachine):
     @invariant()
     def the_line_is_the_model(self) -> None:
         self.has_turn()
-        lane = _lanes.find(KEY)
+        lane = lanes.find(KEY)
         if not self.line:
             until(lambda: self.gone_or_only_opening(), "the end of the lane")
-            assert _lanes.pending(KEY) == 0
+            assert lanes.pending(KEY) == 0
             return
         assert lane is not None
         assert list(lane.in_line()) == list(self.line)
         holder = self.line[0].state is HOLDING
-        assert _lanes.pending(KEY) == len(self.line) - holder
-        assert [_lanes.ahead_of(caller) for caller in self.line] == list(range(len(self.line)))
+        assert lanes.pending(KEY) == len(self.line) - holder
+        assert [lanes.ahead_of(caller) for caller in self.line] == list(range(len(self.line)))
         assert sum(caller.state is HOLDING for caller in self.line) <= 1
         assert all(caller.state is not ANSWERED for caller in self.line)
 
     def gone_or_only_opening(self) -> bool:
-        lane = _lanes.find(KEY)
+        lane = lanes.find(KEY)
         return lane is None or (lane.opening and not self.door.is_open)
 
     @invariant()
@@ -252,10 +252,10 @@ class LineOfWriters(RuleBasedStateMachine):
         while self.line:
             assert self.has_turn()
             for mate in self.admitted:
-                _lanes.answer(mate)
+                lanes.answer(mate)
             self.admitted = []
-            _lanes.pass_on(self.line.popleft())
-        until(lambda: _lanes.find(KEY) is None and self.door.out == 0, "the end of the lane and of its hold")
+            lanes.pass_on(self.line.popleft())
+        until(lambda: lanes.find(KEY) is None and self.door.out == 0, "the end of the lane and of its hold")
 
 
 LineOfWriters.TestCase.settings = settings(max_examples=150, stateful_step_count=40)

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
-from storewriter._keys import sidecar
-from storewriter._replace import Commit
+from storewriter._backends.files import FileStorage
+from storewriter._files.keys import sidecar
+from storewriter._files.replace import Commit
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
-from storewriter.storage import FileStorage
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["storewriter.locks.lease", "filelock", "contenders"])
@@ -324,15 +324,15 @@ class _Witness:
 
     def guard_commits(self, path: str) -> None:
         """Stand witness around every replace as well, from now on."""
-        from storewriter import storage
+        from storewriter._backends import files
 
-        replace = _REAL.setdefault(("storage", "replace"), storage.replace)
+        replace = _REAL.setdefault(("storage", "replace"), files.replace)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             with _standing(path):
                 return replace(*args, **kwargs)
 
-        storage.replace = watched
+        files.replace = watched
 
 
 @contextlib.contextmanager

@@ -19,8 +19,9 @@ from click.testing import CliRunner
 from contenders import Contender
 from helpers.users import ADA, EVE, needs_root, run_as
 from helpers.waiting import until
-from storewriter import LockTimeout, Owner, PerStoreWriterQueue, _kernel_locks
-from storewriter._keys import sidecar
+from storewriter import LockTimeout, Owner, PerStoreWriterQueue
+from storewriter._files.keys import sidecar
+from storewriter._platform import kernel_locks
 from storewriter.cli.status import status
 from storewriter.locks import Flock, Lease, Marker, Strategy
 
@@ -46,7 +47,7 @@ class Left:
         self.pids = [int(done.stdout.readline()) for _ in range(children)]
         assert done.wait(30) == 0
         done.stdout.close()
-        [self.taker] = _kernel_locks.flock_holders(os.stat(sidecar(path)))
+        [self.taker] = kernel_locks.flock_holders(os.stat(sidecar(path)))
         assert self.taker not in self.pids
         until(lambda: all(_command(pid).startswith("sleep") for pid in self.pids), "the children")
 
@@ -185,12 +186,10 @@ def test_a_lease_is_taken_over_although_a_child_has_the_file(path: str, contende
         os.kill(child, signal.SIGKILL)
 
 
-def test_what_cannot_be_seen_is_said_to_be_unknown(
-    path: str, leave: Leave, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_seen_is_said_to_be_unknown(path: str, leave: Leave, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with hidepid, or for another user's processes."""
     left = leave(path)
-    monkeypatch.setattr(_kernel_locks, "_processes", list)
+    monkeypatch.setattr(kernel_locks, "_processes", list)
     error = timed_out(path, Flock())
     assert error.alive == "unknown"
     assert error.owner is not None

@@ -12,8 +12,9 @@ import attrs
 import pytest
 
 from contenders import Contender
-from storewriter import LockLost, PerStoreWriterQueue, Store, _mounts, events
-from storewriter._mounts import Mount
+from storewriter import LockLost, PerStoreWriterQueue, Store, events
+from storewriter._platform import mounts
+from storewriter._platform.mounts import Mount
 from storewriter.locks import Lease, Marker, _existence
 from storewriter.locks._guard import guard_file
 from storewriter.locks._marker_file import look, marker_file
@@ -207,8 +208,8 @@ def test_where_locks_go_through_a_server_a_stuck_holder_is_succeeded_too(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There flock(2) is a byte lock on the whole sidecar, which the stuck holder keeps: the guard is another file."""
-    monkeypatch.setattr(_mounts, "mount_of", lambda path: Mount("/", "nfs4", frozenset({"rw"})))
-    _mounts.forget()
+    monkeypatch.setattr(mounts, "mount_of", lambda path: Mount("/", "nfs4", frozenset({"rw"})))
+    mounts.forget()
     lease = Lease(stale=1000.0)
     try:
         old = lease.attempt(path, None)
@@ -227,7 +228,7 @@ def test_where_locks_go_through_a_server_a_stuck_holder_is_succeeded_too(
         successor.check()
         successor.release()
     finally:
-        _mounts.forget()
+        mounts.forget()
 
 
 def test_strategies_of_other_terms_do_not_pass_for_each_other_in_one_process(path: str) -> None:

@@ -11,8 +11,9 @@ import attrs
 import pytest
 
 from helpers.waiting import until
-from storewriter import Owner, _liveness
-from storewriter._liveness import Machine, Verdict, describe, here, judge, myself
+from storewriter import Owner
+from storewriter._platform import liveness
+from storewriter._platform.liveness import Machine, Verdict, describe, here, judge, myself
 
 
 def dead_process() -> Owner:
@@ -125,13 +126,13 @@ def test_a_process_that_may_not_be_signalled_is_alive(monkeypatch: pytest.Monkey
 
 
 def test_a_shifted_clock_makes_starts_incomparable_and_nobody_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _liveness._read_text
+    real = liveness._read_text
     monkeypatch.setattr(
-        _liveness,
+        liveness,
         "_read_text",
         lambda path: "monotonic 0 0\nboottime 86400 0\n" if path == "/proc/self/timens_offsets" else real(path),
     )
-    monkeypatch.setattr(_liveness, "_here", None)
+    monkeypatch.setattr(liveness, "_here", None)
     assert here().clock_is_shifted
     assert judge(attrs.evolve(myself(), start_ticks=12345)) is Verdict.ALIVE
     assert judge(dead_process()) is Verdict.GONE
@@ -139,8 +140,8 @@ def test_a_shifted_clock_makes_starts_incomparable_and_nobody_dead(monkeypatch: 
 
 @pytest.mark.parametrize("text", [None, "", "monotonic 0 0\nboottime 0 0\n", "1 0 0\n7 0 0\n"])
 def test_an_unshifted_clock_is_told(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
-    monkeypatch.setattr(_liveness, "_read_text", lambda path: text)
-    assert not _liveness._clock_is_shifted()
+    monkeypatch.setattr(liveness, "_read_text", lambda path: text)
+    assert not liveness._clock_is_shifted()
 
 
 def test_a_machine_can_be_stood_in_for() -> None:

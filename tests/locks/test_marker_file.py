@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storewriter._liveness import Verdict, judge, myself
+from storewriter._platform.liveness import Verdict, judge, myself
 from storewriter.locks._marker_file import GRACE, Seen, Watch, _parsed, look, marker_file, why_stale
 
 

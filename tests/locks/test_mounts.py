@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from contenders import Contender
-from storewriter import PerStoreWriterQueue, _mounts
-from storewriter._mounts import Mount, Trust, mount_of, trust_in
+from storewriter import PerStoreWriterQueue
+from storewriter._platform import mounts
+from storewriter._platform.mounts import Mount, Trust, mount_of, trust_in
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import Flock, flock
 
@@ -28,7 +29,7 @@ MOUNTINFO = """\
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     def clear() -> None:
-        _mounts.forget()
+        mounts.forget()
         for devices in flock._fine.values():
             devices.clear()
 
@@ -86,13 +87,13 @@ def test_types_and_options_tell_whom_a_lock_reaches(kind: str, options: str, tru
 
 def test_locks_that_work_are_tried_once_a_device(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
-    real = _mounts.is_refused_twice
+    real = mounts.is_refused_twice
 
     def counted(fd: int, name: str) -> bool | None:
         tried.append(name)
         return real(fd, name)
 
-    monkeypatch.setattr(_mounts, "is_refused_twice", counted)
+    monkeypatch.setattr(mounts, "is_refused_twice", counted)
     queue = PerStoreWriterQueue(lock=Flock())
     for name in (path, path, f"{path}.other"):
         with queue.turn(name):
@@ -130,7 +131,7 @@ def on_sshfs(path: str) -> Mount:
 def test_locks_that_may_not_reach_other_hosts_are_warned_about_once_a_mount(
     path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_mounts, "mount_of", on_sshfs)
+    monkeypatch.setattr(mounts, "mount_of", on_sshfs)
     queue = PerStoreWriterQueue(lock="flock")
     with caplog.at_level(logging.WARNING, logger="storewriter"):
         for name in (path, path, f"{path}.other"):
@@ -144,7 +145,7 @@ def test_locks_that_may_not_reach_other_hosts_are_warned_about_once_a_mount(
 def test_locks_that_may_not_reach_other_hosts_are_refused_or_allowed_as_asked(
     path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_mounts, "mount_of", on_sshfs)
+    monkeypatch.setattr(mounts, "mount_of", on_sshfs)
     with PerStoreWriterQueue(lock=Flock(untrusted="allow")).turn(path):
         pass
     assert not caplog.records

@@ -18,7 +18,7 @@ from helpers.lines import Worker
 from helpers.scarcity import no_descriptors
 from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, events
-from storewriter._keys import sidecar
+from storewriter._files.keys import sidecar
 from storewriter.errors import NotARegularFile
 from storewriter.locks import Flock, Lease, Marker, Strategy, _existence
 from storewriter.locks._marker_file import look, marker_file

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from contenders import Contender
-from storewriter._keys import sidecar
-from storewriter._owner import _RECORD_LIMIT, Owner
+from storewriter._files.keys import sidecar
+from storewriter._platform.owner import _RECORD_LIMIT, Owner
 from storewriter.locks import Flock, Lease, Marker, Strategy, _sidecar
 
 Start = Callable[[], Contender]
@@ -38,7 +38,13 @@ def test_a_label_of_any_length_leaves_the_record_readable(
 def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     far = "\N{PARTY POPPER}"
     longest = Owner(
-        pid=2**31, host="h" * 64, start=1.5e9, command=far * 120, start_ticks=2**63, boot_id="b" * 36, pid_namespace=2**32
+        pid=2**31,
+        host="h" * 64,
+        start=1.5e9,
+        command=far * 120,
+        start_ticks=2**63,
+        boot_id="b" * 36,
+        pid_namespace=2**32,
     )
     monkeypatch.setattr(_sidecar, "myself", lambda: longest)
     monkeypatch.setattr(_sidecar, "_prefixes", {})

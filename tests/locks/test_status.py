@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from contenders import Contender
 from helpers.users import EVE, needs_root, run_as
-from storewriter import _mounts
-from storewriter._mounts import Mount
+from storewriter._platform import mounts
+from storewriter._platform.mounts import Mount
 from storewriter.cli.status import status
 from storewriter.locks import _sidecar
 from storewriter.locks._marker_file import marker_file
@@ -78,7 +78,7 @@ def test_a_store_that_nobody_uses_is_free_and_nothing_is_created(path: str) -> N
     assert found["holder"] is None
     assert found["size"] is None
     assert found["locks_tried"] is False
-    assert found["filesystem"] == _mounts.mount_of(path).kind  # type: ignore[union-attr]
+    assert found["filesystem"] == mounts.mount_of(path).kind  # type: ignore[union-attr]
     text = shown(path)
     for fact in (
         "holder        none",
@@ -101,7 +101,7 @@ def test_locks_are_tried_once_there_is_a_lock_file(contender: Start, path: str) 
 
 
 def test_an_untrustworthy_mount_is_shown_with_what_to_do(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mounts, "mount_of", lambda path: Mount("/mnt", "fuse.sshfs", frozenset({"rw"})))
+    monkeypatch.setattr(mounts, "mount_of", lambda path: Mount("/mnt", "fuse.sshfs", frozenset({"rw"})))
     assert facts(path)["locks"] == "host only"
     assert "lease" in shown(path)
 

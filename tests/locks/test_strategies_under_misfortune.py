@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from contenders import Contender, Died
-from storewriter._keys import sidecar
+from storewriter._files.keys import sidecar
 from storewriter.locks._marker_file import marker_file
 
 Start = Callable[[], Contender]

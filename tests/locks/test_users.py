@@ -483,9 +483,7 @@ def test_roots_marker_can_be_read_by_the_owner(strategy: Strategy, home: Path) -
     hold.release()
 
 
-def test_a_lock_file_is_never_there_with_other_rights(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_is_never_there_with_other_rights(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a process of the owner opens while root makes the file."""
     path = home / "state.json"
     path.write_text('{"n":0}')

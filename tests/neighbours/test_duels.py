@@ -156,9 +156,7 @@ def test_several_processes_on_both_sides(kind: str, path: Path, node: Path) -> N
 
 
 @pytest.mark.parametrize("kind", IN_PYTHON)
-def test_a_locked_file_that_is_not_configured_is_told(
-    kind: str, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_locked_file_that_is_not_configured_is_told(kind: str, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "storewriter"), program(kind, path) as other:
         other.tell("hold")
         other.expect("holding")

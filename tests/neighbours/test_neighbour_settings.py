@@ -254,7 +254,9 @@ def test_an_old_empty_file_is_told_for_what_it_is(path: Path, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "storewriter"):
         Store[Any](path).update(lambda state: state.update(n=1))
     (told,) = caplog.messages
-    assert told.endswith('take its lock as well: PerStoreWriterQueue(Flock(file="{name}.lock")) (said once per process)')
+    assert told.endswith(
+        'take its lock as well: PerStoreWriterQueue(Flock(file="{name}.lock")) (said once per process)'
+    )
 
 
 def test_a_lock_that_appears_later_is_told_within_seconds(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -270,7 +270,11 @@ def test_without_its_extra_the_command_says_what_to_install(
 
 def test_help_explains_the_exit_codes(command: Command) -> None:
     text = command("--help").stdout
-    for line in ("1    negative result; check: seen before", "3    the store cannot be", "4    the lock was not obtained"):
+    for line in (
+        "1    negative result; check: seen before",
+        "3    the store cannot be",
+        "4    the lock was not obtained",
+    ):
         assert line in text
     assert command("--version").returncode == 0
 

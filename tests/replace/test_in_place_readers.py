@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from storewriter import ForeignFile, Store
-from storewriter._system import SYSTEM, System
+from storewriter._platform.system import SYSTEM, System
 from storewriter.testing import Call, Fault, intercepted
 
 OLD = {"text": "old " * 50}

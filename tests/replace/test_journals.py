@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from storewriter import _journals
-from storewriter._journals import Journal
-from storewriter._mounts import Mount
+from storewriter._platform import journals
+from storewriter._platform.journals import Journal
+from storewriter._platform.mounts import Mount
 
 DEVICE = os.makedev(254, 7)
 
@@ -29,9 +29,9 @@ def test_the_mount_with_the_devices_number_tells(
 ) -> None:
     other = Mount("/", "tmpfs", frozenset({"rw"}), "254:6", "tmpfs")
     mount = Mount("/data", kind, frozenset(options.split(",")), "254:7", "/dev/no-such-disk")
-    monkeypatch.setattr(_journals, "mounts", lambda: [other, mount])
-    monkeypatch.setattr(_journals, "_known", {})
-    assert _journals.journal(DEVICE) is expected
-    monkeypatch.setattr(_journals, "mounts", lambda: [other])
-    monkeypatch.setattr(_journals, "_known", {})
-    assert _journals.journal(DEVICE) is Journal.OTHER
+    monkeypatch.setattr(journals, "mounts", lambda: [other, mount])
+    monkeypatch.setattr(journals, "_known", {})
+    assert journals.journal(DEVICE) is expected
+    monkeypatch.setattr(journals, "mounts", lambda: [other])
+    monkeypatch.setattr(journals, "_known", {})
+    assert journals.journal(DEVICE) is Journal.OTHER

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from storewriter import NotARegularFile, ReadOnlyStore, Store
-from storewriter.storage import FileStorage
+from storewriter._backends.files import FileStorage
 from storewriter.testing import Call, intercepted
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away and mount")

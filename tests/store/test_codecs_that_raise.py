@@ -186,7 +186,9 @@ def alarmed_once(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 @pytest.mark.parametrize("document", [b"good", b"bad"])
 @pytest.mark.parametrize("how", ["read", "update", "recover"])
-def test_the_exception_of_a_signal_handler_is_raised_as_it_is(path: Path, document: bytes, how: str, caplog: Any) -> None:
+def test_the_exception_of_a_signal_handler_is_raised_as_it_is(
+    path: Path, document: bytes, how: str, caplog: Any
+) -> None:
     path.write_bytes(document)
     codec = FunctionCodec(written, alarmed_once(raises(KeyError("a"))))
     store: Store[Any] = Store(path, codec=codec, on_corrupt="restore")

@@ -18,9 +18,9 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
-from storewriter._batch import Batch, Request
-from storewriter._callers import Caller, Frame
-from storewriter._journals import Journal
+from storewriter._commits.batch import Batch, Request
+from storewriter._platform.journals import Journal
+from storewriter._turns.callers import Caller, Frame
 from storewriter.testing import Call, System, intercepted
 
 

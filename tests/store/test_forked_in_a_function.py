@@ -140,15 +140,16 @@ def slow(state):
     count(state)
 
 def first(state):
-    tickets.append(_lanes.find(path).head)
+    tickets.append(lanes.find(path).head)
     threads.append(threading.Thread(target=store.update, args=(slow,)))
     threads[0].start()
     while queue.pending(path) < 1:
         time.sleep(0.001)
     count(state)
 
-from storewriter import _batch, _lanes
-_batch.APPLY_SECONDS = 60
+from storewriter._commits import batch
+from storewriter._turns import lanes
+batch.APPLY_SECONDS = 60
 threads, tickets = [], []
 try:
     store.update(first)

@@ -19,8 +19,9 @@ import trio
 from helpers.counting import Counted
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until_async
-from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, _batch, events
-from storewriter._system import System
+from storewriter import AsyncStore, LockLost, PerStoreWriterQueue, Store, VersionConflict, events
+from storewriter._commits import batch
+from storewriter._platform.system import System
 from storewriter.codecs import JsonCodec
 from storewriter.locks import InProcess
 
@@ -71,7 +72,7 @@ def batches() -> Iterator[list[events.BatchCommitted]]:
 def test_threads_that_wait_are_committed_by_one_save(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)  # on a busy machine 30 threads take longer than one batch does
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)  # on a busy machine 30 threads take longer than one batch does
     path.write_text("[]")  # the first document in a folder would flush the folders above, too
     system = Counted()
     store: Store[list[int]] = Store(path, default=list, queue=queue, system=system)  # type: ignore[arg-type]
@@ -161,7 +162,9 @@ def test_a_failing_function_fails_its_own_caller_and_leaves_no_trace(
     assert list(store.read()) == [str(place) for place in range(5) if place != failing]
 
 
-def test_a_failing_function_leaves_no_trace_in_what_its_neighbour_put_in(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_a_failing_function_leaves_no_trace_in_what_its_neighbour_put_in(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     store = Store(path, queue=queue)
     items = ["a"]
 
@@ -553,7 +556,9 @@ def test_the_save_that_fails_fails_everyone_with_an_error_of_their_own(
     monkeypatch.setattr(System, "flush", staticmethod(no_space))
     monkeypatch.setattr(System, "flush_folder", staticmethod(no_space))
     workers = together(
-        queue, path, *(lambda place=place: store.update(lambda state: state.update({str(place): 1})) for place in range(4))
+        queue,
+        path,
+        *(lambda place=place: store.update(lambda state: state.update({str(place): 1})) for place in range(4)),
     )
     errors = [worker.error for worker in workers]
     assert all(isinstance(error, OSError) and error.errno == 28 and str(path) in str(error) for error in errors)
@@ -622,7 +627,9 @@ def test_one_that_failed_in_a_batch_that_never_happened_may_succeed_in_the_next(
         state["second try"] = 1
         return "done"
 
-    workers = together(queue, path, lambda: store.update(lambda state: state.update(a=1)), lambda: store.update(fails_once))
+    workers = together(
+        queue, path, lambda: store.update(lambda state: state.update(a=1)), lambda: store.update(fails_once)
+    )
     workers[0].result()
     if workers[1].error is None:
         assert workers[1].result() == "done"

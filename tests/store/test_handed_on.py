@@ -10,9 +10,11 @@ import pytest
 
 from helpers.lines import held, lined_up
 from helpers.waiting import until, wait_for
-from storewriter import PerStoreWriterQueue, Store, _batch, _lanes
-from storewriter._lanes import Ticket
-from storewriter._waiters import ThreadWaiter
+from storewriter import PerStoreWriterQueue, Store
+from storewriter._commits import batch
+from storewriter._turns import lanes
+from storewriter._turns.lanes import Ticket
+from storewriter._turns.waiters import ThreadWaiter
 
 
 class Interrupted(BaseException):
@@ -30,11 +32,11 @@ def add(name: str) -> Any:
 def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     store = Store(path, queue=queue)
     is_interrupted, leaves, goes_on = threading.Event(), threading.Event(), threading.Event()
     victim: list[int] = []
-    sleep, give_up = ThreadWaiter.sleep, _lanes.give_up
+    sleep, give_up = ThreadWaiter.sleep, lanes.give_up
 
     def interrupted_sleep(self: ThreadWaiter, seconds: float | None) -> bool:
         if threading.get_ident() in victim and not is_interrupted.is_set():
@@ -49,7 +51,7 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
         return give_up(ticket)
 
     monkeypatch.setattr(ThreadWaiter, "sleep", interrupted_sleep)
-    monkeypatch.setattr(_lanes, "give_up", slow_give_up)
+    monkeypatch.setattr(lanes, "give_up", slow_give_up)
 
     def first(state: dict[str, Any]) -> str:
         is_interrupted.set()
@@ -63,7 +65,7 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
     with held(queue, path) as holding:
         tickets: list[Ticket] = []
         one, two = lined_up(queue, path, lambda: store.update(first), second)
-        lane = _lanes.find(str(path))
+        lane = lanes.find(str(path))
         assert lane is not None
         tickets.extend(lane.in_line())
         holding.release()
@@ -79,11 +81,11 @@ def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_th
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was told to begin anew may be on its way again with the same request, in another batch."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text("{}")
     store: Store[Any] = Store(path, queue=queue)
     runs_again, is_answered_again, was_interrupted = threading.Event(), threading.Event(), threading.Event()
-    real = _lanes.answer
+    real = lanes.answer
     answers: list[Ticket] = []
 
     def answer(ticket: Ticket) -> None:
@@ -96,7 +98,7 @@ def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_th
         if len(answers) == 4:
             is_answered_again.set()
 
-    monkeypatch.setattr(_batch, "answer", answer)
+    monkeypatch.setattr(batch, "answer", answer)
     runs = []
 
     def first(state: dict[str, Any]) -> int:

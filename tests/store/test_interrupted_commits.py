@@ -25,10 +25,12 @@ from helpers.companies import Company
 from helpers.interrupts import KINDS, Kind, Landing, Point, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
-from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store, _batch, _replace
-from storewriter._document import Flushes
-from storewriter._journals import Journal
-from storewriter._system import SYSTEM
+from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._commits import batch
+from storewriter._commits.document import Flushes
+from storewriter._files import replace
+from storewriter._platform.journals import Journal
+from storewriter._platform.system import SYSTEM
 from storewriter.codecs import DecodeError, FunctionCodec
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
 
@@ -462,7 +464,7 @@ def test_a_second_interrupt_while_functions_are_applied_again_loses_no_neighbour
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a shared state: the last one is interrupted before the rename and taken back, and then once more."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text("{}")
     fault = Fault(Interrupted(), name="write")
     store: Store[Any] = Store(path, queue=queue, isolation="shared", system=intercepted(fault))
@@ -526,11 +528,11 @@ def test_what_was_taken_back_is_not_acknowledged_if_an_interrupt_comes_right_aft
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The codec cannot read what it wrote for the first one."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text('{"must":1}')
-    real = _batch.Batch._take_back
+    real = batch.Batch._take_back
 
-    def taken_back(batch: _batch.Batch, *reason: Any) -> Any:
+    def taken_back(batch: batch.Batch, *reason: Any) -> Any:
         real(batch, *reason)
         raise Interrupted
 
@@ -540,7 +542,7 @@ def test_what_was_taken_back_is_not_acknowledged_if_an_interrupt_comes_right_aft
             raise DecodeError("no 'must'")
         return state
 
-    monkeypatch.setattr(_batch.Batch, "_take_back", taken_back)
+    monkeypatch.setattr(batch.Batch, "_take_back", taken_back)
     codec = FunctionCodec(lambda state: json.dumps(state).encode(), decode)
     store: Store[Any] = Store(path, default=lambda: {"must": 1}, codec=codec, queue=queue)
     with held(queue, path) as holding:
@@ -561,7 +563,7 @@ def test_an_interrupt_after_the_rename_and_then_a_stranger_make_no_update_happen
     is_there: bool, durability: Durability, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stranger takes no lock, and has read our document: its own has our updates."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     if is_there:
         path.write_text("{}")
     strangers = [path.with_name("stranger")]
@@ -577,9 +579,7 @@ def test_an_interrupt_after_the_rename_and_then_a_stranger_make_no_update_happen
 
     store: Store[Any] = Store(path, queue=queue, durability=durability, system=intercepted(around))
     with held(queue, path) as holding:
-        first, last = lined_up(
-            queue, path, lambda: store.update(bump("first")), lambda: store.update(bump("last"))
-        )
+        first, last = lined_up(queue, path, lambda: store.update(bump("first")), lambda: store.update(bump("last")))
         holding.release()
         first.wait()
         last.wait()
@@ -593,15 +593,15 @@ def test_a_failed_function_leaves_no_trace_in_a_shared_state_if_an_interrupt_com
     backend: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_text("{}")
-    real = _batch.Batch._start_over
+    real = batch.Batch._start_over
     interrupts: list[BaseException] = [JobTimeout()]
 
-    def interrupted_start(batch: _batch.Batch, shared: Any) -> Any:
+    def interrupted_start(batch: batch.Batch, shared: Any) -> Any:
         if interrupts:
             raise interrupts.pop()
         return real(batch, shared)
 
-    monkeypatch.setattr(_batch.Batch, "_start_over", interrupted_start)
+    monkeypatch.setattr(batch.Batch, "_start_over", interrupted_start)
 
     def fail(state: dict[str, int]) -> None:
         state["trace"] = 1
@@ -631,15 +631,15 @@ def test_a_flush_that_has_failed_is_not_made_again_because_of_an_interrupt(
     changes: bool, kind: Kind, queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one would succeed, and prove nothing. The main thread saves and flushes, the other one waits for it."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     number = 0
     acknowledged: list[Landing] = []
     workers: list[Worker] = []
-    failed = {_replace.Commit.flush.__code__, _replace._flush_as_it_is.__code__, Flushes.settle.__code__}
+    failed = {replace.Commit.flush.__code__, replace._flush_as_it_is.__code__, Flushes.settle.__code__}
 
     def inside(code: CodeType) -> bool:
-        return code in failed or (code.co_filename == _replace.__file__ and code.co_name == "note_flushed")
+        return code in failed or (code.co_filename == replace.__file__ and code.co_name == "note_flushed")
 
     def run(call: Callable[[Callable[[], object]], Any]) -> Any:
         nonlocal number

@@ -45,13 +45,17 @@ def test_lock_and_queue_together_are_refused(kind: Any, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_name_in_place_of_a_queue_is_refused_with_what_to_write(kind: Any, path: Path) -> None:
-    with pytest.raises(TypeError, match="queue must be a PerStoreWriterQueue, got 'lease'; a lock strategy is given as lock="):
+    with pytest.raises(
+        TypeError, match="queue must be a PerStoreWriterQueue, got 'lease'; a lock strategy is given as lock="
+    ):
         kind(path, queue="lease")
 
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_an_unknown_name_is_refused(kind: Any, path: Path) -> None:
-    with pytest.raises(ValueError, match="lock='leese' is not a strategy; choose one of 'flock', 'marker', 'lease', 'none'"):
+    with pytest.raises(
+        ValueError, match="lock='leese' is not a strategy; choose one of 'flock', 'marker', 'lease', 'none'"
+    ):
         kind(path, lock="leese")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.companies import TOGETHER, Company
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, StoreCorrupt, VersionConflict, events
-from storewriter._leading import TRIES
+from storewriter._commits.leading import TRIES
 
 Stranger = Callable[[Path, str], None]
 
@@ -56,9 +56,7 @@ STRANGERS = [by_rename, in_place, of_the_same_size]
 @pytest.fixture
 def seen() -> Iterator[list[events.DocumentChanged]]:
     found: list[events.DocumentChanged] = []
-    end = events.subscribe(
-        lambda event: found.append(event) if isinstance(event, events.DocumentChanged) else None
-    )
+    end = events.subscribe(lambda event: found.append(event) if isinstance(event, events.DocumentChanged) else None)
     yield found
     end()
 
@@ -119,7 +117,9 @@ def test_a_stranger_makes_the_first_document(
     assert len(seen) == 1
 
 
-def test_a_stranger_removes_the_document(queue: PerStoreWriterQueue, path: Path, seen: list[events.DocumentChanged]) -> None:
+def test_a_stranger_removes_the_document(
+    queue: PerStoreWriterQueue, path: Path, seen: list[events.DocumentChanged]
+) -> None:
     """The function runs again, on the default."""
     write_first(path)
     fn = Disturbed(path, removed)

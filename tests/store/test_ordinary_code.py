@@ -100,8 +100,7 @@ def test_a_kept_piece_goes_in_again(company: Company, path: Path) -> None:
     assert kept == [{"id": 2, "outside": True}]
 
 
-def test_a_neighbour_changes_what_another_one_put_in(company: Company, path: Path
-) -> None:
+def test_a_neighbour_changes_what_another_one_put_in(company: Company, path: Path) -> None:
     mine = {"tags": ["mine"]}
     ends: list[Any] = []
 
@@ -117,8 +116,7 @@ def test_a_neighbour_changes_what_another_one_put_in(company: Company, path: Pat
     assert mine == {"tags": ["mine"]}
 
 
-def test_a_neighbour_that_raises_leaves_no_trace_anywhere(company: Company, path: Path
-) -> None:
+def test_a_neighbour_that_raises_leaves_no_trace_anywhere(company: Company, path: Path) -> None:
     mine = {"tags": ["mine"]}
 
     def spoil(state: dict[str, Any]) -> None:

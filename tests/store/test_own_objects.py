@@ -12,7 +12,7 @@ import pytest
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._system import System
+from storewriter._platform.system import System
 from storewriter.codecs import FunctionCodec, JsonCodec
 
 BESIDE = 1 << 18
@@ -102,7 +102,9 @@ def test_a_part_of_the_state_put_in_a_second_time_becomes_a_copy(store: Store[di
     assert content(store) == {"items": [1], "previous": []}
 
 
-def test_a_part_put_in_a_second_time_by_somebody_the_function_calls_becomes_a_copy(store: Store[dict[str, Any]]) -> None:
+def test_a_part_put_in_a_second_time_by_somebody_the_function_calls_becomes_a_copy(
+    store: Store[dict[str, Any]],
+) -> None:
     store.update(lambda state: _put_twice(state))
     touch(store)
     store.update(lambda state: state["items"].append(1))
@@ -113,7 +115,9 @@ def _put_twice(state: dict[str, Any]) -> None:
     state["previous"] = state["items"]
 
 
-def test_a_new_object_put_in_twice_beside_a_text_that_loses_its_brackets_becomes_two(store: Store[dict[str, Any]]) -> None:
+def test_a_new_object_put_in_twice_beside_a_text_that_loses_its_brackets_becomes_two(
+    store: Store[dict[str, Any]],
+) -> None:
     """The number of brackets in the document stays what it was."""
     store.update(lambda state: state.update(text="[["))
     touch(store)
@@ -265,7 +269,11 @@ def test_a_foreign_writer_is_noticed_whatever_it_keeps_the_same(store: Store[dic
     for place in range(10):
         data = path.read_bytes()
         found = path.stat()
-        foreign = data.replace(b'"items":[]', b'"items":{}') if b'"items":[]' in data else data.replace(b'"items":{}', b'"items":[]')
+        foreign = (
+            data.replace(b'"items":[]', b'"items":{}')
+            if b'"items":[]' in data
+            else data.replace(b'"items":{}', b'"items":[]')
+        )
         other = path.with_name(f"foreign-{place}")
         other.write_bytes(foreign)
         os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))

@@ -11,7 +11,8 @@ from test_group_commit import batches, tasks_together, together
 
 from helpers.companies import TOGETHER, Company
 from helpers.lines import Worker
-from storewriter import AsyncStore, PerStoreWriterQueue, Store, _batch
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._commits import batch
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.testing import Call, Fault, intercepted
 
@@ -93,7 +94,7 @@ def test_an_interrupt_that_a_function_of_another_thread_raises_hits_its_own_call
 def test_when_the_time_of_a_batch_is_over_the_next_in_line_is_in_the_next_one(
     queue: PerStoreWriterQueue, path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", -1.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", -1.0)
 
     async def main() -> None:
         store = AsyncStore[Any](path, queue=queue)
@@ -149,7 +150,7 @@ def claim(state: dict[str, Any]) -> str:
 def test_none_is_refused_because_of_what_was_not_saved(
     isolation: Any, kind: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text("{}")
     fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
     company = Company(kind, queue, path, isolation=isolation, system=intercepted(fault))
@@ -164,7 +165,7 @@ def test_one_that_was_refused_begins_anew_with_its_batch(
     kind: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program without the lock has written the document, and on that one the neighbour does nothing."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text("{}")
     strangers = ['{"stranger":1}']
 

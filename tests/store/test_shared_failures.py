@@ -66,9 +66,7 @@ def test_a_state_that_cannot_be_read_back_fails_the_function_that_made_it(
     def keep(state: dict[str, Any]) -> dict[str, Any]:
         return state
 
-    workers = together(
-        queue, path, *(lambda n=n: store.update(add(n)) for n in order), lambda: store.transform(keep)
-    )
+    workers = together(queue, path, *(lambda n=n: store.update(add(n)) for n in order), lambda: store.transform(keep))
     assert workers[3].result() == {"one": 1, "two": 1}
     assert sorted(told(workers[:3])) == ["one", "two"]
     assert isinstance(workers[order.index("bad")].error, DecodeError)

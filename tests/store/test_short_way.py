@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import storewriter
-from storewriter import PerStoreWriterQueue, Store, _journals
-from storewriter._journals import Journal
+from storewriter import PerStoreWriterQueue, Store
+from storewriter._platform import journals
+from storewriter._platform.journals import Journal
 
 SOURCE = os.path.dirname(storewriter.__file__)
 
@@ -42,11 +43,9 @@ def _entered_once(work: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("journal", [Journal.ORDERED, Journal.OTHER])
-def test_an_update_alone_enters_few_functions(
-    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_update_alone_enters_few_functions(path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever file system the tests run on: as on ext4 and xfs, and as elsewhere."""
-    monkeypatch.setitem(_journals._known, path.parent.stat().st_dev, (journal, float("inf")))
+    monkeypatch.setitem(journals._known, path.parent.stat().st_dev, (journal, float("inf")))
     store = Store(path)
 
     def bump(state: dict[str, int]) -> None:

@@ -21,7 +21,9 @@ import storewriter
 from helpers.interrupts import KINDS, Kind, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, wait_for
-from storewriter import LockTimeout, PerStoreWriterQueue, Store, _batch, _lanes, events
+from storewriter import LockTimeout, PerStoreWriterQueue, Store, events
+from storewriter._commits import batch as batches
+from storewriter._turns import lanes
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.testing import Call, Fault, intercepted
 
@@ -71,11 +73,11 @@ def behind(
     """
     writer = Store(path, queue=queue) if store is None else store
     with pytest.MonkeyPatch.context() as patched, held(queue, path) as holding:
-        patched.setattr(_batch, "APPLY_SECONDS", 60.0)
+        patched.setattr(batches, "APPLY_SECONDS", 60.0)
         *workers, last = lined_up(queue, path, *calls, lambda: writer.update(slow))
         holding.release()
         wait_for(slow.runs, "the slow function")
-    lane = _lanes.find(str(path))
+    lane = lanes.find(str(path))
     assert lane is not None
     assert lane.head is not None
     batch = lane.head.batch
@@ -177,22 +179,22 @@ def test_the_interrupt_of_a_waiter_comes_out_while_the_slow_function_runs(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the main thread, whose update has been applied: it is committed, and then the interrupt comes out."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 1.0)
+    monkeypatch.setattr(batches, "APPLY_SECONDS", 1.0)
     store: Store[Any] = Store(path, queue=queue)
     has_come_out = threading.Event()
 
     def slow(state: dict[str, Any]) -> bool:
-        until(lambda: main[0].state is _lanes.BATCHED, "the main thread asleep")
+        until(lambda: main[0].state is lanes.BATCHED, "the main thread asleep")
         os.kill(os.getpid(), signal.SIGINT)
         state["slow"] = 1
         return has_come_out.wait(30)
 
     workers: list[Worker] = []
-    main: list[_lanes.Ticket] = []
+    main: list[lanes.Ticket] = []
 
     def first(state: dict[str, Any]) -> None:
         state["first"] = 1
-        lane = _lanes.find(str(path))
+        lane = lanes.find(str(path))
         assert lane is not None
         assert lane.head is not None
         main.append(lane.head)
@@ -341,21 +343,21 @@ class _Looks:
         """The thread of each look that came when the time of the batch was over."""
         self.answered: list[tuple[int, int]] = []
         """Which thread gave the answers of which batch."""
-        part, answer = _batch.Batch.part, _batch.Batch.answer
+        part, answer = batches.Batch.part, batches.Batch.answer
 
-        def noted_part(batch: _batch.Batch, ticket: _lanes.Ticket) -> Any:
+        def noted_part(batch: batches.Batch, ticket: lanes.Ticket) -> Any:
             is_late = time.monotonic() >= batch._until
             result = part(batch, ticket)
             if is_late:
                 self.late.append(ticket.thread)
             return result
 
-        def noted_answer(batch: _batch.Batch) -> None:
+        def noted_answer(batch: batches.Batch) -> None:
             self.answered.append((id(batch), threading.get_ident()))
             answer(batch)
 
-        monkeypatch.setattr(_batch.Batch, "part", noted_part)
-        monkeypatch.setattr(_batch.Batch, "answer", noted_answer)
+        monkeypatch.setattr(batches.Batch, "part", noted_part)
+        monkeypatch.setattr(batches.Batch, "answer", noted_answer)
 
 
 def test_a_slow_function_that_ends_while_the_waiter_saves_waits_for_that(
@@ -371,7 +373,7 @@ def test_a_slow_function_that_ends_while_the_waiter_saves_waits_for_that(
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
         calls.append((call.name, threading.get_ident()))
         if call.name == "write" and len(calls_of("write")) == 1:
-            lane = _lanes.find(str(path))
+            lane = lanes.find(str(path))
             assert lane is not None
             assert lane.head is not None
             batch = lane.head.batch
@@ -480,7 +482,7 @@ def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
 ) -> None:
     """With a shared state, because the codec cannot read what one of them left."""
     path.write_text("{}")
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batches, "APPLY_SECONDS", 60.0)
     looks = _Looks(monkeypatch)
     threads: dict[str, int] = {}
     runs: list[int] = []
@@ -494,7 +496,7 @@ def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
     def first(state: dict[str, Any]) -> str:
         runs.append(1)
         if len(runs) > 1:
-            lane = _lanes.find(str(path))
+            lane = lanes.find(str(path))
             assert lane is not None
             head: Any = lane.head
             head.batch._until = 0.0  # its time is over
@@ -577,7 +579,7 @@ def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(
     kind: Kind, isolation: Any, queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main thread is the waiter. The function behind it ends only after the waiter was answered."""
-    monkeypatch.setattr(_batch, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batches, "APPLY_SECONDS", 60.0)
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     number = 0
     parts = 0
@@ -592,7 +594,7 @@ def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(
         has_returned = threading.Event()
 
         def slow(state: dict[str, Any]) -> bool:
-            lane = _lanes.find(str(path))
+            lane = lanes.find(str(path))
             assert lane is not None
             assert lane.head is not None
             batch = lane.head.batch

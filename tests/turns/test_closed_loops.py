@@ -14,7 +14,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._system import System
+from storewriter._platform.system import System
 from storewriter.testing import Call, intercepted
 
 
@@ -59,7 +59,9 @@ def test_waiters_of_a_closed_loop_are_passed_over(queue: PerStoreWriterQueue, pa
     _forget(tasks)
 
 
-def test_waiters_of_a_closed_loop_at_the_end_of_the_line_do_not_keep_the_lock(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_waiters_of_a_closed_loop_at_the_end_of_the_line_do_not_keep_the_lock(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     with held(queue, path) as holding:
         tasks = _abandoned(queue, path, 700)
         holding.release()

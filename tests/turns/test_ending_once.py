@@ -15,8 +15,9 @@ import pytest
 
 from helpers.lines import Worker, held
 from helpers.waiting import until, until_async
-from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes
-from storewriter._lanes import HOLDING, LEFT, Ticket
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._turns import lanes
+from storewriter._turns.lanes import HOLDING, LEFT, Ticket
 
 KEY = "/somewhere/state.json"
 
@@ -87,16 +88,16 @@ def test_two_threads_that_end_one_turn_name_one_head() -> None:
     door = Door()
     line = [Ticket(place, place, None) for place in range(3)]
     for ticket in line:
-        _lanes.join(ticket, KEY, door, lambda lane, ticket, door: None)
-    assert _lanes.attempt(line[0])
-    for worker in [Worker(lambda: _lanes.pass_on(line[0])) for _ in range(2)]:
+        lanes.join(ticket, KEY, door, lambda lane, ticket, door: None)
+    assert lanes.attempt(line[0])
+    for worker in [Worker(lambda: lanes.pass_on(line[0])) for _ in range(2)]:
         worker.result()
-    assert [ticket.state for ticket in line] == [LEFT, HOLDING, _lanes.WAITING]
+    assert [ticket.state for ticket in line] == [LEFT, HOLDING, lanes.WAITING]
     assert door.hold.asked == 1
     for ticket in line[1:]:
-        _lanes.pass_on(ticket)
+        lanes.pass_on(ticket)
     assert door.hold.released == 1
-    assert _lanes.find(KEY) is None
+    assert lanes.find(KEY) is None
 
 
 def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(path, run) -> None:
@@ -177,7 +178,7 @@ def test_a_release_that_fails_does_not_hide_the_cancellation(
     with caplog.at_level(logging.ERROR, "storewriter"):
         run(main)
     assert "could not release the lock" in caplog.text
-    assert _lanes.find(str(path)) is None
+    assert lanes.find(str(path)) is None
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
@@ -204,7 +205,7 @@ def test_a_waiter_that_is_torn_down_with_its_turn_in_hand_passes_it_on(path: Pat
         gc.collect()
     with queue.turn(path):
         pass
-    until(lambda: _lanes.find(str(path)) is None)
+    until(lambda: lanes.find(str(path)) is None)
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
@@ -240,7 +241,7 @@ def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Pa
     while tasks:
         tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
     gc.collect()
-    assert _lanes.find(str(path)) is None
+    assert lanes.find(str(path)) is None
     assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}
 
 
@@ -271,7 +272,7 @@ def test_a_task_that_is_cancelled_during_its_only_attempt_holds_nothing(path, ru
                 async with queue.turn(path):
                     raise AssertionError
             assert scope.cancelled_caught
-            assert _lanes.find(str(path)) is None
+            assert lanes.find(str(path)) is None
         async with queue.turn(path):
             pass
 

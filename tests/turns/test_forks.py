@@ -322,5 +322,3 @@ say("done")
         path,
         "done",
     )
-
-

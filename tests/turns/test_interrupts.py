@@ -11,7 +11,7 @@ import pytest
 
 from helpers.children import HOLDER, Child, child
 from storewriter import PerStoreWriterQueue
-from storewriter._callers import Caller
+from storewriter._turns.callers import Caller
 
 _PROBE = """
 def probe(queue):
@@ -256,7 +256,7 @@ def test_the_thread_that_saves_before_the_rename(path: Path) -> None:
     interrupted(
         _LAST_IN_LINE
         + """
-from storewriter._system import SYSTEM
+from storewriter._platform.system import SYSTEM
 real_replace = os.replace
 def slow(source, target):
     object.__setattr__(SYSTEM, "rename", real_replace)
@@ -280,7 +280,7 @@ def test_the_thread_that_saves_after_the_rename(path: Path) -> None:
     interrupted(
         _LAST_IN_LINE
         + """
-from storewriter._system import SYSTEM
+from storewriter._platform.system import SYSTEM
 real_replace = os.replace
 def slow(source, target):
     real_replace(source, target)

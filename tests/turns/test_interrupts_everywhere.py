@@ -36,9 +36,10 @@ from helpers.interrupts import (
 )
 from helpers.lines import Worker
 from helpers.waiting import until
-from storewriter import PerStoreWriterQueue, Store, _lanes
-from storewriter._journals import Journal
-from storewriter._system import SYSTEM, System
+from storewriter import PerStoreWriterQueue, Store
+from storewriter._platform.journals import Journal
+from storewriter._platform.system import SYSTEM, System
+from storewriter._turns import lanes
 from storewriter.locks import Neighbour, OpenClawLock, ProperLockfile
 from storewriter.locks._marker_file import RELEASED
 
@@ -90,8 +91,8 @@ class Setting:
 
     def faults(self) -> list[str]:
         """What is not as it should be."""
-        found = [f"lane of {os.path.basename(key)}" for key in _lanes._lanes if key.startswith(f"{self.folder}/")]
-        found += ["the mark of a step"] if threading.get_ident() in _lanes.inside else []
+        found = [f"lane of {os.path.basename(key)}" for key in lanes._lanes if key.startswith(f"{self.folder}/")]
+        found += ["the mark of a step"] if threading.get_ident() in lanes.inside else []
         found += [f"open {os.path.basename(name)}" for name in self.left_open()]
         found += [f"left {file.name}" for pattern in (".*.marker", "a.json.lock") for file in self.folder.glob(pattern)]
         found += [f"locked {file.name}" for file in self.folder.glob(".*.lock") if not _is_free(file)]
@@ -234,7 +235,12 @@ def test_wherever_an_interrupt_arrives_nothing_is_left_behind(
 @pytest.mark.parametrize("ordered", [False, True], ids=["the folder is flushed", "the file is flushed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_flushes_too(
-    operation: Operation, ordered: bool, kind: Kind, tmp_path: Path, swallowed: list[str], monkeypatch: pytest.MonkeyPatch
+    operation: Operation,
+    ordered: bool,
+    kind: Kind,
+    tmp_path: Path,
+    swallowed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     system = attrs.evolve(SYSTEM, journal=lambda device: Journal.ORDERED if ordered else Journal.OTHER)
     monkeypatch.setattr(System, "flush", staticmethod(lambda fd: os.fstat(fd)))  # thousands of runs
@@ -287,7 +293,7 @@ def test_the_turn_ends_before_the_interrupt_comes_out_but_for_the_first_instant_
     late: set[str] = set()
 
     def look(landing: Landing) -> None:
-        if _lanes._lanes:
+        if lanes._lanes:
             late.add(landing.place.partition(" ")[2])
 
     for point in runs.points(operation):
@@ -370,7 +376,9 @@ def _line_up(setting: Setting, call: Callable[[], object]) -> None:
     until(lambda: setting.queue.pending(setting.paths[0]) > before, "somebody in line")
 
 
-@pytest.mark.parametrize(("lock", "kind"), [("flock", Interrupt), ("flock", Alarm), ("none", Expired), ("marker", Interrupt)])
+@pytest.mark.parametrize(
+    ("lock", "kind"), [("flock", Interrupt), ("flock", Alarm), ("none", Expired), ("marker", Interrupt)]
+)
 def test_an_interrupted_holder_hands_on_to_the_next_in_line(
     lock: str, kind: Kind, tmp_path: Path, swallowed: list[str]
 ) -> None:
@@ -382,7 +390,9 @@ def test_an_interrupted_holder_hands_on_to_the_next_in_line(
             worker.result()
         came = len(setting.workers)
         state = setting.store.read()
-        runs.judge(setting, landing, *([] if state.get("n", 0) == came else [f"{came} came, and the document is {state}"]))
+        runs.judge(
+            setting, landing, *([] if state.get("n", 0) == came else [f"{came} came, and the document is {state}"])
+        )
     assert not runs.wrong, "\n".join(runs.wrong)
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from helpers import interrupts
 from helpers.waiting import until, wait_for
-from storewriter import AsyncStore, PerStoreWriterQueue, Store, _lanes, _waiters
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
+from storewriter._turns import lanes, waiters
 from storewriter.testing import Call, intercepted
 
 
@@ -44,7 +45,7 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
                 overlaps.wait(0.3)  # as long as nothing else saves
         return proceed()
 
-    real = _waiters.AsyncioWaiter.sleep_through
+    real = waiters.AsyncioWaiter.sleep_through
 
     async def sleep_through(self: Any) -> Any:
         if waits:
@@ -54,7 +55,7 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
         return await real(self)
 
     waits: list[int] = []
-    monkeypatch.setattr(_waiters.AsyncioWaiter, "sleep_through", sleep_through)
+    monkeypatch.setattr(waiters.AsyncioWaiter, "sleep_through", sleep_through)
     store: AsyncStore[Any] = AsyncStore(path, queue=queue, system=intercepted(around))
 
     async def main() -> None:
@@ -103,7 +104,7 @@ def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerSto
         gc.collect()
         with queue.turn(path, timeout=10.0):
             pass
-        assert not _lanes.inside, landing
+        assert not lanes.inside, landing
         assert Store(path, queue=queue).read()["n"] <= len(points) + 2
 
 
@@ -140,7 +141,7 @@ def test_wherever_a_turn_of_a_task_is_interrupted_it_ends(
         loops[0].run_until_complete(asyncio.sleep(0))
         loops.pop().close()
         gc.collect()
-        until(lambda: _lanes.find(str(path)) is None, f"the end of a turn interrupted at {landing.place}")
-        assert not _lanes.inside, landing
+        until(lambda: lanes.find(str(path)) is None, f"the end of a turn interrupted at {landing.place}")
+        assert not lanes.inside, landing
         assert Store(path, queue=queue).read().get("n", 0) <= len(points) + 2
     assert any("__aexit__" in place for place in landed), landed

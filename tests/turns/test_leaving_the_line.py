@@ -15,7 +15,8 @@ import trio
 from helpers.children import HOLDER, child
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
-from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, _lanes, events
+from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, events
+from storewriter._turns import lanes
 
 
 @pytest.mark.parametrize("first", ["cancel", "release"])
@@ -92,7 +93,7 @@ def test_the_waiting_thread_goes_on_for_the_next_when_the_head_is_cancelled(queu
             group.start_soon(ask, "cancelled", scope)
             await until_async(lambda: queue.pending(path) == 1)
             await until_async(lambda: len(set(os.listdir("/proc/self/task")) - threads_before) == 1)
-            await until_async(lambda: _lanes._lanes[str(path)].opening is _lanes.THERE)
+            await until_async(lambda: lanes._lanes[str(path)].opening is lanes.THERE)
             (waiting_thread,) = set(os.listdir("/proc/self/task")) - threads_before
             group.start_soon(ask, "next", anyio.CancelScope())
             await until_async(lambda: queue.pending(path) == 2)
@@ -150,7 +151,7 @@ def test_a_lock_that_nobody_wants_any_more_is_given_back(queue: PerStoreWriterQu
             other.expect("holding")
             other.tell()
             other.finish()
-    until(lambda: not _lanes._lanes, "the end of the lane")
+    until(lambda: not lanes._lanes, "the end of the lane")
 
 
 def test_inside_a_turn_cancellation_unwinds_the_body_and_gives_the_turn_back(queue, path, run) -> None:
@@ -218,7 +219,9 @@ def test_an_outer_scope_wins_over_the_timeout_even_at_the_same_moment(queue, pat
     run(main)
 
 
-def test_in_a_scope_of_trio_that_is_cancelled_already_nobody_gets_a_free_store(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_in_a_scope_of_trio_that_is_cancelled_already_nobody_gets_a_free_store(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     """As with trio's own locks. asyncio tells of a cancellation only at the next await that really waits."""
 
     async def main() -> None:

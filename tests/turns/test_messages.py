@@ -42,7 +42,9 @@ def test_a_timeout_says_how_long_for_which_lock_who_holds_it_and_what_to_do(path
         holder.expect("holding")
         text = refused(PerStoreWriterQueue(timeout=0.05), path)
         assert text.startswith(f"timed out after 0.05 s waiting for the lock on {path}: held by pid {holder.pid} ")
-        assert re.search(r', which is alive; nobody ahead in this process; lock file \S+/\.state\.json\.lock\. Wait', text)
+        assert re.search(
+            r", which is alive; nobody ahead in this process; lock file \S+/\.state\.json\.lock\. Wait", text
+        )
         assert text.endswith(f"or look at what pid {holder.pid} does; its lock ends with it.")
         holder.tell()
         holder.finish()

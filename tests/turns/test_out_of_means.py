@@ -13,7 +13,9 @@ import pytest
 from helpers.children import HOLDER, child
 from helpers.lines import lined_up
 from helpers.waiting import until
-from storewriter import LockTimeout, PerStoreWriterQueue, StoreWriterError, _lanes, _threads
+from storewriter import LockTimeout, PerStoreWriterQueue, StoreWriterError
+from storewriter._platform import threads
+from storewriter._turns import lanes
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     def none_left(*args: Any) -> int:
         raise RuntimeError("can't start new thread")
 
-    until(lambda: not _threads._idle)
+    until(lambda: not threads._idle)
     monkeypatch.setattr(_thread, "start_new_thread", none_left)
     return monkeypatch
 
@@ -32,7 +34,9 @@ def test_a_task_that_would_have_to_wait_without_a_thread_is_told_for_which_store
     queue: PerStoreWriterQueue, path: Path, run: Any, no_threads: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        with pytest.raises(StoreWriterError, match=f"cannot wait for the turn on {path}: no thread can be started") as caught:
+        with pytest.raises(
+            StoreWriterError, match=f"cannot wait for the turn on {path}: no thread can be started"
+        ) as caught:
             async with queue.turn(path):
                 pass
         assert caught.value.__dict__["path"] == str(path)
@@ -40,7 +44,7 @@ def test_a_task_that_would_have_to_wait_without_a_thread_is_told_for_which_store
     with child(HOLDER, path) as holder:
         holder.expect("holding")
         run(main)
-        assert _lanes.find(str(path)) is None
+        assert lanes.find(str(path)) is None
         no_threads.undo()
         holder.tell()
         holder.finish()
@@ -64,7 +68,7 @@ def test_a_plain_thread_that_must_wait_and_gets_no_other_thread_asks_again_by_it
         holder.tell()
         worker.result()
         holder.finish()
-    assert _lanes.find(str(path)) is None
+    assert lanes.find(str(path)) is None
 
 
 @pytest.mark.parametrize(
@@ -95,6 +99,8 @@ path, lock = sys.argv[1:]
 queue = PerStoreWriterQueue(lock)
 sys.modules["late"] = Late()
 """
-    done = subprocess.run([sys.executable, "-c", code, path, lock], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, lock], capture_output=True, text=True, check=True, timeout=30
+    )
     assert done.stdout.startswith(told.format(path=path))
     assert not done.stderr

@@ -11,7 +11,8 @@ import pytest
 
 from helpers.lines import Worker
 from helpers.waiting import until
-from storewriter import LockTimeout, PerStoreWriterQueue, _lanes
+from storewriter import LockTimeout, PerStoreWriterQueue
+from storewriter._turns import lanes
 
 
 class Hold:
@@ -57,7 +58,9 @@ class WaitsForNothing(SaysNothing):
         return None
 
 
-def test_a_waiter_outlives_a_lock_that_cannot_say_who_is_in_the_way(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_waiter_outlives_a_lock_that_cannot_say_who_is_in_the_way(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lock = SaysNothing()
     queue = PerStoreWriterQueue(lock, timeout=20, warn_after=0.01)
 
@@ -84,7 +87,7 @@ def test_a_timeout_stays_one_although_the_lock_cannot_say_who_is_in_the_way(path
     run(main)
     with pytest.raises(LockTimeout, match="its holder is not known"), queue.turn(path):
         pass
-    until(lambda: _lanes.find(str(path)) is None)
+    until(lambda: lanes.find(str(path)) is None)
 
 
 def test_a_wait_that_brings_nothing_is_an_error_and_not_a_busy_loop(path, run) -> None:

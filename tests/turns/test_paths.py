@@ -11,7 +11,8 @@ import pytest
 
 from helpers.children import HOLDER, child
 from helpers.lines import held, lined_up
-from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, _keys
+from storewriter import LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
+from storewriter._files import keys
 
 
 def test_spellings_and_links_lead_to_one_line(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
@@ -20,7 +21,12 @@ def test_spellings_and_links_lead_to_one_line(queue: PerStoreWriterQueue, tmp_pa
     (tmp_path / "real" / "alias.json").symlink_to("state.json")
     monkeypatch.chdir(tmp_path)
     with held(queue, tmp_path / "real" / "state.json"):
-        for spelling in ("real/state.json", "./link/state.json", b"link/alias.json", tmp_path / "real/../link/alias.json"):
+        for spelling in (
+            "real/state.json",
+            "./link/state.json",
+            b"link/alias.json",
+            tmp_path / "real/../link/alias.json",
+        ):
             with pytest.raises(LockTimeout), queue.turn(spelling, timeout=0):
                 pass
             with pytest.raises(LockTimeout):
@@ -36,7 +42,9 @@ def test_another_process_with_another_spelling_waits_too(tmp_path: Path) -> None
             pass
 
 
-def test_a_relative_path_of_a_turn_means_the_folder_of_the_moment(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
+def test_a_relative_path_of_a_turn_means_the_folder_of_the_moment(
+    queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch
+) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "one")
@@ -96,16 +104,16 @@ def test_a_path_from_the_root_is_left_as_it_is_and_another_begins_in_the_working
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("real")
-    assert _keys.absolute("/x/../y") == "/x/../y"
+    assert keys.absolute("/x/../y") == "/x/../y"
     for spelling in ("link", b"link", Path("link")):
-        assert _keys.absolute(spelling) == str(tmp_path / "link")
+        assert keys.absolute(spelling) == str(tmp_path / "link")
     for spelling in ("", b""):
         with pytest.raises(ValueError, match="a store needs a path"):
-            _keys.absolute(spelling)
+            keys.absolute(spelling)
     with pytest.raises(ValueError, match="NUL"):
-        _keys.absolute("/x\0")
+        keys.absolute("/x\0")
     with pytest.raises(TypeError):
-        _keys.absolute(3)  # type: ignore[arg-type]
+        keys.absolute(3)  # type: ignore[arg-type]
 
 
 def test_a_store_keeps_the_folder_in_which_it_was_made(tmp_path: Path, monkeypatch) -> None:
@@ -154,7 +162,7 @@ def test_a_folder_that_becomes_a_link_does_not_part_its_stores_line(
 ) -> None:
     """At once: also within the moment for which the folders of a path are believed."""
     queue = PerStoreWriterQueue(lock, timeout=5)
-    monkeypatch.setattr(_keys, "SETTLED", 60.0)
+    monkeypatch.setattr(keys, "SETTLED", 60.0)
     old, new = _moved(tmp_path)
     one, other = (old, new) if first == "old" else (new, old)
     with queue.turn(one), pytest.raises(ReentrantTurn), queue.turn(other):
@@ -179,7 +187,7 @@ def test_a_folder_that_has_become_a_link_is_followed_when_its_path_has_settled(t
     queue = PerStoreWriterQueue("none", timeout=5)
     old, new = _moved(tmp_path)
     now = time.monotonic()
-    monkeypatch.setattr(_keys.time, "monotonic", lambda: now + _keys.SETTLED)
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now + keys.SETTLED)
     with queue.turn(old) as turn:
         assert turn.path == str(new)
         with pytest.raises(ReentrantTurn), queue.turn(new):
@@ -189,7 +197,10 @@ def test_a_folder_that_has_become_a_link_is_followed_when_its_path_has_settled(t
 def test_stores_of_the_same_name_in_other_folders_are_other_stores(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
     with held(queue, tmp_path / "a" / "state.json"), child(HOLDER, tmp_path / "b" / "state.json") as holder:
         holder.expect("holding")
-        with pytest.raises(LockTimeout, match=f"pid {holder.pid}"), queue.turn(tmp_path / "b" / "state.json", timeout=0.05):
+        with (
+            pytest.raises(LockTimeout, match=f"pid {holder.pid}"),
+            queue.turn(tmp_path / "b" / "state.json", timeout=0.05),
+        ):
             pass
 
 

@@ -292,7 +292,9 @@ def _order(path: Path) -> list[str]:
     return Path(f"{path}.order").read_text(encoding="ascii").split()
 
 
-def test_a_holder_that_wants_the_turn_again_stands_behind_another_process(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_a_holder_that_wants_the_turn_again_stands_behind_another_process(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     """The turnstile. Without it we would be back in before the kernel has woken the other one."""
     sidecar = path.parent / ".state.json.lock"
     for round_ in range(3):

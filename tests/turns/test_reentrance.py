@@ -13,7 +13,8 @@ import pytest
 
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
-from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store, _lanes
+from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
+from storewriter._turns import lanes
 
 
 def test_a_thread_that_asks_inside_its_own_turn_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:
@@ -154,7 +155,9 @@ def _signalled(queue: PerStoreWriterQueue, path: Path, handler: Callable[[], Non
         raise problem
 
 
-def test_a_signal_handler_that_asks_for_what_its_thread_waits_for_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_a_signal_handler_that_asks_for_what_its_thread_waits_for_is_told_so(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     """It would stand behind the one that it has interrupted."""
 
     def ask() -> None:
@@ -180,7 +183,7 @@ def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_firs
             pass
 
     _signalled(queue, path, ask)
-    assert not _lanes.inside
+    assert not lanes.inside
 
 
 def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -> None:
@@ -227,7 +230,9 @@ def test_another_store_may_be_asked_for_inside_a_turn(queue, tmp_path, run) -> N
         pass
 
 
-def test_other_spellings_of_a_held_store_are_recognized(queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch) -> None:
+def test_other_spellings_of_a_held_store_are_recognized(
+    queue: PerStoreWriterQueue, tmp_path: Path, monkeypatch
+) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "alias.json").symlink_to(tmp_path / "real" / "state.json")
@@ -285,7 +290,9 @@ def test_an_async_update_that_asks_for_its_own_store_is_told_so(path, run) -> No
     run(main)
 
 
-def test_a_thread_ident_that_is_used_again_is_not_taken_for_its_predecessor(queue: PerStoreWriterQueue, path: Path) -> None:
+def test_a_thread_ident_that_is_used_again_is_not_taken_for_its_predecessor(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
     """Thread identifiers are reused at once: one that had its turn must not make the next thread look re-entrant."""
     for _ in range(50):
 

@@ -12,7 +12,7 @@ import pytest
 
 from commitments import __main__ as commitments
 from storewriter import AsyncStore, PerStoreWriterQueue, ReservedName, Store, run_exclusive
-from storewriter._keys import auxiliary
+from storewriter._files.keys import auxiliary
 from storewriter.cli import run
 
 RESERVED = [

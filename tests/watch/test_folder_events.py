@@ -13,8 +13,9 @@ import pytest
 from watching import OFTEN, put
 
 from helpers.waiting import PATIENCE
-from storewriter import Store, _folder_events
-from storewriter._folder_events import FolderEvents, open_events
+from storewriter import Store
+from storewriter._files import folder_events
+from storewriter._files.folder_events import FolderEvents, open_events
 
 
 def readable(one: FolderEvents, seconds: float = PATIENCE) -> bool:
@@ -113,7 +114,7 @@ def test_when_the_kernel_has_lost_events_everything_may_have_happened(path: Path
     os.set_blocking(hears, False)
     real, inotify._fd = inotify._fd, hears
     try:
-        os.write(says, struct.pack("iIII", -1, _folder_events._Q_OVERFLOW, 0, 0))
+        os.write(says, struct.pack("iIII", -1, folder_events._Q_OVERFLOW, 0, 0))
         assert inotify.heard()
     finally:
         inotify._fd = real
@@ -152,5 +153,5 @@ def test_a_system_without_events_is_looked_at(path: Path, monkeypatch: pytest.Mo
 
 
 def test_elsewhere_than_on_linux_there_are_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storewriter._folder_events.c_library", lambda: None)
+    monkeypatch.setattr("storewriter._files.folder_events.c_library", lambda: None)
     assert open_events() is None

@@ -19,7 +19,7 @@ from watching import NEVER, OFTEN, ask, put, watch
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, Store
-from storewriter.storage import FileStorage
+from storewriter._backends.files import FileStorage
 from storewriter.watch import AsyncWatch
 
 

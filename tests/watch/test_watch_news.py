@@ -13,8 +13,8 @@ from watching import NEVER, OFTEN, ask, put, watch
 
 from helpers.children import child
 from storewriter import Store, StoreCorrupt
+from storewriter._backends.files import FileStorage
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
-from storewriter.storage import FileStorage
 from storewriter.watch import PACE
 
 

@@ -13,14 +13,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from storewriter import _mounts
-from storewriter._kernel_locks import processes_with
-from storewriter._keys import canonical, sidecar
-from storewriter._liveness import Verdict, describe, judge
-from storewriter._mounts import Mount, Trust
-from storewriter._owner import Owner
-from storewriter._replace import require_regular
-from storewriter._system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
+from storewriter._files.keys import canonical, sidecar
+from storewriter._files.replace import require_regular
+from storewriter._platform import mounts
+from storewriter._platform.kernel_locks import processes_with
+from storewriter._platform.liveness import Verdict, describe, judge
+from storewriter._platform.mounts import Mount, Trust
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
 from storewriter.cli.text import printable
 from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import owner_of_store
@@ -73,7 +73,7 @@ def status_of(path: str) -> Status:
     marker, unseen = _marker(key)
     unseen = unseen or _closed(sidecar(key))
     owner = owner_of_store(key)
-    mount = _mounts.mount_of(key)
+    mount = mounts.mount_of(key)
     refused, is_held = _try_lock(sidecar(key))
     if owner is None and is_held:
         owner = owner_of_store(key) or Owner()  # one that /proc/locks does not show, of another container
@@ -86,7 +86,7 @@ def status_of(path: str) -> Status:
         waiters=_waiters(key, owner),
         marker=marker,
         mount=mount,
-        trust=Trust.NONE if refused is False else _mounts.trust_in(mount),
+        trust=Trust.NONE if refused is False else mounts.trust_in(mount),
         refused=refused,
         unseen=unseen,
         neighbours=tuple(findings(key, None)),
@@ -156,7 +156,7 @@ def _try_lock(name: str) -> tuple[bool | None, bool]:
     try:
         # Shared, so that users of leases do not notice. EWOULDBLOCK proves that locking works.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return _mounts.is_refused_twice(fd, name), False
+        return mounts.is_refused_twice(fd, name), False
     except BlockingIOError:
         return True, True
     except OSError:

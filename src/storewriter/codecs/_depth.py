@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
-from storewriter import _threads
+from storewriter._platform import threads
 
 __all__ = ["MOST", "beyond", "with_room"]
 
@@ -55,7 +55,7 @@ def with_room(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def _in_a_thread(call: Callable[[], T]) -> T:
     answer: list[T] = []
     context = contextvars.copy_context()
-    error = _threads.Apart(lambda: answer.append(context.run(call))).finish()
+    error = threads.Apart(lambda: answer.append(context.run(call))).finish()
     if error is not None:
         raise error
     return answer[0]

@@ -30,9 +30,9 @@ __all__ = ["is_array", "is_object", "merged", "origins"]
 
 _BLANK: Final = re.compile(r"[ \t\r\n\ufeff]*")
 _KEY: Final = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
-_SHORT_ARRAY: Final = re.compile(r'\[[ \t]*[^\s\[\]{}][^\n\[\]{}]*\]')
+_SHORT_ARRAY: Final = re.compile(r"\[[ \t]*[^\s\[\]{}][^\n\[\]{}]*\]")
 _LONG_ARRAY: Final = re.compile(r"\[[ \t\r]*\n\s*[^\s\[\]{}]")
-_OPENING: Final = re.compile(r'[{\[]( *)[^\s\]}]')
+_OPENING: Final = re.compile(r"[{\[]( *)[^\s\]}]")
 _COMMA: Final = re.compile(r'[\w"\]}],([ \t]*)[^\s]')
 _COLON: Final = re.compile(r'"([ \t]*:[ \t]*)')
 _UPPER_HEX: Final = re.compile(r"\\u[0-9A-F]*[A-F]")

@@ -120,9 +120,7 @@ def _too_deep(shape: Shape[Any]) -> TooDeep:
     return TooDeep(reason, position=0, line=1, column=1)
 
 
-def _encode(
-    shape: Shape[S], document: JsonCodec, state: S, verify: bool, write: Callable[[Any], bytes]
-) -> bytes:
+def _encode(shape: Shape[S], document: JsonCodec, state: S, verify: bool, write: Callable[[Any], bytes]) -> bytes:
     data = _written(shape, write, _plain(shape, state))
     if verify:
         _require_that_it_comes_back(shape, document, state, data)

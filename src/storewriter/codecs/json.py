@@ -53,7 +53,7 @@ def _require_indent(indent: Any) -> None:
     if isinstance(indent, int) and not isinstance(indent, bool) and 0 <= indent <= _MOST_SPACES:
         return
     msg = (
-        f"indent must be \"keep\" (the layout that the document has), None (one line), a number of spaces from 0 to "
+        f'indent must be "keep" (the layout that the document has), None (one line), a number of spaces from 0 to '
         f"{_MOST_SPACES}, or a text of spaces or tabs, got {indent!r}"
     )
     raise ValueError(msg)

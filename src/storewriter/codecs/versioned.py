@@ -208,9 +208,7 @@ class Versioned(Generic[S]):
         state, write = inner.decode_for_update(write(self._migrated_from(document, found)))
         return state, lambda state: self._put_in(write(state), 0)
 
-    def _encode_older(
-        self, inner: UpdateCodec[S], data: bytes, encode: Callable[[S], bytes], state: S
-    ) -> bytes:
+    def _encode_older(self, inner: UpdateCodec[S], data: bytes, encode: Callable[[S], bytes], state: S) -> bytes:
         """An older document is written in the new version only if the update has changed something."""
         new = encode(state)
         document, write = _LAID_OUT.decode_for_update(data)

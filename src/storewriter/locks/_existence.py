@@ -29,14 +29,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from filelock import LeaseSettingsMismatch, Timeout
 
-from storewriter import _forks, _mounts, events
-from storewriter._interrupts import is_of_a_step, quietly
-from storewriter._keys import sidecar
-from storewriter._liveness import Verdict, judge, myself
-from storewriter._mounts import Trust
-from storewriter._owner import Owner
-from storewriter._replace import temporary
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter import events
+from storewriter._files.keys import sidecar
+from storewriter._files.replace import temporary
+from storewriter._platform import forks, mounts
+from storewriter._platform.interrupts import is_of_a_step, quietly
+from storewriter._platform.liveness import Verdict, judge, myself
+from storewriter._platform.mounts import Trust
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, NotARegularFile
 from storewriter.locks import _rights, _sidecar
 from storewriter.locks._guard import Guard
@@ -128,12 +129,12 @@ _GIVEN_UP: Final = 10.0
 """Seconds without an attempt after which the waiter has given up; the next attempt is that of another caller."""
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What has run out may be there again in a moment."""
-_forks.in_child(_contenders.clear)
+forks.in_child(_contenders.clear)
 
 
 _settling: set[ExistenceHold] = set()
 """Holds of this process whose marker is being put down, and may not be open yet."""
-_forks.in_child(_settling.clear)
+forks.in_child(_settling.clear)
 
 _LEFT_BEHIND: Final = "left behind by this very process, in which nobody holds it any more"
 
@@ -245,7 +246,7 @@ def _take_presence(fd: int, path: str, terms: Terms) -> Trust | None:
     if not _sidecar.is_named(found.st_ino, found.st_dev, path):
         return None  # deleted since it was opened: the next attempt finds the new one
     _sidecar.look_over(fd, found, path, sidecar(path))
-    return _mounts.examine(fd, sidecar(path), found.st_dev)[0]
+    return mounts.examine(fd, sidecar(path), found.st_dev)[0]
 
 
 def _attempt_beside(hold: ExistenceHold, contender: _Contender) -> bool:
@@ -493,7 +494,7 @@ class ExistenceHold:
         self.guard: Guard | None = None
         """What commits and releases of a lease happen under; None where they need none, or there is none."""
         self._loss = loss
-        self._generation = _forks.generation
+        self._generation = forks.generation
         self._is_repeated = False
         self._taken = time.monotonic()
 
@@ -501,7 +502,7 @@ class ExistenceHold:
         return time.monotonic() - self._taken < _KEEP and self._loss.reason is None
 
     def check(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             raise _sidecar.is_parents(self.path)
         if self._loss.reason is None and not self._is_at_its_path():
             self._loss.report("another marker is in its place, or none")
@@ -519,7 +520,7 @@ class ExistenceHold:
 
     @contextlib.contextmanager
     def fence(self) -> Generator[None]:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             raise _sidecar.is_parents(self.path)
         guard = self.guard
         try:
@@ -537,7 +538,7 @@ class ExistenceHold:
         _sidecar.write_record(self.presence.fd, self.terms.name, label)
 
     def release(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             return
         if not self.presence.is_open:
             msg = f"the hold on {self.path} was already released"
@@ -550,7 +551,7 @@ class ExistenceHold:
                 _take_soon(self.guard)
             self._give_back()
         except BaseException as error:
-            # An interrupted release is repeated (`_lanes.py`): the presence goes after the marker.
+            # An interrupted release is repeated (`_turns/lanes.py`): the presence goes after the marker.
             if self._is_the_end(error):
                 self.close()
             self._is_repeated = True

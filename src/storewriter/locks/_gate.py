@@ -21,8 +21,8 @@ from collections.abc import Callable
 from threading import Event
 from typing import Final
 
-from storewriter import _forks, _threads
-from storewriter._fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
+from storewriter._platform import forks, threads
+from storewriter._platform.fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, byte_lock, fcntl
 
 GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
@@ -110,7 +110,7 @@ def _forget_in_child() -> None:
     stuck.clear()
 
 
-_forks.in_child(_forget_in_child)
+forks.in_child(_forget_in_child)
 
 
 def _sleep(sleeper: _Sleeper) -> bool:
@@ -134,14 +134,14 @@ def _sleep(sleeper: _Sleeper) -> bool:
             if is_replaced:
                 _wakes(sleeper)
     if is_replaced:
-        raise _threads.WaiterReplaced  # closing the file leaves the gate
+        raise threads.WaiterReplaced  # closing the file leaves the gate
     return is_there
 
 
 def _start_watch() -> None:
     global _is_watched
     try:
-        _threads.start(_watch)
+        threads.start(_watch)
     except RuntimeError:  # no thread to be had: the next sleeper tries again
         _is_watched = False
 

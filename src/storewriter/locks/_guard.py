@@ -13,8 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 
-from storewriter._interrupts import quietly
-from storewriter._keys import sidecar
+from storewriter._files.keys import sidecar
+from storewriter._platform.interrupts import quietly
 from storewriter.locks._sidecar import LockFile, look_over, require_regular
 
 

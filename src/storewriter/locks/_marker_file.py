@@ -20,10 +20,10 @@ from typing import Final, Literal
 
 import attrs
 
-from storewriter import _liveness
-from storewriter._liveness import Verdict
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter._platform import liveness
+from storewriter._platform.liveness import Verdict
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.locks import _rights
 
 _LIMIT: Final = 1024
@@ -184,7 +184,7 @@ def _owner(pid: int, host: str, start: int | None, strategy: str) -> Owner:
 
 
 def _default_namespace() -> int | None:
-    return None if _liveness.here().pid_namespace is None else _INITIAL_NAMESPACE
+    return None if liveness.here().pid_namespace is None else _INITIAL_NAMESPACE
 
 
 def _namespace(text: str) -> int:
@@ -227,7 +227,7 @@ def why_stale(seen: Seen, unchanged: float, stale: float | None) -> str | None:
         if unchanged < GRACE:
             return None
         return f"{'empty' if seen.is_empty else 'damaged'} marker, unchanged for {unchanged:.1f} s"
-    if _liveness.judge(seen.owner) is Verdict.GONE:
+    if liveness.judge(seen.owner) is Verdict.GONE:
         return "its process is gone"
     if seen.strategy == "lease" and stale is not None and seen.stale == stale and unchanged >= stale:
         return f"not refreshed for {unchanged:.1f} s"

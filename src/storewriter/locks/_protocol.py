@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 __all__ = ["Hold", "Strategy", "WaitingStrategy"]
 

@@ -30,8 +30,8 @@ from weakref import WeakValueDictionary
 import attrs
 
 from storewriter import events
-from storewriter._replace import ACL
-from storewriter._system import NO_XATTR, SYSTEM
+from storewriter._files.replace import ACL
+from storewriter._platform.system import NO_XATTR, SYSTEM
 from storewriter.errors import ForeignFile
 
 _INTERVAL: Final = 0.1

@@ -22,15 +22,15 @@ from typing import ClassVar, Final
 
 import attrs
 
-from storewriter import _forks, _mounts
-from storewriter._descriptors import Descriptor, Key, opened
-from storewriter._folders import make_folders
-from storewriter._kernel_locks import all_that_locked, flock_holders, has_locked
-from storewriter._keys import is_named as is_named
-from storewriter._keys import sidecar
-from storewriter._liveness import Verdict, describe, here, is_same, judge, myself
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
+from storewriter._files.folders import make_folders
+from storewriter._files.keys import is_named as is_named
+from storewriter._files.keys import sidecar
+from storewriter._platform import forks, mounts
+from storewriter._platform.descriptors import Descriptor, Key, opened
+from storewriter._platform.kernel_locks import all_that_locked, flock_holders, has_locked
+from storewriter._platform.liveness import Verdict, describe, here, is_same, judge, myself
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NO_LINK, NOFOLLOW, NONBLOCK, SYSTEM, chmod
 from storewriter.errors import ForeignFile, LockLost, NotARegularFile, StrategyMismatch, UnsupportedLock
 from storewriter.locks import _rights
 
@@ -60,7 +60,7 @@ def _close_in_child() -> None:
             os.close(fd)
 
 
-_forks.in_child(_close_in_child)
+forks.in_child(_close_in_child)
 
 
 class LockFile(Descriptor):
@@ -425,7 +425,7 @@ def mismatch(path: str, ours: str, theirs: str, owner: Owner | None) -> Strategy
 
 def unsupported(path: str, strategy: str, error: OSError | None) -> UnsupportedLock:
     """The error for a file system on which a kernel lock does not exclude."""
-    mount = _mounts.mount_of(path)
+    mount = mounts.mount_of(path)
     where = "the file system" if mount is None else f"the file system ({mount.kind}, mounted at {mount.point})"
     why = (
         f"has no kernel locks ({error.strerror})"

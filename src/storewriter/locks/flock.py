@@ -29,12 +29,13 @@ from typing import ClassVar, Final, Literal
 import attrs
 from filelock import lock_descriptor, unlock_descriptor
 
-from storewriter import _forks, _mounts, events
-from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
-from storewriter._kernel_locks import processes_at
-from storewriter._keys import is_named, sidecar
-from storewriter._liveness import describe
-from storewriter._owner import Owner
+from storewriter import events
+from storewriter._files.keys import is_named, sidecar
+from storewriter._platform import forks, mounts
+from storewriter._platform.fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
+from storewriter._platform.kernel_locks import processes_at
+from storewriter._platform.liveness import describe
+from storewriter._platform.owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
 from storewriter.locks._gate import GATE_BYTE, TAKE, lock_behind, stuck
@@ -170,15 +171,15 @@ class Flock:
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""
-        trust, mount = _mounts.examine(fd, sidecar(path), device)
+        trust, mount = mounts.examine(fd, sidecar(path), device)
         if self.untrusted != "allow":
-            if trust is _mounts.Trust.NONE:
+            if trust is mounts.Trust.NONE:
                 raise _sidecar.unsupported(path, NAME, None)
-            if trust is _mounts.Trust.HOST_ONLY:
+            if trust is mounts.Trust.HOST_ONLY:
                 self._object_to(path, mount)
         self._fine.add(device)
 
-    def _object_to(self, path: str, mount: _mounts.Mount | None) -> None:
+    def _object_to(self, path: str, mount: mounts.Mount | None) -> None:
         kind = None if mount is None else mount.kind
         text = (
             f"{path} is on a file system ({kind}) whose kernel locks may not reach other hosts: programs on two hosts "
@@ -204,14 +205,14 @@ class _FlockHold(LockFile):
     def __init__(self, path: str, label: str | None) -> None:
         self._label = label
         self._path = path
-        self._generation = _forks.generation
+        self._generation = forks.generation
         self.taken = time.monotonic()
 
     def may_pass(self) -> bool:
         return time.monotonic() - self.taken < _KEEP and not _keeps_out(self.fd, self._path)
 
     def check(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             raise _sidecar.is_parents(self._path)
         if not is_named(self.found.st_ino, self.found.st_dev, self._path):
             raise _sidecar.taken_away(self._path)
@@ -227,7 +228,7 @@ class _FlockHold(LockFile):
             write_record(self.fd, NAME, label)
 
     def release(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             return
         if self._key is None:
             msg = f"the hold on {self._path} was already released"

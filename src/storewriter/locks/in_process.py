@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 import attrs
 
-from storewriter import _forks
-from storewriter._owner import Owner
+from storewriter._platform import forks
+from storewriter._platform.owner import Owner
 from storewriter.errors import LockLost
 
 __all__ = ["InProcess"]
@@ -37,13 +37,13 @@ class _InProcessHold:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._generation = _forks.generation
+        self._generation = forks.generation
 
     def may_pass(self) -> bool:
         return True
 
     def check(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             msg = f"the turn on {self._path} belongs to the parent process; this forked child holds nothing"
             raise LockLost(msg, path=self._path, owner=None)
 

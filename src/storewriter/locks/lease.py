@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_of_store
 

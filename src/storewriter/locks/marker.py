@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_of_store
 
 if TYPE_CHECKING:

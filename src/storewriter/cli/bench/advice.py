@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from storewriter._mounts import Trust
+from storewriter._platform.mounts import Trust
 from storewriter.cli.bench.choices import ALONE, CASES, DURABILITIES, Figures, strategy_names, typical_ratio
 
 AS_FAST = 1.1

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from storewriter import _mounts
+from storewriter._platform import mounts
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.answer import Answer, show, to_json
 from storewriter.cli.bench.choices import Figures, figures_of, in_order, steps_for, strategy_names
@@ -119,7 +119,7 @@ def _measured(steps: Sequence[Step], place: Path, window: float, console: Consol
         interrupted = False
     return Answer(
         figures=in_order(figures),
-        advice=advise(figures, _mounts.trust_in(_mounts.mount_of(str(place.resolve())))),
+        advice=advise(figures, mounts.trust_in(mounts.mount_of(str(place.resolve())))),
         machine=describe(place, ("storewriter", "filelock", "anyio", "orjson")),
         window=window,
         left_out=len(steps) - len(figures),

@@ -29,9 +29,7 @@ class Gateway:
         # -P: modules in the working folder must not be imported.
         command = [sys.executable, "-P", "-m", __name__, side, path, commitment_id]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
-        )
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0)
 
     def beat(self) -> None:
         """Start the heartbeat; returns when its first bump is acknowledged."""

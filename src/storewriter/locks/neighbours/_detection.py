@@ -14,8 +14,9 @@ import os
 import time
 from typing import Final
 
-from storewriter import _forks, events
-from storewriter._owner import Owner
+from storewriter import events
+from storewriter._platform import forks
+from storewriter._platform.owner import Owner
 from storewriter.locks._protocol import Strategy
 from storewriter.locks.neighbours._joined import Joined, different_neighbours, neighbours_of_others
 from storewriter.locks.neighbours._names import DEFAULT
@@ -30,7 +31,7 @@ next_look: dict[str, float] = {}
 """By store: when it is due for a look again (time.monotonic())."""
 
 _reported: set[tuple[str, str]] = set()
-_forks.in_child(next_look.clear)
+forks.in_child(next_look.clear)
 
 
 def look(path: str, strategy: Strategy) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import Final, Protocol
 
-from storewriter import _forks, _threads, events
+from storewriter import events
+from storewriter._platform import forks, threads
 
 _TICK: Final = 0.25
 """Seconds between two looks at what is held: the least interval is half a second."""
@@ -37,10 +38,10 @@ def _forget_in_child() -> None:
     _beating.clear()
 
 
-_forks.in_child(_forget_in_child)
+forks.in_child(_forget_in_child)
 
 
-def begin(hold: Beating, start: Callable[..., None] = _threads.start) -> None:
+def begin(hold: Beating, start: Callable[..., None] = threads.start) -> None:
     """Renew what this hold holds, until `end`."""
     global _is_running
     _beating.add(hold)

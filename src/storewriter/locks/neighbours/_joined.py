@@ -25,13 +25,14 @@ from typing import Final
 
 import attrs
 
-from storewriter import _forks, events
-from storewriter._descriptors import Descriptor
-from storewriter._interrupts import quietly
-from storewriter._keys import sidecar
-from storewriter._liveness import Verdict, judge, myself
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter import events
+from storewriter._files.keys import sidecar
+from storewriter._platform import forks
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.interrupts import quietly
+from storewriter._platform.liveness import Verdict, judge, myself
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import LockLost, StrategyMismatch
 from storewriter.locks import _sidecar
 from storewriter.locks._protocol import Hold, Strategy
@@ -119,7 +120,7 @@ class JoinedHold:
         self._own = own
         self._path = path
         self._claims: list[Claim] = []
-        self._generation = _forks.generation
+        self._generation = forks.generation
         self._taken = 0.0
         self._is_lost = False
 
@@ -198,7 +199,7 @@ class JoinedHold:
         self._own.describe(label)
 
     def release(self) -> None:
-        if self._generation != _forks.generation:
+        if self._generation != forks.generation:
             return
         _heartbeat.end(self)
         for claim in reversed(self._claims):
@@ -310,7 +311,7 @@ def _note_gap(fd: int, moment: float) -> None:
 
 
 _agreements: dict[tuple[str, int], bytes] = {}
-_forks.in_child(_agreements.clear)
+forks.in_child(_agreements.clear)
 
 
 def _agreement(strategy: Joined) -> bytes:

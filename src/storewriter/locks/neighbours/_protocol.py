@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 __all__ = ["Claim", "Neighbour"]
 

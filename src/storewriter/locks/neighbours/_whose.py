@@ -13,12 +13,12 @@ from typing import Any, Final, cast
 
 import attrs
 
-from storewriter._descriptors import Descriptor
-from storewriter._fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
-from storewriter._kernel_locks import holders
-from storewriter._liveness import Verdict, describe, here, judge
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
+from storewriter._platform.kernel_locks import holders
+from storewriter._platform.liveness import Verdict, describe, here, judge
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.errors import StrategyMismatch
 
 _LIMIT: Final = 64 * 1024

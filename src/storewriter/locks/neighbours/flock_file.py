@@ -15,9 +15,9 @@ from typing import Final
 import attrs
 from filelock import lock_descriptor, unlock_descriptor
 
-from storewriter._folders import make_folders
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
+from storewriter._files.folders import make_folders
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
 from storewriter.locks import _sidecar
 from storewriter.locks.neighbours._names import DEFAULT, check_template, lock_path
 from storewriter.locks.neighbours._whose import kernel_holder, other_convention

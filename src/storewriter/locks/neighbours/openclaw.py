@@ -24,11 +24,12 @@ from typing import Final
 
 import attrs
 
-from storewriter import _forks, events
-from storewriter._folders import make_folders
-from storewriter._liveness import Verdict, myself
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
+from storewriter import events
+from storewriter._files.folders import make_folders
+from storewriter._platform import forks
+from storewriter._platform.liveness import Verdict, myself
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
 from storewriter.locks._sidecar import LockFile
 from storewriter.locks.neighbours._names import DEFAULT, check_stale, check_template, lock_path
 from storewriter.locks.neighbours._whose import Record, kernel_holder, other_convention, read_record, record_at
@@ -82,7 +83,7 @@ _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, er
 
 _held: set[str] = set()
 """The holds of this process, by the name in their record."""
-_forks.in_child(_held.clear)
+forks.in_child(_held.clear)
 
 
 class RecordClaim:

@@ -19,10 +19,10 @@ from threading import Lock
 import attrs
 
 from storewriter import events
-from storewriter._descriptors import Descriptor
-from storewriter._folders import make_folders
-from storewriter._owner import Owner
-from storewriter._system import CLOEXEC, DIRECTORY, NOFOLLOW, SYSTEM
+from storewriter._files.folders import make_folders
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.owner import Owner
+from storewriter._platform.system import CLOEXEC, DIRECTORY, NOFOLLOW, SYSTEM
 from storewriter.locks.neighbours._names import DEFAULT, check_stale, check_template, lock_path
 from storewriter.locks.neighbours._whose import other_convention
 

@@ -17,12 +17,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from storewriter import _forks, _lanes, _threads, events
-from storewriter._interrupts import is_of_a_step, until_done
-from storewriter._keys import same_lock_file
-from storewriter._lanes import ANSWERED, BATCHED, CALLED, FAILED, HOLDING, STEP, WAITING, Mark, Ticket
-from storewriter._objections import interrupted, objection, queue_full
-from storewriter._reports import (
+from storewriter import events
+from storewriter._files.keys import same_lock_file
+from storewriter._platform import forks, threads
+from storewriter._platform.interrupts import is_of_a_step, until_done
+from storewriter._turns import lanes
+from storewriter._turns.lanes import ANSWERED, BATCHED, CALLED, FAILED, HOLDING, STEP, WAITING, Mark, Ticket
+from storewriter._turns.objections import interrupted, objection, queue_full
+from storewriter._turns.reports import (
     Exhausted,
     different_strategy,
     holder,
@@ -30,7 +32,7 @@ from storewriter._reports import (
     timeout_error,
     warn,
 )
-from storewriter._waiters import (
+from storewriter._turns.waiters import (
     AsyncWaiter,
     ThreadWaiter,
     Waiter,
@@ -67,9 +69,7 @@ class Door:
         self._own = Door(strategy.own, backoff) if isinstance(strategy, Joined) else None
         self._backoff = backoff
 
-    def wait(
-        self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
-    ) -> Hold | None:
+    def wait(self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Hold | None:
         if self._own is not None and self._own._wait is not None:
             return self._poll(key, wanted, partial(self._join, self._own, key, label, wanted, replace))
         if self._wait is None:
@@ -120,7 +120,7 @@ class Caller(Ticket):
         self.asked = time.monotonic()
         self.deadline = None if timeout is None else self.asked + timeout
         self.label = label
-        self.generation = _forks.generation
+        self.generation = forks.generation
         self.ender = {}
         self.thread = thread = get_ident()
         task, self.loop = current_task()
@@ -155,10 +155,10 @@ class Caller(Ticket):
 
     def let_go(self, _: object) -> None:
         """The owner is gone."""
-        if get_ident() in _lanes.inside:
+        if get_ident() in lanes.inside:
             # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
             # mutex this same thread may hold.
-            _threads.start(self._let_go_now)
+            threads.start(self._let_go_now)
         else:
             self._let_go_now()
 
@@ -179,7 +179,7 @@ class Caller(Ticket):
 
     def enter(self, key: str) -> None:
         """Wait in this thread for the turn. Whatever is raised, `leave_turn` must follow."""
-        thread, inside = self.thread, _lanes.inside
+        thread, inside = self.thread, lanes.inside
         outer = inside.get(thread)
         if outer is not None:
             require_outside(outer, key)
@@ -226,7 +226,7 @@ class Caller(Ticket):
                 # Most tickets are ANSWERED when they wake up: this saves the call for them.
                 if self.state is ANSWERED:
                     break
-                seconds = _lanes.in_step(self._proceed)
+                seconds = lanes.in_step(self._proceed)
                 if seconds is _THERE:
                     break
                 await cast("AsyncWaiter", self.waiter).sleep(seconds)
@@ -236,9 +236,9 @@ class Caller(Ticket):
             raise
         except GeneratorExit:
             # The task is being torn down, and nothing can be awaited any more.
-            self.waiter = _lanes.Nobody()
-            if not _lanes.in_step(_lanes.leave, self):
-                _lanes.in_step(_lanes.decline, self)
+            self.waiter = lanes.Nobody()
+            if not lanes.in_step(lanes.leave, self):
+                lanes.in_step(lanes.decline, self)
             raise
         except BaseException:
             await self._step_back()
@@ -248,7 +248,7 @@ class Caller(Ticket):
         """One attempt off the loop, for a head that would not wait for the waiting thread's. False: it was not."""
         if self.state is not CALLED or not (self.timeout == 0 or self.queue.max_pending == 0):
             return False
-        is_ours, cancelled = await off_loop(lambda: _lanes.attempt(self), self.loop, lambda: _lanes.decline(self))
+        is_ours, cancelled = await off_loop(lambda: lanes.attempt(self), self.loop, lambda: lanes.decline(self))
         if cancelled is not None:
             raise cancelled
         await raise_if_cancelled(self.loop)
@@ -259,9 +259,9 @@ class Caller(Ticket):
 
     async def _step_back(self) -> None:
         """Remove the ticket from the lane before returning, so that the task may ask again at once."""
-        while not _lanes.in_step(_lanes.leave, self):
+        while not lanes.in_step(lanes.leave, self):
             if self.state is HOLDING:
-                await off_loop(lambda: _lanes.decline(self), self.loop)
+                await off_loop(lambda: lanes.decline(self), self.loop)
                 return
             if self.state is ANSWERED:
                 return
@@ -270,7 +270,7 @@ class Caller(Ticket):
 
     def _step_in_marked(self, key: str) -> bool:
         """`_step_in`, as one step of this thread: the loop's other tasks run after it."""
-        thread, inside = self.thread, _lanes.inside
+        thread, inside = self.thread, lanes.inside
         outer = inside.get(thread)
         if outer is not None:
             require_outside(outer, key)
@@ -288,15 +288,15 @@ class Caller(Ticket):
 
         `by_thread`: an attempt may take as long as a disk, so the waiting thread makes it.
         """
-        if not _forks.installed:
-            _forks.install()
+        if not forks.installed:
+            forks.install()
         if self.asked >= next_look.get(key, 0.0):
             look(key, self.queue.lock)
-        if not _lanes.join(self, key, self.queue._door, objection):
-            _lanes.pass_over_lost(self.lane)
+        if not lanes.join(self, key, self.queue._door, objection):
+            lanes.pass_over_lost(self.lane)
             return False
         if not by_thread:
-            if _lanes.attempt(self):
+            if lanes.attempt(self):
                 self.began = time.time()  # as `_begin`, without the call
                 if events.subscribers:
                     self._tell_taken()
@@ -333,7 +333,7 @@ class Caller(Ticket):
                 return self._first_pause()
             return self._proceed_slowly()
         except BaseException:
-            _lanes.give_up(self)  # keeps a turn that has come meanwhile: it may carry unsaved updates of others
+            lanes.give_up(self)  # keeps a turn that has come meanwhile: it may carry unsaved updates of others
             raise
 
     def _first_pause(self) -> Any:
@@ -359,7 +359,7 @@ class Caller(Ticket):
             raise self.error
         if self.state is CALLED:
             may_ask = not self._was_shut and (self.queue.lock.is_quick or not self.is_async)
-            if may_ask and _lanes.attempt(self):
+            if may_ask and lanes.attempt(self):
                 self._begin()
                 return _THERE
             was_shut, self._was_shut = self._was_shut, False
@@ -369,7 +369,7 @@ class Caller(Ticket):
                 if self.queue.max_pending == 0:
                     raise queue_full(self, 0)
                 self._wait_at_door(moments)
-        _lanes.pass_over_lost(self.lane)
+        lanes.pass_over_lost(self.lane)
         if late:
             _give_up(self, now - self.asked)
             if self.state in (HOLDING, ANSWERED):
@@ -391,21 +391,21 @@ class Caller(Ticket):
         If so, the ticket has moved there. More than `_FEW` lines are searched only if the lock was found taken.
         """
         lane = self.lane
-        older = _lanes.older_than(lane)
+        older = lanes.older_than(lane)
         if not older or (len(older) > _FEW and not was_shut):
             return False
         key = same_lock_file(lane.key, older)
         if key is None:
             return False
-        _lanes.leave(self)
+        lanes.leave(self)
         self.joined = False
         self.state = WAITING
-        _lanes.join(self, key, self.queue._door, objection)
+        lanes.join(self, key, self.queue._door, objection)
         return True
 
     def _wait_at_door(self, moments: list[float]) -> None:
         try:
-            _lanes.wait_at_door(self)
+            lanes.wait_at_door(self)
         except RuntimeError as error:
             # No thread to be had: the limit is reached, or the interpreter is shutting down (`atexit`). A plain thread
             # asks again by itself after a pause; a task must not block its loop for that.
@@ -492,24 +492,24 @@ def end_turn(ticket: Ticket) -> None:
 
 
 def _end_turn(ticket: Ticket, answers: bool = True) -> None:
-    if ticket.generation != _forks.generation:
+    if ticket.generation != forks.generation:
         ticket.batch = None
         return  # a forked child: the turn, and what was applied in it, is its parent's
-    thread, inside = get_ident(), _lanes.inside
+    thread, inside = get_ident(), lanes.inside
     outer = inside.get(thread)
     ours: Mark = (ticket.lane.key, outer)
     try:
         inside[thread] = STEP
         if ticket.state is not HOLDING:
             # Before the look at the batch: until it is out of the line, it may be given the turn and a batch with it.
-            _lanes.give_up(ticket)
+            lanes.give_up(ticket)
         if ticket.batch is not None and ticket.state is HOLDING:
             may_hand_on = ticket.lane.queue and not ticket.is_async and ticket.batch.has_time()
-            if not may_hand_on or not _lanes.hand_on(ticket):
+            if not may_hand_on or not lanes.hand_on(ticket):
                 inside[thread] = ours
                 ticket.batch.save(ticket)
                 inside[thread] = STEP
-                if ticket.generation != _forks.generation:
+                if ticket.generation != forks.generation:
                     raise cast("Caller", ticket).inherited()
         if events.subscribers and ticket.began > 0:
             _tell_released(ticket)
@@ -517,12 +517,12 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
             ticket.grip = None
             # The successor is woken as the last thing before the sleep: the woken thread needs the interpreter, which
             # this one gives up by sleeping. Until then this is a step.
-            _lanes.see_off(ticket)
+            lanes.see_off(ticket)
             inside[thread] = ours
             _wait_for_answer(ticket)
             return
         try:
-            _lanes.pass_on(ticket)
+            lanes.pass_on(ticket)
         except Exception as error:
             if ticket.batch is None or not is_of_a_step(error):
                 raise
@@ -545,7 +545,7 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
 def _wait_for_answer(ticket: Ticket) -> None:
     """Sleep until another thread has saved the batch; save its part here if that thread's function takes too long."""
     batch, waiter = ticket.handed_on, cast("ThreadWaiter", ticket.waiter)
-    while ticket.state is BATCHED and ticket.generation == _forks.generation:
+    while ticket.state is BATCHED and ticket.generation == forks.generation:
         part = batch.part(ticket)
         if part is None:
             waiter.sleep(batch.patience(ticket))
@@ -554,7 +554,7 @@ def _wait_for_answer(ticket: Ticket) -> None:
             part.settle()
             part.answer()
     ticket.handed_on = None  # the batch refers to its members
-    if ticket.generation != _forks.generation:
+    if ticket.generation != forks.generation:
         raise cast("Caller", ticket).inherited()
 
 
@@ -588,8 +588,8 @@ def _must_give_way(thread: int, now: float) -> bool:
 def _give_up(caller: Caller, waited: float) -> None:
     """The deadline has passed: leave, and raise an error that names the holder. Nothing if the turn has just come."""
     owner = holder(caller)
-    ahead = _lanes.ahead_of(caller)
-    if not _lanes.give_up(caller):
+    ahead = lanes.ahead_of(caller)
+    if not lanes.give_up(caller):
         return
     path = caller.lane.key
     mismatch = different_strategy(caller, owner)

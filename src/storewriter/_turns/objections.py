@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, cast
 
-from storewriter._lanes import HOLDING, Lane, Ticket
-from storewriter._liveness import myself
-from storewriter._reports import labelled
+from storewriter._platform.liveness import myself
+from storewriter._turns.lanes import HOLDING, Lane, Ticket
+from storewriter._turns.reports import labelled
 from storewriter.errors import QueueFull, ReentrantTurn, StrategyMismatch
 
 if TYPE_CHECKING:
-    from storewriter._callers import Caller, Door
+    from storewriter._turns.callers import Caller, Door
 
 
 def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:

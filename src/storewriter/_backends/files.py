@@ -16,10 +16,10 @@ from typing import Final
 
 import attrs
 
-from storewriter import _backups, _in_place
-from storewriter._descriptors import Descriptor
-from storewriter._folders import make_folders
-from storewriter._replace import (
+from storewriter._files import in_place
+from storewriter._files.backups import Backups
+from storewriter._files.folders import make_folders
+from storewriter._files.replace import (
     UNKNOWN,
     Commit,
     Durability,
@@ -36,7 +36,8 @@ from storewriter._replace import (
     require_regular,
     write_beside,
 )
-from storewriter._system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
 
 __all__ = ["FileStorage"]
 
@@ -44,12 +45,13 @@ __all__ = ["FileStorage"]
 Look = tuple[bytes | None, os.stat_result | None]
 """A file's content and what it is; None if there is none."""
 
+
 @attrs.frozen
 class FileStorage:
     """One file on a local or network file system."""
 
     path: str
-    """Canonical path (`storewriter._keys.canonical`): a link's target, never the link."""
+    """Canonical path (`storewriter._files.keys.canonical`): a link's target, never the link."""
     durability: Durability = "power"
     mode: int = 0o600
     """Mode of a document that does not exist yet."""
@@ -66,7 +68,7 @@ class FileStorage:
     )
     in_place: bool = attrs.field(default=False, kw_only=True)
     """Write into the file itself, with a journal beside it: for a single file that is mounted into a container. Every
-    program that uses the store must set it (see `_in_place.py`)."""
+    program that uses the store must set it (see `in_place.py`)."""
 
     def load(self) -> bytes | None:
         """The document, whole; None if there is none. Never waits, also not for a FIFO or a device.
@@ -78,7 +80,7 @@ class FileStorage:
     def look(self) -> Look:
         """Load, and return which file it is. With `in_place` the content may not be the file's: then None."""
         if self.in_place:
-            return _in_place.load(self.path, self.read, self.system), None
+            return in_place.load(self.path, self.read, self.system), None
         return read_file(self.path, self.system)
 
     def read(self, name: str) -> bytes | None:
@@ -115,9 +117,7 @@ class FileStorage:
         observed = UNKNOWN if found is None else found[1]
         keep = self._kept if self.backups else None
         try:
-            replace(
-                self._target, data, commit, observed=observed, keep=keep, check=check, fence=fence, suffix=suffix
-            )
+            replace(self._target, data, commit, observed=observed, keep=keep, check=check, fence=fence, suffix=suffix)
         except FileNotFoundError as error:
             if found is not None and found[1] is not None:
                 raise document_changed(self.path) from error  # it was removed since it was loaded
@@ -153,7 +153,7 @@ class FileStorage:
         There is something only with `in_place`, and `load` is right without it: this is for other programs.
         """
         if self.in_place:
-            _in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
+            in_place.finish(self.path, self.read, durability=self.durability, system=self.system)
 
     def is_doubtful(self, found: Look) -> bool:
         """Whether a flush of this very document has failed, so that it must be written anew before it is relied on."""
@@ -172,10 +172,8 @@ class FileStorage:
     def _kept(self, old: os.stat_result) -> contextlib.AbstractContextManager[None]:
         return self._keeping(lambda: self.read(self.path), links=True).kept(old)
 
-    def _keeping(self, document: Callable[[], bytes | None], *, links: bool) -> _backups.Backups:
-        return _backups.Backups(
-            self.path, self.backups, links, document, self.read, self.write_beside, self.system
-        )
+    def _keeping(self, document: Callable[[], bytes | None], *, links: bool) -> Backups:
+        return Backups(self.path, self.backups, links, document, self.read, self.write_beside, self.system)
 
     def write_beside(self, name: str, data: bytes) -> None:
         """Write another file of this store, with the document's owner and rights. Only in a turn. Raises OSError."""
@@ -184,7 +182,7 @@ class FileStorage:
     def _save_in_place(self, data: bytes, old: bytes) -> None:
         with contextlib.ExitStack() as stack:
             try:
-                _in_place.require_ours(self.path, self.read)
+                in_place.require_ours(self.path, self.read)
                 found = existing(self.path, self.system)
                 if found is None:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
@@ -193,7 +191,7 @@ class FileStorage:
                     stack.enter_context(self._keeping(lambda: old, links=False).kept(found))
             except OSError as error:
                 refuse(error, self.path, "saving in place", "the old document is untouched")
-            _in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
+            in_place.save(self.path, data, old, found, durability=self.durability, system=self.system)
 
     def size(self) -> int:
         """About how many bytes a load will bring; 0 if there is no document."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from storewriter import _forks
+from storewriter._platform import forks
 
 _LINGER: Final = 0.02
 """Seconds that a thread waits for its next call."""
@@ -54,7 +54,7 @@ class _Worker:
 _idle: list[_Worker] = []
 """Taken and given back with single list operations, which are atomic (also in a free-threaded build)."""
 
-_forks.in_child(_idle.clear)
+forks.in_child(_idle.clear)
 
 
 def start(call: Callable[..., None], *args: Any) -> None:

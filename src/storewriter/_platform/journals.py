@@ -19,8 +19,8 @@ import os
 import time
 from typing import Final
 
-from storewriter._linux_calls import find, last_error
-from storewriter._mounts import mounts
+from storewriter._platform.linux_calls import find, last_error
+from storewriter._platform.mounts import mounts
 
 _WAIT_BEFORE_WRITE_AND_WAIT_AFTER: Final = 7
 _NO_WRITE_OUT: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM})

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from storewriter._batch import Batch, Request
-from storewriter._callers import Caller, leave_turn
-from storewriter._document import Document
-from storewriter._leading import follow_link
-from storewriter._waiters import off_loop, raise_if_cancelled
+from storewriter._commits.batch import Batch, Request
+from storewriter._commits.document import Document
+from storewriter._commits.leading import follow_link
+from storewriter._turns.callers import Caller, leave_turn
+from storewriter._turns.waiters import off_loop, raise_if_cancelled
 from storewriter.errors import StoreCorrupt
 from storewriter.locks import Hold
 from storewriter.per_store_writer_queue import hold_of

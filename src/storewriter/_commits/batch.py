@@ -10,7 +10,8 @@ How        `bytes -> state -> function -> bytes`, once a function. With `isolati
            Among threads, each applies its function, hands the batch on and waits. If the time of the batch is over and
            a function still runs, the thread that was the last before it saves what was applied until then, as a batch
            of its own (`part`). The running function then ends up in a second save, on the document of the first one.
-Does not   lock, wait or use threads and loops: `_callers.py` ends turns, and `store.py` chooses where functions run.
+Does not   lock, wait or use threads and loops: `_turns/callers.py` ends turns, and `store.py` chooses where functions
+           run.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from storewriter import events
-from storewriter._document import Document, version_of
-from storewriter._interrupts import is_of_a_step
-from storewriter._lanes import ANSWERED, LEFT, Ticket, answer, in_step
-from storewriter._replace import Commit, DocumentChanged, document_changed, not_flushed
-from storewriter._threads import Apart
+from storewriter._backends.files import Look
+from storewriter._commits.document import Document, version_of
+from storewriter._files.replace import Commit, DocumentChanged, document_changed, not_flushed
+from storewriter._platform.interrupts import is_of_a_step
+from storewriter._platform.threads import Apart
+from storewriter._turns.lanes import ANSWERED, LEFT, Ticket, answer, in_step
 from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
 from storewriter.locks.neighbours._detection import changed
-from storewriter.storage import Look
 
 if TYPE_CHECKING:
-    from storewriter._callers import Caller
+    from storewriter._turns.callers import Caller
 
 Isolation = Literal["own", "shared"]
 

@@ -16,7 +16,7 @@ Does not   protect programs that read the file without this library: between 1 a
            the next writer comes, they find a mixture. Nor does it survive the loss of the journal: in a container the
            folder of the mounted file must live as long as the file, or a crash in step 2 cannot be undone.
 Costs      five flushes where a replace needs two.
-Fails by   as `_replace.py`. A write that fails is undone in the file too, if the file system still lets us.
+Fails by   as `_files/replace.py`. A write that fails is undone in the file too, if the file system still lets us.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import os
 import secrets
 from collections.abc import Callable
 
-from storewriter._descriptors import Descriptor
-from storewriter._replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
-from storewriter._system import NOFOLLOW, NONBLOCK, System
+from storewriter._files.replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.system import NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain, ForeignFile
 
 Read = Callable[[str], bytes | None]

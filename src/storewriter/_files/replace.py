@@ -6,7 +6,7 @@ Promise    A reader sees the old document or the new one, whole, never none. If 
 How        A temporary file in the same folder, created exclusively under one fixed name, renamed over the target. The
            content is on its way to the disk before the rename, always: the name may become durable at any moment after
            that, in a journal commit of any other process. Two ways:
-           * the document existed, and the file system's journal orders renames (`_journals.py`): the content is written
+           * the document existed, and the file system's journal orders renames (`journals.py`): the content is written
              out and waited for, then renamed; one flush of the new file afterwards makes content and name durable
            * elsewhere: the file is flushed, then renamed; a flush of the folder afterwards makes the name durable
            (before the lock is released where the next commit must not begin earlier: ext4 with `fast_commit`)
@@ -30,11 +30,11 @@ from typing import Final, Literal, NoReturn
 
 import attrs
 
-from storewriter._descriptors import Descriptor
-from storewriter._folders import flush_folder, flush_folder_names, folder_of
-from storewriter._interrupts import quietly
-from storewriter._journals import Journal
-from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, NONBLOCK, System
+from storewriter._files.folders import flush_folder, flush_folder_names, folder_of
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.interrupts import quietly
+from storewriter._platform.journals import Journal
+from storewriter._platform.system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, NONBLOCK, System
 from storewriter.errors import CommitUncertain, ForeignFile, NotARegularFile, ReadOnlyStore, VersionConflict
 
 Durability = Literal["power", "process"]
@@ -95,7 +95,7 @@ class Target:
     """Where a document is, and how it gets there: the same for every save of a store."""
 
     path: str
-    """Canonical path (`storewriter._keys.canonical`): a link's target, never the link."""
+    """Canonical path (`storewriter._files.keys.canonical`): a link's target, never the link."""
     power: bool
     """Whether it must survive a power cut."""
     mode: int

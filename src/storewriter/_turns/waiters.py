@@ -18,7 +18,7 @@ from threading import get_ident
 from types import ModuleType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from storewriter import _threads
+from storewriter._platform import threads
 
 T = TypeVar("T")
 
@@ -393,7 +393,7 @@ async def off_loop(
     waiter = async_waiter(loop)
     running = _Call(call, waiter, abandon)
     try:
-        _threads.start(running.run)
+        threads.start(running.run)
     except RuntimeError:
         # The system gives no more threads. What is to be done here ends turns: to block the loop for a moment is
         # better than to keep all other callers waiting for ever.

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-from storewriter._linux_calls import c_library, last_error
+from storewriter._platform.linux_calls import c_library, last_error
 
 __all__ = ["FolderEvents", "open_events"]
 

@@ -18,7 +18,7 @@ import time
 
 import attrs
 
-from storewriter._owner import Owner
+from storewriter._platform.owner import Owner
 
 
 class Verdict(enum.Enum):

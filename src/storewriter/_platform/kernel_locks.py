@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from storewriter._descriptors import read_whole
+from storewriter._platform.descriptors import read_whole
 
 
 def flock_holders(found: os.stat_result) -> list[int]:

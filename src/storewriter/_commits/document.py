@@ -16,14 +16,15 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from storewriter import _forks, events
-from storewriter._replace import Commit, not_flushed
+from storewriter import events
+from storewriter._backends.files import FileStorage
+from storewriter._files.replace import Commit, not_flushed
+from storewriter._platform import forks
 from storewriter.codecs import Codec, TooDeep, UnknownVersion, UpdateCodec
 from storewriter.codecs._faults import Fault, judged
 from storewriter.codecs._protocol import update_codec
 from storewriter.errors import CommitUncertain, StoreCorrupt
 from storewriter.recovery import Recovery, facts_of, forecast, place_of, recover, restore
-from storewriter.storage import FileStorage
 
 ABSENT: Final = "absent"
 """Version of a store that has no document yet."""
@@ -115,7 +116,7 @@ def _reset_in_child() -> None:
         flushes.forget()
 
 
-_forks.in_child(_reset_in_child)
+forks.in_child(_reset_in_child)
 
 
 @attrs.define(eq=False)
@@ -214,9 +215,7 @@ class Document:
             f"{_until(fault)}. {self._what_recovery_does(fault)}"
         )
         if events.subscribers:
-            events.emit(
-                events.CorruptStore(path=self.path, reason=fault.reason, may_be_intact=fault.may_be_intact)
-            )
+            events.emit(events.CorruptStore(path=self.path, reason=fault.reason, may_be_intact=fault.may_be_intact))
         events.log.error("%s", message)
         return StoreCorrupt(message, path=self.path, **facts_of(fault))
 
@@ -233,9 +232,7 @@ class Document:
         would = forecast(self.storage, self.codec, force=fault.may_be_intact)
         if not fault.may_be_intact:
             return f"`store.recover()` would {would}."
-        return (
-            f"It may be intact, so `store.recover()` does not touch it; `store.recover(force=True)` would {would}."
-        )
+        return f"It may be intact, so `store.recover()` does not touch it; `store.recover(force=True)` would {would}."
 
 
 def _reported(recovery: Recovery, *, automatic: bool) -> Recovery:

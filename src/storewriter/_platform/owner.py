@@ -1,7 +1,7 @@
 """The holder of a lock, as a value: for errors and messages, and for the record in a lock file.
 
 Promise    An `Owner` holds only facts that are known; an unknown one is None, never a guess.
-Does not   judge whether the owner's process still runs: that depends on the machine (`_liveness.py`).
+Does not   judge whether the owner's process still runs: that depends on the machine (`_platform/liveness.py`).
 """
 
 from __future__ import annotations

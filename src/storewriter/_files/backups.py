@@ -25,8 +25,8 @@ from collections.abc import Callable, Generator
 
 import attrs
 
-from storewriter._interrupts import is_of_a_step, quietly
-from storewriter._system import NO_LINK, System
+from storewriter._platform.interrupts import is_of_a_step, quietly
+from storewriter._platform.system import NO_LINK, System
 from storewriter.errors import CommitUncertain
 
 Read = Callable[[str], bytes | None]

@@ -10,13 +10,15 @@ import errno
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from storewriter import _forks, _keys, _lanes
-from storewriter._batch import AskAgain, Batch, Isolation, Request
-from storewriter._callers import Caller, end_turn, leave_turn
-from storewriter._document import SMALL, Document
-from storewriter._lanes import HOLDING
-from storewriter._replace import DocumentChanged
-from storewriter._waiters import off_loop, pause, raise_if_cancelled
+from storewriter._commits.batch import AskAgain, Batch, Isolation, Request
+from storewriter._commits.document import SMALL, Document
+from storewriter._files import keys
+from storewriter._files.replace import DocumentChanged
+from storewriter._platform import forks
+from storewriter._turns import lanes
+from storewriter._turns.callers import Caller, end_turn, leave_turn
+from storewriter._turns.lanes import HOLDING
+from storewriter._turns.waiters import off_loop, pause, raise_if_cancelled
 from storewriter.errors import LockLost
 
 T = TypeVar("T")
@@ -32,7 +34,7 @@ def follow_link(load: Callable[[], T]) -> T:
         return load()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            _keys.forget()
+            keys.forget()
         raise
 
 
@@ -42,7 +44,7 @@ def may_begin_anew(request: Request) -> bool:
     if request.failed:
         return False
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        _keys.forget()
+        keys.forget()
         return True
     return isinstance(error, (LockLost, DocumentChanged, AskAgain))
 
@@ -57,7 +59,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         if document.storage.size() > SMALL:
             await _load(batch, ticket)
         _apply_all(batch, ticket)
-        if ticket.generation != _forks.generation:
+        if ticket.generation != forks.generation:
             raise ticket.inherited()
         _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_turn(ticket))
     finally:
@@ -71,7 +73,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
 def _apply_all(batch: Batch, ticket: Caller) -> None:
     """The head's function, and those of its loop that wait behind it."""
     batch.apply(ticket)
-    while batch.has_time() and (other := _lanes.admit(ticket)) is not None:
+    while batch.has_time() and (other := lanes.admit(ticket)) is not None:
         batch.apply(other)
     batch.seal()
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from storewriter import _lanes, events
-from storewriter._keys import sidecar
-from storewriter._lanes import HOLDING, Lane, Ticket
-from storewriter._liveness import judge, myself
-from storewriter._owner import Owner
+from storewriter import events
+from storewriter._files.keys import sidecar
+from storewriter._platform.liveness import judge, myself
+from storewriter._platform.owner import Owner
+from storewriter._turns import lanes
+from storewriter._turns.lanes import HOLDING, Lane, Ticket
 from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
 from storewriter.locks._sidecar import mismatch
 
 if TYPE_CHECKING:
-    from storewriter._callers import Caller
+    from storewriter._turns.callers import Caller
     from storewriter.locks import Strategy
 
 log = logging.getLogger("storewriter")
@@ -68,7 +69,7 @@ def _owner_of(lock: Strategy, path: str) -> Owner | None:
 
 def warn(caller: Caller, waited: float) -> None:
     owner = holder(caller)
-    ahead = _lanes.ahead_of(caller)
+    ahead = lanes.ahead_of(caller)
     log.warning(
         "has been waiting for %s for %.1f s%s: held by %s; %s ahead in this process",
         caller.lane.key,
@@ -97,7 +98,6 @@ def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
         f"it needs a thread; try again later, or find what uses up the threads."
     )
     return StoreWriterError(msg, path=path)
-
 
 
 def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:

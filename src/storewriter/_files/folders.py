@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from storewriter._descriptors import Descriptor
-from storewriter._system import DIRECTORY, NO_FOLDER_FLUSH, System
+from storewriter._platform.descriptors import Descriptor
+from storewriter._platform.system import DIRECTORY, NO_FOLDER_FLUSH, System
 
 
 def folder_of(path: str) -> str:

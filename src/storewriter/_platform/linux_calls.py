@@ -1,7 +1,7 @@
-"""System calls of Linux that Python's `os` does not have, and the C library for others (`_folder_events.py`).
+"""System calls of Linux that Python's `os` does not have, and the C library for others (`_files/folder_events.py`).
 
-Which      Swapping two names, a file's time of birth; in `_journals.py`, writing a file out without a flush of its
-           device.
+Which      Swapping two names, a file's time of birth; in `journals.py`, writing a file out without a flush of
+           its device.
 How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
            the first commit: that one may come in a signal handler, without free descriptors, or after privileges were
            dropped.

@@ -36,9 +36,9 @@ from functools import partial
 from threading import get_ident
 from typing import Any, Final, Protocol, TypeVar
 
-from storewriter import _forks, _threads
-from storewriter._interrupts import until_done
-from storewriter._waiters import ThreadWaiter, Waiter
+from storewriter._platform import forks, threads
+from storewriter._platform.interrupts import until_done
+from storewriter._turns.waiters import ThreadWaiter, Waiter
 
 log = logging.getLogger("storewriter")
 
@@ -64,9 +64,7 @@ class Door(Protocol):
         """One try, in the caller's thread. Never waits."""
         ...
 
-    def wait(
-        self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]
-    ) -> Hold | None:
+    def wait(self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Hold | None:
         """Wait for the hold, in the lane's waiting thread. None once `wanted()` is false.
 
         A wait that is stuck may call `replace`, from another thread, which starts a second wait; the first one then
@@ -150,12 +148,13 @@ class Ticket:
     """A weak reference to the object that ends the turn; its callback ends the turn if that is gone. Opaque here."""
     place = -1
     """How many tickets were before it when a long line was last counted."""
+
     def __init__(self, identity: object, thread: int, label: str | None) -> None:
         self.identity = identity
         """The owner of the ticket: the task, or the thread where there is none."""
         self.thread = thread
         self.label = label
-        self.generation = _forks.generation
+        self.generation = forks.generation
         self.ender: dict[None, int] = {}
         """The thread that has claimed the end of the turn, one at most; others return at once."""
 
@@ -238,7 +237,7 @@ def _reset_in_child() -> None:
     inside.clear()
 
 
-_forks.in_child(_reset_in_child)
+forks.in_child(_reset_in_child)
 
 
 def join(ticket: Ticket, key: str, door: Door, object_to: Callable[[Lane, Any, Any], BaseException | None]) -> bool:
@@ -298,7 +297,7 @@ def wait_at_door(ticket: Ticket) -> None:
         ticket.state = WAITING
         lane.opening = SENT
     try:
-        _threads.start(_open, lane, _forks.generation)
+        threads.start(_open, lane, forks.generation)
     except RuntimeError:
         with _mutex:
             if lane.opening is SENT:
@@ -312,7 +311,7 @@ def give_up(ticket: Ticket) -> bool:
 
     False: the ticket has its turn by now, or is in a batch.
     """
-    if not ticket.joined or ticket.generation != _forks.generation:
+    if not ticket.joined or ticket.generation != forks.generation:
         return True
     lane = ticket.lane
     with _mutex:
@@ -356,7 +355,7 @@ def pass_on(ticket: Ticket) -> None:
     Once: if it has ended, or another thread is about to end it, this does nothing.
     May raise what releasing the hold raises; the line has gone on by then.
     """
-    if ticket.generation != _forks.generation:
+    if ticket.generation != forks.generation:
         return  # a forked child: the turn is its parent's
     problem = _advance(ticket) if ticket.state is HOLDING else None
     if ticket.following is not None:
@@ -638,7 +637,7 @@ def _send(lane: Lane) -> Ticket | None:
     if no thread can be started then either.
     """
     try:
-        _threads.start(_open, lane, _forks.generation)
+        threads.start(_open, lane, forks.generation)
     except RuntimeError:
         with _mutex:
             head = lane.head
@@ -687,13 +686,13 @@ def _wait_once(lane: Lane, generation: int) -> bool:
             lane.key,
             head.label if head is not None else None,
             lambda: lane.head is not None,
-            partial(_threads.start, _stay, lane, generation),
+            partial(threads.start, _stay, lane, generation),
         )
-    except _threads.WaiterReplaced:
+    except threads.WaiterReplaced:
         return True
     except BaseException as problem:
         error = problem
-    return generation != _forks.generation or _deliver(lane, hold, error)
+    return generation != forks.generation or _deliver(lane, hold, error)
 
 
 def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool:

@@ -19,8 +19,8 @@ from typing import Final
 
 import attrs
 
-from storewriter._journals import Journal, journal, write_out
-from storewriter._linux_calls import born, exchange
+from storewriter._platform.journals import Journal, journal, write_out
+from storewriter._platform.linux_calls import born, exchange
 
 CLOEXEC: Final = os.O_CLOEXEC
 NOFOLLOW: Final = os.O_NOFOLLOW

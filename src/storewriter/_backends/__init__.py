@@ -1,0 +1,1 @@
+"""Where a document lives and who may write it. One module an engine."""

@@ -1,0 +1,1 @@
+"""Files: atomic durable replace, metadata, backups, paths, folder events."""
