@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHECK = ROOT / ".ci" / "plain-words"
 
 pytestmark = pytest.mark.skipif(not CHECK.exists(), reason="the source distribution has no .ci")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FINDER = Path(__file__).parent.parent / ".ci" / "pythons"
+FINDER = Path(__file__).parents[2] / ".ci" / "pythons"
 
 pytestmark = pytest.mark.skipif(not FINDER.exists(), reason="the source distribution has no .ci")
 
