@@ -178,6 +178,13 @@ class VersionConflict(StoreWriterError):
     """The version that is there now."""
 
 
+class DocumentChanged(VersionConflict):
+    """A program that takes no lock has replaced or changed the document since it was loaded. Nothing was written.
+
+    An update begins anew on it; a transaction cannot, and raises this.
+    """
+
+
 class CommitUncertain(StoreWriterError):
     """The new document is in place, but it could not be made sure that it survives a power cut.
 

@@ -21,12 +21,12 @@ import attrs
 
 from storewriter._backends.files import FileStorage, Look
 from storewriter._files import backups
-from storewriter._files.replace import DocumentChanged, document_changed, existing
+from storewriter._files.replace import document_changed, existing
 from storewriter._platform.interrupts import quietly
 from storewriter.codecs import Codec
 from storewriter.codecs._faults import Fault, fault_in
 from storewriter.codecs._places import spelled
-from storewriter.errors import NotARegularFile, RecoveryRefused
+from storewriter.errors import DocumentChanged, NotARegularFile, RecoveryRefused
 
 __all__ = ["Recovery", "facts_of", "forecast", "place_of", "recover", "restore"]
 

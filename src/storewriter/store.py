@@ -27,7 +27,7 @@ from storewriter._commits.document import Document, version_of
 from storewriter._commits.leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._files import keys
-from storewriter._files.replace import DocumentChanged, Durability
+from storewriter._files.replace import Durability
 from storewriter._platform import forks, linux_calls
 from storewriter._platform.system import SYSTEM, System
 from storewriter._turns.callers import Caller, Frame, current_task, leave_turn
@@ -36,7 +36,7 @@ from storewriter._turns.waiters import domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
-from storewriter.errors import LockLost, ReentrantTurn, StoreCorrupt
+from storewriter.errors import DocumentChanged, LockLost, ReentrantTurn, StoreCorrupt
 from storewriter.locks import Lease, OpenClawLock, ProperLockfile, Strategy, _rights
 from storewriter.locks.neighbours._joined import Joined
 from storewriter.per_store_writer_queue import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storewriter import AsyncStore, LockLost, Store
-from storewriter._files.replace import DocumentChanged
+from storewriter.errors import DocumentChanged
 
 
 def test_a_document_that_was_removed_meanwhile_does_not_come_back(path: Path) -> None:

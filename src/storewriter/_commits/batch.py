@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from storewriter import events
 from storewriter._backends.files import Look
 from storewriter._commits.document import Document, version_of
-from storewriter._files.replace import Commit, DocumentChanged, document_changed, not_flushed
+from storewriter._files.replace import Commit, document_changed, not_flushed
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.threads import Apart
 from storewriter._turns.lanes import ANSWERED, LEFT, Ticket, answer, in_step
-from storewriter.errors import CommitUncertain, StoreCorrupt, StoreWriterError, VersionConflict
+from storewriter.errors import CommitUncertain, DocumentChanged, StoreCorrupt, StoreWriterError, VersionConflict
 from storewriter.locks.neighbours._detection import changed
 
 if TYPE_CHECKING:

@@ -13,13 +13,12 @@ from typing import Final, TypeVar
 from storewriter._commits.batch import AskAgain, Batch, Isolation, Request
 from storewriter._commits.document import SMALL, Document
 from storewriter._files import keys
-from storewriter._files.replace import DocumentChanged
 from storewriter._platform import forks
 from storewriter._turns import lanes
 from storewriter._turns.callers import Caller, end_turn, leave_turn
 from storewriter._turns.lanes import HOLDING
 from storewriter._turns.waiters import off_loop, pause, raise_if_cancelled
-from storewriter.errors import LockLost
+from storewriter.errors import DocumentChanged, LockLost
 
 T = TypeVar("T")
 

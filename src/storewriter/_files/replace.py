@@ -35,7 +35,7 @@ from storewriter._platform.descriptors import Descriptor
 from storewriter._platform.interrupts import quietly
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import DIRECTORY, NO_FOLDER_FLUSH, NO_XATTR, NOFOLLOW, NONBLOCK, System
-from storewriter.errors import CommitUncertain, ForeignFile, NotARegularFile, ReadOnlyStore, VersionConflict
+from storewriter.errors import CommitUncertain, DocumentChanged, ForeignFile, NotARegularFile, ReadOnlyStore
 
 Durability = Literal["power", "process"]
 
@@ -47,13 +47,6 @@ _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
 }
-
-
-class DocumentChanged(VersionConflict):
-    """A program that takes no lock has replaced or changed the document since it was loaded. Nothing was written.
-
-    An update begins anew on it; a transaction cannot, and raises this.
-    """
 
 
 def document_changed(path: str) -> DocumentChanged:
