@@ -1,0 +1,108 @@
+"""What turns need of a lock: `LockAdapter`, and what it returns, `Hold`.
+
+Turns know nothing else of locks, and nothing of files.
+
+An adapter is one lock on one store. It makes one attempt and never sleeps; where it must poll or the kernel wakes it,
+`wait` does that in the waiting thread of the store's lane. Deadlines, warnings and the order of tickets are the lane's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from storewriter._platform.owner import Owner
+from storewriter.errors import StrategyMismatch
+
+
+class Hold(Protocol):
+    """A lock that is held: a value, used once."""
+
+    def may_pass(self) -> bool:
+        """Whether the hold may go on to the next turn of this process without being released.
+
+        False if another process should come first. Called by the holder between two turns.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raise `LockLost` if another process may hold the lock now."""
+        ...
+
+    def describe(self, label: str | None) -> None:
+        """Write the label of the turn where waiters read it; called when the hold was passed on to another turn."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back. It removes only what is this hold's own."""
+        ...
+
+
+class LockAdapter(Protocol):
+    """One lock on one store."""
+
+    @property
+    def key(self) -> str:
+        """Names the store in this process: tickets with equal keys are in one lane. Shown in messages, not parsed."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The kind of the lock, as in `lock=`."""
+        ...
+
+    @property
+    def settings(self) -> object:
+        """What the adapters of one key must agree on to exclude each other. Compared with `==`; its repr is shown."""
+        ...
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether an attempt and a release may run on an event loop: they never wait for a disk or a network."""
+        ...
+
+    @property
+    def sidecar(self) -> str | None:
+        """The path of the lock file, if there is one."""
+        ...
+
+    @property
+    def next_look(self) -> Callable[[], float]:
+        """Returns the time (`time.monotonic()`) from which on `look` is due."""
+        ...
+
+    def look(self) -> None:
+        """Called before a ticket joins the lane, if it is due. May raise `StrategyMismatch`."""
+        ...
+
+    @property
+    def attempt(self) -> Callable[[str | None], Hold | None]:
+        """`attempt(label)`: one try to take the lock, in the caller's thread; None if it is taken. Never waits.
+
+        Raises `StrategyMismatch`, `UnsupportedLock` or OSError.
+        """
+        ...
+
+    def wait(self, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Hold | None:
+        """Wait for the lock, in the lane's waiting thread. None once `wanted()` is false.
+
+        A wait that is stuck may call `replace`, from another thread, which starts a second wait in place of this one;
+        this one then raises `WaiterReplaced`. Raises `RetriesExhausted` if the number of attempts is limited.
+        """
+        ...
+
+    def owner(self) -> Owner | None:
+        """The holder of the lock now, as far as is known; None if it is free, or the holder is unknown."""
+        ...
+
+    def mismatch(self, owner: Owner) -> StrategyMismatch | None:
+        """The error if that holder uses another kind of lock, which an attempt may not have detected."""
+        ...
+
+    def whereabouts(self) -> str:
+        """Where the lock is, for the message of a timeout: `lock file /srv/.state.json.lock`, for example."""
+        ...
+
+    def same_lock(self, keys: Iterable[str]) -> str | None:
+        """The first of these keys that names the same lock as this one: one store under two names. None: none does."""
+        ...
