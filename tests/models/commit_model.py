@@ -160,7 +160,10 @@ class CommitModel:
         elif at == "write_out":
             yield name, self._moved(state, number, writer)._replace(disk=_with_state(disk, writer.file, SENT))
         elif at == "rename":
-            yield name, self._moved(state, number, writer)._replace(disk=disk._replace(names=(*disk.names, writer.file)))
+            yield (
+                name,
+                self._moved(state, number, writer)._replace(disk=disk._replace(names=(*disk.names, writer.file))),
+            )
         elif at == "unlock":
             yield name, self._moved(state, number, writer)._replace(locked=-1)
         elif at == "flush":

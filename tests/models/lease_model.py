@@ -106,7 +106,10 @@ class LeaseModel:
             if one.at not in ("end", "dead"):
                 yield from self._contender(state, number, one)
                 if state.may_pause:
-                    yield f"pause {number}", _with(state, number, one._replace(is_paused=True))._replace(may_pause=False)
+                    yield (
+                        f"pause {number}",
+                        _with(state, number, one._replace(is_paused=True))._replace(may_pause=False),
+                    )
                 if state.may_kill:
                     yield f"kill {number}", self._killed(state, number)
         if self.is_lease and state.is_fresh and self._may_age(state):

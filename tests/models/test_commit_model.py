@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-
-from .commit_model import CommitModel, Defect
-from .explorer import explore
+from commit_model import CommitModel, Defect
+from explorer import explore
 
 COMPANIES = {
     "two processes": CommitModel((0, 1)),

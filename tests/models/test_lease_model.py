@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from .explorer import explore
-from .lease_model import Defect, LeaseModel
+from explorer import explore
+from lease_model import Defect, LeaseModel
 
 
 @pytest.mark.parametrize("count", [2, 3])

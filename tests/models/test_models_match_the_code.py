@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from commit_model import CHANGE
 
 from storewriter import PerStoreWriterQueue, Store
 from storewriter._platform.journals import Journal
 from storewriter.locks import Flock
 from storewriter.testing import Call, intercepted
-
-from .commit_model import CHANGE
 
 
 @attrs.frozen

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from .explorer import explore
-from .turnstile_model import Defect, TurnstileModel
+from explorer import explore
+from turnstile_model import Defect, TurnstileModel
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -119,7 +119,10 @@ class TurnstileModel:
                 yield f"leave {number}", left._replace(gate=state.gate[1:])
         elif process.at == "leave":
             gate = tuple(other for other in state.gate if other != number)
-            yield f"leave {number}", _with(state, number, process._replace(at="turn", has_gate=False))._replace(gate=gate)
+            yield (
+                f"leave {number}",
+                _with(state, number, process._replace(at="turn", has_gate=False))._replace(gate=gate),
+            )
         else:
             yield from self._turn(state, number, process)
 
