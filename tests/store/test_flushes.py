@@ -19,7 +19,9 @@ from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._commits.batch import Batch, Request
+from storewriter._platform import threads
 from storewriter._platform.journals import Journal
+from storewriter._turns import lanes
 from storewriter._turns.callers import Caller, Frame
 from storewriter.testing import Call, System, intercepted
 
@@ -245,3 +247,43 @@ def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same
     until(lambda: store.read() == {"a": 1, "lost": 1}, "the update that was lost")
     with queue.turn(path, timeout=10.0):
         pass
+
+
+def test_a_lost_update_is_saved_by_one_thread_although_both_its_callbacks_start_one(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two weak references to the owner would do alone, if the other's callback were interrupted."""
+    path.write_text("{}")
+    started: list[Callable[[], None]] = []
+    renames: list[int] = []
+    is_renaming, go_on = threading.Event(), threading.Event()
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "rename":
+            renames.append(threading.get_ident())
+            if len(renames) == 1:
+                is_renaming.set()
+                wait_for(go_on)
+        return proceed()
+
+    store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
+    monkeypatch.setattr(threads, "start", started.append)
+    frames = [Frame()]
+    caller = Caller(queue, None, 10.0)
+    caller.request = Request(lambda state: state.update(lost=1))
+    caller.ends_with(frames[0])
+    caller.enter(str(path))
+    caller.batch = Batch(store._document)
+    caller.batch.apply(caller)
+    lanes.in_step(frames.clear)
+    monkeypatch.undo()
+
+    assert len(started) == 2
+    first = Worker(started[0])
+    wait_for(is_renaming)
+    started[1]()
+    go_on.set()
+    first.result()
+    started[1]()
+    assert len(renames) == 1
+    assert store.read() == {"lost": 1}

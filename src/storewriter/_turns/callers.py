@@ -158,9 +158,19 @@ class Caller(Ticket):
         if get_ident() in lanes.inside:
             # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
             # mutex this same thread may hold.
-            threads.start(self._let_go_now)
+            threads.start(self._let_go_in_this_thread)
         else:
             self._let_go_now()
+
+    def _let_go_in_this_thread(self) -> None:
+        """Both callbacks have started a thread: one ends the turn, or the batch would be saved by two at once."""
+        this = get_ident()
+        if _let_go_by.setdefault(self, this) != this:
+            return
+        try:
+            self._let_go_now()
+        finally:
+            del _let_go_by[self]
 
     def _let_go_now(self) -> None:
         try:
@@ -415,6 +425,12 @@ class Caller(Ticket):
             if delay is None:
                 raise no_thread(self.lane.key, error) from error
             moments.append(time.monotonic() + delay)
+
+
+_let_go_by: dict[Caller, int] = {}
+"""The thread that ends the turn of a lost owner, until it has: another one after that finds nothing to end."""
+
+forks.in_child(_let_go_by.clear)
 
 
 class Frame:
