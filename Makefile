@@ -6,14 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+MINUTES ?= 30
 
-.PHONY: help demo venv test test-others test-all test-slow check lint types layers bench bench-quick clean
+.PHONY: help demo venv test test-others test-all test-slow torture check lint types layers bench bench-quick clean
 
 help:
 	@echo "make demo        see updates get lost, and not get lost"
 	@echo "make test        the tests, the code in the docs included"
 	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH)"
 	@echo "make test-slow   the long versions of some tests, for minutes"
+	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make check       lint, types, layers"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
 	@echo "make clean       remove $(VENV), $(VENV)-3.x and what the tools left"
@@ -31,6 +33,9 @@ test-all: test test-others
 
 test-slow: $(VENV)/.has-test
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+torture: $(VENV)/.has-test
+	$(BIN)/python tests/torture --minutes $(MINUTES) $(ARGS)
 
 check: lint types layers
 
