@@ -2,6 +2,8 @@
 
 Wing and Gong's search, with the memory of Lowe ("Testing for linearizability", 2017): states seen with the same
 operations done are not searched again. Enough for histories of a few dozen operations.
+
+An operation whose process died has no return. It may have happened at any time after its call, or never.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ class Operation:
     argument: Any
     result: Any
     called: float
-    returned: float
+    returned: float | None
+    """None: its process died before it could return. Its result is not known then."""
 
 
 Model = Callable[[Hashable, Operation], "Hashable | None"]
@@ -35,12 +38,13 @@ def is_linearizable(history: Sequence[Operation], initial: Hashable, step: Model
     stack: list[tuple[frozenset[int], Hashable]] = [(everything, initial)]
     while stack:
         left, state = stack.pop()
-        if not left:
+        ends = [returned for place in left if (returned := operations[place].returned) is not None]
+        if not ends:
             return True
         if (left, state) in seen:
             continue
         seen.add((left, state))
-        first_return = min(operations[place].returned for place in left)
+        first_return = min(ends)
         for place in left:
             operation = operations[place]
             if operation.called > first_return:

@@ -24,7 +24,8 @@ def step(state: Hashable, operation: Operation) -> Hashable | None:
     """The store as a tuple of what was appended."""
     assert isinstance(state, tuple)
     if operation.name == "append":
-        return (*state, operation.argument) if operation.result == len(state) else None
+        is_possible = operation.returned is None or operation.result == len(state)
+        return (*state, operation.argument) if is_possible else None
     if operation.name == "fail":
         return state
     return state if tuple(operation.result) == state else None
@@ -45,6 +46,10 @@ def test_the_checker_itself_accepts_and_refuses() -> None:
     assert not is_linearizable(stale, (), step)
     phantom = [read(["a"], 0, 1), append("a", 0, 2, 3)]
     assert not is_linearizable(phantom, (), step)
+    died = Operation("append", "a", None, 0, None)
+    assert is_linearizable([died, read([], 1, 2), read(["a"], 3, 4)], (), step)
+    assert is_linearizable([died, read([], 1, 2), append("b", 0, 3, 4)], (), step)
+    assert not is_linearizable([died, read(["a"], 1, 2), read([], 3, 4)], (), step)
 
 
 class Recorder:
