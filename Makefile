@@ -47,6 +47,7 @@ lint: $(VENV)/.has-lint
 types: $(VENV)/.has-lint
 	$(BIN)/mypy --strict
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/typing
 
 layers: $(VENV)/.has-lint
 	$(BIN)/lint-imports

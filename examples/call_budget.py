@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import date
+from typing import Any
 
 from storewriter import Store
 
@@ -17,8 +18,8 @@ class CallBudget:
         self._per_day = per_day
 
     def take(self, key: str, day: str) -> bool:
-        def take_one(calls: dict) -> bool:  # may run again: it does nothing except change the state
-            made = calls.setdefault(day, {}).get(key, 0)
+        def take_one(calls: dict[str, Any]) -> bool:  # may run again: it does nothing except change the state
+            made: int = calls.setdefault(day, {}).get(key, 0)
             if made < self._per_day:
                 calls[day][key] = made + 1
             return made < self._per_day

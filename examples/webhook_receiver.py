@@ -113,7 +113,7 @@ def main(folder: str, port: str, *command: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # on the way out, the workers are ended too
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # on the way out, the workers are ended too
     try:
         main(*sys.argv[1:])
     except KeyboardInterrupt:

@@ -25,6 +25,9 @@ from storewriter import (
     errors,
 )
 
+OF_CODECS: dict[type, dict[str, Any]] = {errors.EncodeError: {"path": ("a", 1), "objection": "is a set"}}
+for kind in (errors.DecodeError, errors.UnknownVersion, errors.TooDeep):
+    OF_CODECS[kind] = {"path": ("a", 1), "line": 3, "may_be_intact": True}
 KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, StoreWriterError)]
 
 
@@ -38,7 +41,8 @@ def test_every_error_is_public_documented_and_of_one_family(kind: type[StoreWrit
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("travel", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
 def test_every_error_survives_a_journey_with_all_its_facts(kind: type[StoreWriterError], travel: Any) -> None:
-    error = kind("what happened", path="/x/y.json", owner=Owner(pid=1, host="h"), line=3)
+    facts = OF_CODECS.get(kind, {"path": "/x/y.json", "owner": Owner(pid=1, host="h"), "line": 3})
+    error = kind("what happened", **facts)
     if isinstance(error, OSError):
         error.errno = 21
     error.add_note("a note")
@@ -56,6 +60,9 @@ def test_every_error_survives_a_journey_with_all_its_facts(kind: type[StoreWrite
 def test_the_neighbours_are_right() -> None:
     assert issubclass(errors.LockTimeout, TimeoutError)
     assert issubclass(errors.ReadOnlyStore, PermissionError)
+    assert issubclass(errors.DecodeError, ValueError)
+    assert issubclass(errors.EncodeError, ValueError)
+    assert issubclass(errors.ReturnedAwaitable, TypeError)
     assert issubclass(errors.NotARegularFile, OSError)
     assert not issubclass(errors.LockLost, TimeoutError)
     assert not issubclass(errors.StoreCorrupt, ValueError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import storewriter
-from storewriter import AsyncStore, AsyncTransaction, Store, Transaction
+from storewriter import AsyncStore, AsyncTransaction, Store, Transaction, errors
+
+ROOT = Path(__file__).parent.parent
 
 PROMISED = {
     "PerStoreWriterQueue",
@@ -101,7 +104,24 @@ print(sorted(heavy))
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    folder = Path(storewriter.__file__).parent
-    assert (folder / "py.typed").exists()
-    api = Path(__file__).parent / "typing" / "api.py"
-    assert api.exists()
+    assert (Path(storewriter.__file__).parent / "py.typed").exists()
+
+
+def test_the_version_stands_in_one_place() -> None:
+    assert storewriter.__version__ == importlib.metadata.version("storewriter")
+    assert (
+        "version = " not in (ROOT / "pyproject.toml").read_text().partition("[build-system]")[2].partition("[tool")[0]
+    )
+
+
+def test_a_default_that_is_a_sentinel_is_readable_in_help() -> None:
+    assert "timeout: 'float | None | Unset' = UNSET" in str(inspect.signature(Store.update))
+
+
+def test_every_error_that_a_call_may_raise_is_one_of_this_package_and_public() -> None:
+    kinds = {kind for name in dir(errors) if isinstance(kind := getattr(errors, name), type)}
+    raised = {kind for kind in kinds if issubclass(kind, Exception)}
+    assert {kind.__name__ for kind in raised} == {name for name in errors.__all__ if name != "Path"}
+    for kind in raised:
+        assert issubclass(kind, storewriter.StoreWriterError)
+        assert getattr(storewriter, kind.__name__) is kind

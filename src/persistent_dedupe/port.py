@@ -112,7 +112,7 @@ class ThreadPort:
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
         """See `Port`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
-        return _ThreadStore(Store(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))
+        return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""
@@ -176,7 +176,9 @@ class TaskPort:
     def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
         """See `Port`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
-        return _TaskStore(AsyncStore(path, default, codec, self._durability, queue=queue, isolation=_ISOLATION))
+        return _TaskStore(
+            AsyncStore(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
+        )
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Port`."""

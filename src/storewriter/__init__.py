@@ -15,6 +15,8 @@ from storewriter._platform.owner import Owner
 from storewriter.backoff import Backoff
 from storewriter.errors import (
     CommitUncertain,
+    DecodeError,
+    EncodeError,
     ForeignFile,
     LockLost,
     LockTimeout,
@@ -24,15 +26,21 @@ from storewriter.errors import (
     RecoveryRefused,
     ReentrantTurn,
     ReservedName,
+    ReturnedAwaitable,
     StoreCorrupt,
     StoreWriterError,
     StrategyMismatch,
+    TooDeep,
+    UnknownVersion,
     UnsupportedLock,
     VersionConflict,
 )
 from storewriter.per_store_writer_queue import PerStoreWriterQueue, Turn, run_exclusive
 from storewriter.recovery import Recovery
 from storewriter.store import AsyncStore, AsyncTransaction, Store, Transaction
+
+__version__ = "0.1.0"
+"""Version of this distribution, `commitments` and `persistent_dedupe` included; the build reads it here."""
 
 # The application decides where records go; without this, Python prints warnings to stderr if logging is unconfigured.
 logging.getLogger("storewriter").addHandler(logging.NullHandler())
@@ -42,6 +50,8 @@ __all__ = [
     "AsyncTransaction",
     "Backoff",
     "CommitUncertain",
+    "DecodeError",
+    "EncodeError",
     "ForeignFile",
     "LockLost",
     "LockTimeout",
@@ -54,12 +64,15 @@ __all__ = [
     "RecoveryRefused",
     "ReentrantTurn",
     "ReservedName",
+    "ReturnedAwaitable",
     "Store",
     "StoreCorrupt",
     "StoreWriterError",
     "StrategyMismatch",
+    "TooDeep",
     "Transaction",
     "Turn",
+    "UnknownVersion",
     "UnsupportedLock",
     "VersionConflict",
     "run_exclusive",

@@ -12,6 +12,8 @@ from storewriter._platform.owner import Owner
 
 __all__ = [
     "CommitUncertain",
+    "DecodeError",
+    "EncodeError",
     "ForeignFile",
     "LockLost",
     "LockTimeout",
@@ -21,9 +23,12 @@ __all__ = [
     "RecoveryRefused",
     "ReentrantTurn",
     "ReservedName",
+    "ReturnedAwaitable",
     "StoreCorrupt",
     "StoreWriterError",
     "StrategyMismatch",
+    "TooDeep",
+    "UnknownVersion",
     "UnsupportedLock",
     "VersionConflict",
 ]
@@ -240,3 +245,72 @@ class ReservedName(StoreWriterError, ValueError):
     """The store to which a file of that name belongs."""
     use: str
     """What that store uses it for, in words."""
+
+
+Path = tuple[str | int, ...]
+"""The place of something in a document: keys of objects and indices of arrays, from the outside in."""
+
+
+class DecodeError(StoreWriterError, ValueError):
+    """A codec raises it for bytes that are not a document of its format. It does not know the file.
+
+    Stores raise `StoreCorrupt` from it, which names the file; only those who call a codec themselves meet this one.
+
+    `reason` says what is wrong; `position` is the offset from 0, in characters, or in bytes where the bytes are no
+    text; `line` and `column` count from 1; `path` are the keys and indices that lead to the value. What is not known is
+    None. `may_be_intact=None` leaves that to the class.
+    """
+
+    may_be_intact: bool = False
+    """Whether the document may be as its writer meant it: a newer program's, another format, a person's edit. Such a
+    document is never set aside, except by `recover(force=True)`. False: it is damaged (cut off, overwritten)."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        position: int | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        path: Path | None = None,
+        may_be_intact: bool | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        if may_be_intact is not None:  # None: as the class says
+            self.may_be_intact = may_be_intact
+        self.position = position
+        self.line = line
+        self.column = column
+        self.path = path
+
+
+class UnknownVersion(DecodeError):
+    """The document may be intact, but it is of a version that this program cannot read."""
+
+    may_be_intact = True
+
+
+class TooDeep(UnknownVersion):
+    """The document may be intact, but it is nested more deeply than is read here (254 levels)."""
+
+
+class EncodeError(StoreWriterError, ValueError):
+    """The state cannot be written as a document: the codec has no way to keep some value of it. Nothing was written.
+
+    Raised by `update`, `transform`, or the end of a transaction, to the caller whose function left that state.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None, objection: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        """Keys and indices that lead to the value, if known."""
+        self.objection = objection
+        """What is wrong with the value at `path`, without the place."""
+
+
+class ReturnedAwaitable(StoreWriterError, TypeError):
+    """The function of an update returned an awaitable, which a plain store cannot await. Nothing was written.
+
+    Pass async functions to an `AsyncStore`.
+    """

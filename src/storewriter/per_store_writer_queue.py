@@ -40,7 +40,11 @@ log = logging.getLogger("storewriter")
 
 
 class Unset:
-    """`timeout` was not given."""
+    """The value of a `timeout` that was not given: the one of the store or of the queue counts."""
+
+    def __repr__(self) -> str:
+        """As the default of a parameter, in `help()` and in editors."""
+        return "UNSET"
 
 
 UNSET = Unset()

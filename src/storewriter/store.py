@@ -18,11 +18,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypedDict, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary, ref
 
 from storewriter._backends.files import FileStorage
-from storewriter._commits.batch import Batch, Isolation, Request, ReturnedAwaitable
+from storewriter._commits.batch import Batch, Isolation, Request
 from storewriter._commits.document import Document, version_of
 from storewriter._commits.leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
@@ -36,8 +36,8 @@ from storewriter._turns.waiters import domain_of, off_loop
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
-from storewriter.errors import DocumentChanged, LockLost, ReentrantTurn, StoreCorrupt
-from storewriter.locks import Lease, OpenClawLock, ProperLockfile, Strategy, _rights
+from storewriter.errors import DocumentChanged, LockLost, ReentrantTurn, ReturnedAwaitable, StoreCorrupt
+from storewriter.locks import Lease, LockName, OpenClawLock, ProperLockfile, Strategy, _rights
 from storewriter.locks.neighbours._joined import Joined
 from storewriter.per_store_writer_queue import (
     UNSET,
@@ -55,11 +55,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncStore", "AsyncTransaction", "Store", "Transaction"]
 
-S = TypeVar("S")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
 
-LockName = Literal["flock", "marker", "lease", "none"]
-"""Names of the lock strategies."""
+    # What `Store` alone means in an annotation. Python itself has such defaults from 3.13 on.
+    S = TypeVarWithDefault("S", default=dict[str, Any])
+else:
+    S = TypeVar("S")
+T = TypeVar("T")
 
 _DURABILITIES = ("power", "process")
 _ISOLATIONS = ("own", "shared")
@@ -67,7 +70,20 @@ _ON_CORRUPT = ("raise", "restore")
 OnCorrupt = Literal["raise", "restore"]
 
 
-_EMPTY: Callable[[], Any] = dict
+class Settings(TypedDict, total=False):
+    """The settings of a store that say nothing about the type of its state; for type checkers."""
+
+    durability: Durability
+    mode: int
+    backups: int
+    queue: PerStoreWriterQueue | None
+    lock: LockName | Strategy | None
+    timeout: float | None | Unset
+    isolation: Isolation
+    in_place: bool
+    on_corrupt: OnCorrupt
+    system: System
+
 
 _documents: WeakValueDictionary[tuple[Any, ...], Document] = WeakValueDictionary()
 
@@ -75,11 +91,30 @@ _documents: WeakValueDictionary[tuple[Any, ...], Document] = WeakValueDictionary
 class _StoreBase(Generic[S]):
     """What `Store` and `AsyncStore` share: the settings, and the document."""
 
+    # The type of the state, if no annotation says it. A bare `dict` or `list` leaves the types of its items open.
+    @overload
+    def __init__(
+        self: _StoreBase[dict[str, Any]],
+        path: PathLike,
+        default: type[dict[Never, Never]] = ...,
+        codec: Codec[dict[str, Any]] | None = None,
+        **settings: Unpack[Settings],
+    ) -> None: ...
+
+    @overload
     def __init__(
         self,
         path: PathLike,
-        default: Callable[[], S] = _EMPTY,
+        default: Callable[[], S],
         codec: Codec[S] | None = None,
+        **settings: Unpack[Settings],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        path: PathLike,
+        default: Callable[[], Any] = dict,
+        codec: Codec[Any] | None = None,
         durability: Durability = "power",
         mode: int = 0o600,
         backups: int = 0,

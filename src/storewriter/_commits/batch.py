@@ -32,7 +32,14 @@ from storewriter._files.replace import Commit, document_changed, not_flushed
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.threads import Apart
 from storewriter._turns.lanes import ANSWERED, LEFT, Ticket, answer, in_step
-from storewriter.errors import CommitUncertain, DocumentChanged, StoreCorrupt, StoreWriterError, VersionConflict
+from storewriter.errors import (
+    CommitUncertain,
+    DocumentChanged,
+    ReturnedAwaitable,
+    StoreCorrupt,
+    StoreWriterError,
+    VersionConflict,
+)
 from storewriter.locks.neighbours._detection import changed
 
 if TYPE_CHECKING:
@@ -53,13 +60,6 @@ _FEW_INTERRUPTS: Final = 3
 
 _MOST_INTERRUPTS: Final = 1000
 """So often a save and a flush that are interrupted are repeated."""
-
-
-class ReturnedAwaitable(TypeError):
-    """A function that looked plain returned an awaitable: nothing of it has run."""
-
-    def __init__(self) -> None:
-        super().__init__("the function returned an awaitable; async functions need AsyncStore")
 
 
 class AskAgain(StoreWriterError):
@@ -134,7 +134,8 @@ def _require_done(result: Any) -> None:
     if isinstance(result, Awaitable):
         if isinstance(result, CoroutineType):
             result.close()
-        raise ReturnedAwaitable
+        msg = "the function returned an awaitable; async functions need AsyncStore"
+        raise ReturnedAwaitable(msg)
     if isinstance(result, (GeneratorType, AsyncGeneratorType)):
         msg = "the function returned a generator: what it would do with the state has not been done. Return a list"
         raise TypeError(msg)

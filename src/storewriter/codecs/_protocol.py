@@ -8,6 +8,8 @@ from typing import Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 
+from storewriter.errors import DecodeError, EncodeError, Path, TooDeep, UnknownVersion
+
 __all__ = [
     "Codec",
     "DecodeError",
@@ -25,9 +27,6 @@ __all__ = [
 
 S = TypeVar("S")
 
-Path = tuple[str | int, ...]
-"""The place of something in a document: keys of objects and indices of arrays, from the outside in."""
-
 
 class Codec(Protocol[S]):
     """Two functions. Anything that has them can be a store's codec.
@@ -36,14 +35,14 @@ class Codec(Protocol[S]):
     whether anything changed. A codec is shared by threads and compared with `==` to know whether two stores agree.
     """
 
-    def encode(self, state: S) -> bytes:
+    def encode(self, state: S, /) -> bytes:
         """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it.
 
         It may be of a subclass of `bytes`, by which `decode` recognises its own output: stores pass on the object.
         """
         ...
 
-    def decode(self, data: bytes) -> S:
+    def decode(self, data: bytes, /) -> S:
         """The state, as an object of its own at every call. Raise `DecodeError` for bytes that are no document.
 
         Any other exception that is raised again when the same bytes are decoded again counts as one, too.
@@ -54,7 +53,7 @@ class Codec(Protocol[S]):
 class UpdateCodec(Codec[S], Protocol[S]):
     """A codec that writes a document after the one that it read: one that keeps its layout, for example."""
 
-    def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
+    def decode_for_update(self, data: bytes, /) -> tuple[S, Callable[[S], bytes]]:
         """The state, as `decode` returns it, and a function that encodes what an update makes of it.
 
         That function returns `data` itself, or equal bytes, if the document need not be written. It may be called
@@ -65,58 +64,6 @@ class UpdateCodec(Codec[S], Protocol[S]):
         one, too: otherwise it is not called.
         """
         ...
-
-
-class DecodeError(ValueError):
-    """The bytes are not a document of this codec. Stores turn it into `StoreCorrupt`, which names the file."""
-
-    may_be_intact: bool = False
-    """Whether the document may be as its writer meant it: a newer program's, another format, a person's edit. Such a
-    document is never set aside, except by `recover(force=True)`. False: it is damaged (cut off, overwritten)."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        position: int | None = None,
-        line: int | None = None,
-        column: int | None = None,
-        path: Path | None = None,
-        may_be_intact: bool | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        if may_be_intact is not None:  # None: as the class says
-            self.may_be_intact = may_be_intact
-        self.position = position
-        """Offset from 0, if known: in characters, or in bytes where the bytes are no text."""
-        self.line = line
-        """From 1, if known."""
-        self.column = column
-        """From 1, if known."""
-        self.path = path
-        """Keys and indices that lead to the value, if known."""
-
-
-class UnknownVersion(DecodeError):
-    """The document may be intact, but it is of a version that this program cannot read."""
-
-    may_be_intact = True
-
-
-class TooDeep(UnknownVersion):
-    """The document may be intact, but it is nested more deeply than is read here."""
-
-
-class EncodeError(ValueError):
-    """The state cannot be written as a document of this codec."""
-
-    def __init__(self, message: str, *, path: Path | None = None, objection: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        """Keys and indices that lead to the value, if known."""
-        self.objection = objection
-        """What is wrong with the value at `path`, without the place."""
 
 
 def unwritable(path: Path, objection: str) -> EncodeError:

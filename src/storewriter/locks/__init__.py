@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
 from storewriter.locks.flock import Flock
@@ -17,6 +18,7 @@ __all__ = [
     "Hold",
     "InProcess",
     "Lease",
+    "LockName",
     "Marker",
     "Neighbour",
     "OpenClawLock",
@@ -27,8 +29,11 @@ __all__ = [
     "named",
 ]
 
+LockName = Literal["flock", "marker", "lease", "none"]
+"""Names of the strategies: `flock` is `Flock()`, `marker` `Marker()`, `lease` `Lease()`, `none` `InProcess()`."""
 
-def named(lock: str | Strategy) -> Strategy:
+
+def named(lock: LockName | Strategy) -> Strategy:
     """The strategy for a `lock=` argument.
 
     Raises ValueError for a name that does not exist, TypeError for an object that does not keep the protocol.
@@ -69,4 +74,4 @@ def _require_different_names(neighbours: tuple[Neighbour, ...]) -> None:
             raise ValueError(msg)
 
 
-_BY_NAME: dict[str, Callable[[], Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}
+_BY_NAME: dict[LockName, Callable[[], Strategy]] = {"flock": Flock, "marker": Marker, "lease": Lease, "none": InProcess}
