@@ -16,6 +16,7 @@ from storewriter.backoff import Backoff
 from storewriter.errors import (
     CommitUncertain,
     DecodeError,
+    DocumentChanged,
     EncodeError,
     ForeignFile,
     LockLost,
@@ -51,6 +52,7 @@ __all__ = [
     "Backoff",
     "CommitUncertain",
     "DecodeError",
+    "DocumentChanged",
     "EncodeError",
     "ForeignFile",
     "LockLost",

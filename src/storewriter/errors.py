@@ -13,6 +13,7 @@ from storewriter._platform.owner import Owner
 __all__ = [
     "CommitUncertain",
     "DecodeError",
+    "DocumentChanged",
     "EncodeError",
     "ForeignFile",
     "LockLost",
