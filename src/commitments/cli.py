@@ -1,11 +1,11 @@
-"""The commands: `list`, `add`, `dismiss`, `sent`, `attempt`, `snooze`. Errors and exit codes are in `__main__`."""
+"""The commands: `list`, `add`, `dismiss`, `sent`, `attempt`, `snooze`."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 import click
@@ -21,15 +21,13 @@ from commitments.table import plain_table, print_coloured
 from commitments.terminal import safe_text
 from commitments.times import parse_duration, parse_time, utc_text, zone
 from commitments.trimming import trim
+from storewriter.cli.base.options import STORE_PATH, Group, checked, group, json_option, say
+from storewriter.cli.base.program import DONE, NEGATIVE
 
 F = TypeVar("F", bound=Callable[..., Any])
-P = ParamSpec("P")
-T = TypeVar("T")
-
-DONE, NOT_ALL_CHANGED = 0, 1
 
 
-class _ListByDefault(click.Group):
+class _ListByDefault(Group):
     """A group that takes the options of `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -53,49 +51,28 @@ _BEHIND = "commitments.behind"
 """Key in a context's `meta`: names of commands that were given behind options."""
 
 
-_HELP = """Follow-ups that an agent's conversations imply. Without a command: list the pending ones.
-
-\b
-Exit codes:
-  0    done
-  1    negative result: some ids were not changed
-  2    wrong usage
-  3    the store cannot be read or written
-  4    the lock was not obtained; nothing was written
-  130  interrupted (Ctrl-C)
-  141  the reader of the output has closed it
-"""
-
-
-@click.group(cls=_ListByDefault, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="storewriter")
-def commitments() -> None:
-    """The command line."""
-
-
-def _given_path(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
-    """The store. A blank text, a script's empty variable, is refused: it must not mean the store of this user."""
-    if path is not None and (not trim(path) or "\0" in path):
-        raise click.BadParameter(f"{path!r} cannot be the path of a store.")
-    return path
+commitments = group(
+    "commitments",
+    "Follow-ups that an agent's conversations imply. Without a command: list the pending ones.",
+    negative="some ids were not changed",
+    cls=_ListByDefault,
+)
 
 
 def _opened(path: str | None, neighbour_lock: bool | None) -> CommitmentsStore:
     """The store. A path that cannot name a file is wrong usage."""
-    return _valid(CommitmentsStore, path, neighbour_lock=neighbour_lock)
+    return checked(CommitmentsStore, path, neighbour_lock=neighbour_lock)
 
 
 def _common(command: F) -> F:
     """Add the options that every command has."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = json_option(command)
     command = click.option(
         "--neighbour-lock/--no-neighbour-lock",
         default=None,
         help="Take OpenClaw's lock too, so that a gateway is excluded (default: at OpenClaw's own path).",
     )(command)
-    return click.option(
-        "--store", "path", callback=_given_path, metavar="PATH", help="The store (default: that of this user)."
-    )(command)
+    return click.option("--store", "path", type=STORE_PATH, help="The store (default: that of this user).")(command)
 
 
 def _ids(command: F) -> F:
@@ -201,7 +178,7 @@ def attempt(
     store, wanted = _opened(path, neighbour_lock), _given(ids)
     marked = store.mark_attempted(wanted, every_copy=every_copy)
     for id_, status in marked.terminal.items():
-        _say(f"{id_} was already {status}; the attempt was counted all the same")
+        say(f"{safe_text(id_)} was already {status}; the attempt was counted all the same")
     return _report("attempted", marked, as_json)
 
 
@@ -222,7 +199,7 @@ def snooze(
     if (until is None) == (for_ is None):
         raise click.UsageError("give either --until TIME or --for DURATION.")
     now = system_clock()
-    until_ms = now + _valid(parse_duration, for_ or "") if until is None else _valid(parse_time, until, now, "UTC")
+    until_ms = now + checked(parse_duration, for_ or "") if until is None else checked(parse_time, until, now, "UTC")
     if until_ms <= now:
         raise click.UsageError(f"{utc_text(until_ms)} is not in the future, so nothing would be hidden.")
     store, wanted = _opened(path, neighbour_lock), _given(ids)
@@ -247,8 +224,8 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
     elif marked.changed:
         print(f"{done.capitalize()} commitments: {', '.join(map(safe_text, marked.changed))}")
     for outcome in marked.unchanged:
-        _say(f"not {done}: {outcome.id}: {outcome.reason}")
-    return NOT_ALL_CHANGED if marked.unchanged else DONE
+        say(f"not {done}: {safe_text(outcome.id)}: {safe_text(outcome.reason)}")
+    return NEGATIVE if marked.unchanged else DONE
 
 
 @commitments.command()
@@ -303,10 +280,10 @@ def _item_of(given: dict[str, Any]) -> Item:
 
 
 def _candidate_of(given: dict[str, Any], now_ms: int) -> Candidate:
-    timezone = _valid(zone, given["timezone"]).key
-    earliest = _valid(parse_time, given["due"], now_ms, timezone)
+    timezone = checked(zone, given["timezone"]).key
+    earliest = checked(parse_time, given["due"], now_ms, timezone)
     latest = given["latest"]
-    latest_ms = earliest + DEFAULT_WINDOW_MS if latest is None else _valid(parse_time, latest, now_ms, timezone)
+    latest_ms = earliest + DEFAULT_WINDOW_MS if latest is None else checked(parse_time, latest, now_ms, timezone)
     if latest_ms + EXPIRE_AFTER_MS < now_ms:
         raise CandidateRefused(
             f"its window ends at {utc_text(latest_ms)}, more than 72 hours ago, so it would be expired at once"
@@ -329,15 +306,3 @@ def _made_key(text: str, due_ms: int) -> str:
     """Return a key that is the same if the same text is added again for the same day."""
     digest = hashlib.blake2b(trim(text).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"manual:{utc_text(due_ms)[:10]}:{digest}"
-
-
-def _valid(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a parser with arguments of the command line; a ValueError is wrong usage."""
-    try:
-        return parse(*args, **kwargs)
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from None
-
-
-def _say(message: str) -> None:
-    print(f"commitments: {safe_text(message)}", file=sys.stderr)

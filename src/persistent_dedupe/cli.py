@@ -13,7 +13,7 @@ import attrs
 import click
 
 from persistent_dedupe.dedupe import PersistentDedupe
-from persistent_dedupe.durations import parse_duration, parse_ttl
+from persistent_dedupe.durations import parse_ttl
 from persistent_dedupe.keys import trimmed
 from persistent_dedupe.options import BadFile, DedupeOptions
 from persistent_dedupe.output import (
@@ -29,6 +29,7 @@ from persistent_dedupe.output import (
 from persistent_dedupe.survey import survey
 from persistent_dedupe.terminal import json_text, safe_text
 from storewriter import StoreCorrupt, StoreWriterError
+from storewriter.cli.base.options import DURATION, STORE_PATH, group, json_option, parsed
 
 __all__ = ["persistent_dedupe"]
 
@@ -40,16 +41,7 @@ NEW, SEEN_BEFORE, NOT_THERE, USAGE, UNREADABLE = 0, 1, 1, 2, 3
 STORE_VARIABLE = "PERSISTENT_DEDUPE_STORE"
 
 
-def _parsed(parse: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """A callback that parses an option's text; a ValueError is wrong usage."""
-
-    def callback(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-        try:
-            return None if text is None else parse(text)
-        except ValueError as error:
-            raise click.BadParameter(f"{error}.") from None
-
-    return callback
+TTL = parsed("DURATION", parse_ttl)
 
 
 def default_store() -> Path:
@@ -58,37 +50,16 @@ def default_store() -> Path:
     return Path(state) / "persistent-dedupe" if state else Path.home() / ".local" / "state" / "persistent-dedupe"
 
 
-_HELP = """Has this event been handled already? Keys that are remembered across restarts and between processes.
-
-\b
-Exit codes:
-  0    done; check: the key is new
-  1    negative result; check: seen before; forget: some key was not there
-  2    wrong usage
-  3    the store cannot be read or written
-  4    the lock was not obtained; nothing was written
-  130  interrupted (Ctrl-C)
-  141  the reader of the output has closed it
-"""
-
-
-@click.group(help=_HELP, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="storewriter")
-@click.pass_context
-def persistent_dedupe(context: click.Context) -> None:
-    """The command line."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        context.exit(USAGE)
+persistent_dedupe = group(
+    "persistent-dedupe",
+    "Has this event been handled already? Keys that are remembered across restarts and between processes.",
+    negative="seen before, or some key was not there",
+)
 
 
 def _given_folder(_: click.Context, __: click.Parameter, path: str | None) -> Path:
-    """The folder of the keys. A blank text, a script's empty variable, is refused: it must not mean the default."""
-    if path is None:
-        return default_store()
-    if not path.strip() or "\0" in path:
-        raise click.BadParameter(f"{path!r} cannot be the path of a folder.")
-    return Path(path)
+    """The folder of the keys."""
+    return default_store() if path is None else Path(path)
 
 
 def _given_namespace(_: click.Context, __: click.Parameter, namespace: str | None) -> str | None:
@@ -100,10 +71,11 @@ def _given_namespace(_: click.Context, __: click.Parameter, namespace: str | Non
 
 def _common(command: F) -> F:
     """Add the options that every command has."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    command = json_option(command)
     return click.option(
         "--store",
         envvar=STORE_VARIABLE,
+        type=STORE_PATH,
         callback=_given_folder,
         metavar="DIR",
         help=f"The folder of the keys (default: ${STORE_VARIABLE}, or that of this user).",
@@ -120,7 +92,7 @@ def _ttl(command: F) -> F:
     """Add the window by which keys are shown; the file does not record the one with which they were checked."""
     return click.option(
         "--ttl",
-        callback=_parsed(parse_ttl),
+        type=TTL,
         metavar="DURATION",
         help="The --ttl of your checks: says which keys have expired, and when the others will.",
     )(command)
@@ -130,7 +102,7 @@ def _writing(command: F) -> F:
     """Add the options of a command that writes."""
     command = click.option(
         "--timeout",
-        callback=_parsed(parse_duration),
+        type=DURATION,
         default="30s",
         show_default=True,
         metavar="DURATION",
@@ -161,7 +133,7 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 @_namespace
 @click.option(
     "--ttl",
-    callback=_parsed(parse_ttl),
+    type=TTL,
     default="24h",
     show_default=True,
     metavar="DURATION",

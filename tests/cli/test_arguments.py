@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import commitments.__main__
 import persistent_dedupe.__main__
-import storewriter.cli
+import storewriter.__main__
 
 DOCUMENTED = {0, 1, 2, 3, 4, 130, 141}
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
-    "storewriter": storewriter.cli.run,
+    "storewriter": storewriter.__main__.run,
     "commitments": commitments.__main__.run,
     "persistent-dedupe": persistent_dedupe.__main__.run,
 }

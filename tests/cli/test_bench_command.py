@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from storewriter import Store
+from storewriter.__main__ import run
 from storewriter._platform.mounts import Trust
-from storewriter.cli import run
 from storewriter.cli.bench import answer, command
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.choices import CASES, DURABILITIES, Figures, in_order, steps_for
@@ -268,7 +268,7 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.Capt
 
     said = capsys.readouterr()
     assert (code, said.out) == (2, "")
-    assert "Usage: storewriter bench" in said.err
+    assert "Try 'storewriter bench --help'" in said.err
 
 
 def test_a_folder_that_cannot_be_written_ends_with_3_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from commitments import CommitmentsStore
-from storewriter.cli import run
+from storewriter.__main__ import run
 from storewriter.cli.demo import settings, subject
 
 COMMAND = [sys.executable, "-m", "storewriter", "demo"]

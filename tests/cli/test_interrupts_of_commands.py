@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from helpers.waiting import PATIENCE, until
-from storewriter import cli
+from storewriter.__main__ import run
+from storewriter.cli import commands
 from storewriter.cli.demo import settings, subject
 
 MARK = "STOREWRITER_TEST_OF_INTERRUPTS"
@@ -186,7 +187,7 @@ from storewriter.__main__ import main
 
 class Interrupted:
     def find_spec(self, name, path, target=None):
-        if name == "storewriter.cli":
+        if name == "storewriter.cli.commands":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted())
@@ -223,12 +224,12 @@ def test_what_the_interrupted_work_leaves_half_made_reports_nothing(
         def __del__(self) -> None:
             raise ValueError("like an event loop that was interrupted while it was made")
 
-    def interrupted(**_: object) -> None:
+    def interrupted(_: object) -> None:
         half_made = HalfMade()
         assert half_made
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.storewriter, "main", interrupted)
+    monkeypatch.setattr(commands.storewriter, "invoke", interrupted)
 
-    assert cli.run([]) == 130
+    assert run(["demo"]) == 130
     assert capfd.readouterr().err == ""

@@ -29,7 +29,7 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
     assert done.returncode == 0
     assert "demo" in done.stdout
     assert "status" in done.stdout
-    assert "3    a store could not be read or written; it is as it was" in done.stdout
+    assert "3    a store cannot be read or written; it is as it was" in done.stdout
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -46,12 +46,12 @@ def test_wrong_usage_ends_with_2_and_says_why_on_the_error_stream(arguments: tup
 
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "Usage: storewriter" in done.stderr
+    assert "Usage: storewriter" in done.stderr or "Try 'storewriter " in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_version_and_usage_errors_do_not_import_the_commands() -> None:
-    probe = "import sys; from storewriter.cli import run; run(['--version']); print('rich' in sys.modules)"
+    probe = "import sys; from storewriter.__main__ import run; run(['--version']); print('rich' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
 
@@ -95,7 +95,7 @@ def test_the_help_says_what_the_project_is_for_and_what_its_commands_show() -> N
     assert storewriter.__doc__ is not None
     assert storewriter.__doc__.startswith(summary)
     assert "demo Show plain code losing updates, and storewriter keeping them." in text
-    assert "1 negative result, see the command's help" in text
+    assert "1 negative result: see the command's help" in text
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert pyproject["project"]["description"] == summary
 

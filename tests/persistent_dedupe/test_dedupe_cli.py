@@ -239,7 +239,7 @@ def test_a_blank_store_is_wrong_usage_and_the_one_of_this_user_is_not_touched(
 ) -> None:
     done = command(*arguments, "--store", store, XDG_STATE_HOME=str(tmp_path), PERSISTENT_DEDUPE_STORE="")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "cannot be the path of a folder" in done.stderr
+    assert "names no store" in done.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -264,15 +264,15 @@ def test_without_its_extra_the_command_says_what_to_install(
     assert run_here(["list"]) == 2
     captured = capsys.readouterr()
     assert captured.err == (
-        "persistent-dedupe: the command line needs the package 'click': pip install 'storewriter[cli]'\n"
+        "persistent-dedupe: the command line is not installed; run: pip install 'storewriter[cli]'\n"
     )
 
 
 def test_help_explains_the_exit_codes(command: Command) -> None:
     text = command("--help").stdout
     for line in (
-        "1    negative result; check: seen before",
-        "3    the store cannot be",
+        "1    negative result: seen before",
+        "3    a store cannot be",
         "4    the lock was not obtained",
     ):
         assert line in text

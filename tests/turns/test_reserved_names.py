@@ -12,8 +12,8 @@ import pytest
 
 from commitments import __main__ as commitments
 from storewriter import AsyncStore, PerStoreWriterQueue, ReservedName, Store, run_exclusive
+from storewriter.__main__ import run
 from storewriter._files.keys import auxiliary
-from storewriter.cli import run
 
 RESERVED = [
     (".c.json.lock", "the lock file"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from typing import Any
@@ -21,7 +20,9 @@ from storewriter._platform.liveness import Verdict, describe, judge
 from storewriter._platform.mounts import Mount, Trust
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
-from storewriter.cli.text import printable
+from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_option, say
+from storewriter.cli.base.program import DONE, LOCK, STORE
+from storewriter.cli.base.text import json_text, safe_text
 from storewriter.errors import StoreWriterError
 from storewriter.locks._existence import owner_of_store
 from storewriter.locks._marker_file import Seen, UnreadableMarker, look, marker_file
@@ -166,29 +167,28 @@ def _try_lock(name: str) -> tuple[bool | None, bool]:
 
 
 @click.command(
-    epilog="\b\nExit codes: 0 done; 2 usage; 3 a store could not be read (others are shown).",
+    epilog=exit_codes({STORE: "a store cannot be read; the others are shown"}, without=[LOCK]),
     short_help="Show the holder of a store, its waiters and its locks.",
 )
-@click.argument("stores", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per store and line.")
+@click.argument("stores", nargs=-1, required=True, type=STORE_PATH, metavar="STORE...")
+@json_option
 def status(stores: tuple[str, ...], as_json: bool) -> int:
     """Show the holder of STORES, the waiters, the strategy, and whether locks are effective on their file systems.
 
-    Nothing is changed. Whether locks work at all is tested on the lock file, if there is one, for an instant.
+    Nothing is changed. `--json` prints one JSON object a line for each store. Whether locks work at all is tested on
+    the lock file, if there is one, for an instant.
     """
     console = Console(highlight=False, soft_wrap=True)
-    code = 0
+    code = DONE
     for number, path in enumerate(stores):
         try:
-            found = status_of(path)
-        except ValueError as error:
-            raise click.UsageError(printable(f"{error}.")) from None
+            found = checked(status_of, path)
         except (StoreWriterError, OSError) as error:
-            click.echo(f"storewriter: {printable(str(error))}", err=True)
-            code = 3
+            say(str(error))
+            code = STORE
             continue
         if as_json:
-            click.echo(json.dumps(_as_json(found)))
+            click.echo(json_text(_as_json(found), indent=None))
             continue
         if number:
             console.print()
@@ -211,7 +211,7 @@ def _lines(found: Status) -> list[Text]:
         **{f"neighbour {number}": _neighbour_text(found.path, one) for number, one in enumerate(found.neighbours, 1)},
     }
     width = max(map(len, facts)) + 2
-    return [Text.assemble((f"{key:<{width}}", "bold"), printable(text)) for key, text in facts.items()]
+    return [Text.assemble((f"{key:<{width}}", "bold"), safe_text(text)) for key, text in facts.items()]
 
 
 def _holder_text(found: Status) -> str:

@@ -1,6 +1,5 @@
 """`storewriter bench`: it answers which strategy suits this machine and this file system."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -12,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from storewriter._platform import mounts
+from storewriter.cli.base.options import exit_codes, json_option
+from storewriter.cli.base.program import DONE, INTERRUPTED, LOCK, NEGATIVE, STORE
+from storewriter.cli.base.text import json_text
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.answer import Answer, show, to_json
 from storewriter.cli.bench.choices import Figures, figures_of, in_order, steps_for, strategy_names
@@ -33,15 +35,15 @@ _PIPE_WIDTH = 110
 """Columns of a table that goes into a file or a pipe, which have none of their own."""
 
 
-# \b keeps click from filling the lines.
-_EXIT_CODES = """\b
-Exit codes:
-  0    a strategy is recommended
-  1    an acknowledged update was lost, or no strategy can be recommended
-  2    usage
-  3    the folder could not be written
-  130  interrupted; what was measured until then is shown
-"""
+_EXIT_CODES = exit_codes(
+    {
+        DONE: "a strategy is recommended",
+        NEGATIVE: "an acknowledged update was lost, or no strategy can be recommended",
+        STORE: "the folder cannot be written",
+        INTERRUPTED: "interrupted (Ctrl-C); what was measured until then is shown",
+    },
+    without=[LOCK],
+)
 
 
 @click.command(epilog=_EXIT_CODES, short_help="Which strategy for this machine and file system?")
@@ -65,7 +67,7 @@ Exit codes:
     show_default=True,
     help="Seconds of each measurement. Longer ones are steadier; the default fits two minutes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+@json_option
 def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: bool) -> int:
     """Measure every lock strategy here, and recommend one, in under two minutes.
 
@@ -79,12 +81,12 @@ def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: boo
     if answer.interrupted and not answer.figures:
         raise KeyboardInterrupt
     if as_json:
-        click.echo(json.dumps(to_json(answer), indent=2))
+        click.echo(json_text(to_json(answer)))
     else:
         show(answer, console)
     if answer.interrupted:
         raise KeyboardInterrupt
-    return 1 if answer.lost or answer.advice.lock is None else 0
+    return NEGATIVE if answer.lost or answer.advice.lock is None else DONE
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import tempfile
 from collections.abc import Callable, Generator
@@ -13,20 +12,18 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from storewriter.cli.base.options import exit_codes, json_option
+from storewriter.cli.base.program import DONE, NEGATIVE
+from storewriter.cli.base.text import json_text
 from storewriter.cli.demo.report import Report, console_for_results
 from storewriter.cli.demo.settings import SETTINGS, Setting
 from storewriter.cli.demo.subject import Subject, in_folder
 from storewriter.cli.demo.trials import Run, Side, Trial, repeat
 
-# \b keeps click from filling the lines.
-_EXIT_CODES = """\b
-Exit codes:
-  0  no update that storewriter acknowledged was lost
-  1  at least one was, or a writer failed
-  2  usage
-  3  the store could not be read or written
-  4  the lock was not obtained in time
-"""
+_EXIT_CODES = exit_codes({
+    DONE: "no update that storewriter acknowledged was lost",
+    NEGATIVE: "at least one was, or a writer failed",
+})  # fmt: skip
 
 SIDES: tuple[Side, ...] = ("before", "after")
 
@@ -38,7 +35,7 @@ SIDES: tuple[Side, ...] = ("before", "after")
     type=click.Path(exists=True, file_okay=False, writable=True),
     help="Folder on the file system to try; the demo works in a new folder inside.  [default: the temporary folder]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines and a table.")
+@json_option
 def demo(trials: int, folder: str | None, as_json: bool) -> int:
     """Show plain code losing updates, and storewriter keeping them, on a real commitments store.
 
@@ -53,7 +50,7 @@ def demo(trials: int, folder: str | None, as_json: bool) -> int:
             click.echo(_as_json(runs, subject))
         else:
             runs = _show_everything(subject, trials)
-    return 1 if any(run.lost for run in runs if run.side == "after") else 0
+    return NEGATIVE if any(run.lost for run in runs if run.side == "after") else DONE
 
 
 def _show_everything(subject: Subject, trials: int) -> list[Run]:
@@ -128,4 +125,4 @@ def _as_json(runs: list[Run], subject: Subject) -> str:
         "store": subject.path,
         "runs": [run.as_json() for run in runs],
     }
-    return json.dumps(document, indent=2)
+    return json_text(document)
