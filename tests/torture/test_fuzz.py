@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +48,11 @@ RECORDS = st.one_of(
 )
 
 
-@contextmanager
-def folder() -> Iterator[Path]:
-    """Of one example; a fixture's would be that of all."""
-    made = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made)
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """A new folder for each example. They go at the end: a waiting thread may still look into one that is over."""
+    base = tmp_path_factory.mktemp("fuzz")
+    return lambda: Path(tempfile.mkdtemp(dir=base))
 
 
 def add(state: Any) -> None:
@@ -69,54 +64,56 @@ def add(state: Any) -> None:
 @example(b"")
 @example(b"\0" * 64)
 @example(b'{"n": 1}')
-def test_a_document_is_understood_or_stays_as_it_is(data: bytes) -> None:
-    with folder() as place:
-        path = place / "state.json"
-        path.write_bytes(data)
-        store: Store[Any] = Store(path)
-        try:
-            before = store.read()
-        except StoreCorrupt:
-            with pytest.raises(StoreCorrupt):
-                store.update(add)
-            assert path.read_bytes() == data
-        else:
+def test_a_document_is_understood_or_stays_as_it_is(folders: Callable[[], Path], data: bytes) -> None:
+    place = folders()
+    path = place / "state.json"
+    path.write_bytes(data)
+    store: Store[Any] = Store(path)
+    try:
+        before = store.read()
+    except StoreCorrupt:
+        with pytest.raises(StoreCorrupt):
             store.update(add)
-            assert store.read() == {**before, "n": 1}
+        assert path.read_bytes() == data
+    else:
+        store.update(add)
+        assert store.read() == {**before, "n": 1}
 
 
 @SOME
 @given(RECORDS)
-def test_a_lock_file_of_any_content_loses_no_update(data: bytes) -> None:
+def test_a_lock_file_of_any_content_loses_no_update(folders: Callable[[], Path], data: bytes) -> None:
     """It is locked, not read: what stands in it can only change what an error says."""
-    with folder() as place:
-        path = place / "state.json"
-        path.write_text('{"old": 1}')
-        (place / ".state.json.lock").write_bytes(data)
-        store: Store[Any] = Store(path, timeout=5)
-        try:
-            store.update(add)
-        except StoreWriterError:  # another program's file, or another strategy's
-            assert path.read_text() == '{"old": 1}'
-            assert (place / ".state.json.lock").read_bytes() == data
-        else:
-            assert store.read() == {"old": 1, "n": 1}
+    place = folders()
+    path = place / "state.json"
+    path.write_text('{"old": 1}')
+    (place / ".state.json.lock").write_bytes(data)
+    store: Store[Any] = Store(path, timeout=5)
+    try:
+        store.update(add)
+    except StoreWriterError:  # another program's file, or another strategy's
+        assert path.read_text() == '{"old": 1}'
+        assert (place / ".state.json.lock").read_bytes() == data
+    else:
+        assert store.read() == {"old": 1, "n": 1}
 
 
 @FEW
 @given(RECORDS, st.sampled_from([Marker(), Lease(stale=60.0)]))
-def test_a_marker_of_any_content_is_waited_for_or_taken_over(data: bytes, strategy: Any) -> None:
-    with folder() as place:
-        path = place / "state.json"
-        path.write_text('{"old": 1}')
-        (place / ".state.json.marker").write_bytes(data)
-        store: Store[Any] = Store(path, queue=PerStoreWriterQueue(lock=strategy), timeout=0.02)
-        try:
-            store.update(add)
-        except (LockTimeout, StoreWriterError):
-            assert path.read_text() == '{"old": 1}'
-        else:
-            assert store.read() == {"old": 1, "n": 1}
+def test_a_marker_of_any_content_is_waited_for_or_taken_over(
+    folders: Callable[[], Path], data: bytes, strategy: Any
+) -> None:
+    place = folders()
+    path = place / "state.json"
+    path.write_text('{"old": 1}')
+    (place / ".state.json.marker").write_bytes(data)
+    store: Store[Any] = Store(path, queue=PerStoreWriterQueue(lock=strategy), timeout=0.02)
+    try:
+        store.update(add)
+    except (LockTimeout, StoreWriterError):
+        assert path.read_text() == '{"old": 1}'
+    else:
+        assert store.read() == {"old": 1, "n": 1}
 
 
 NAMES = st.one_of(
@@ -128,17 +125,17 @@ NAMES = st.one_of(
 
 @SOME
 @given(NAMES)
-def test_a_store_of_any_name_works_or_says_what_is_wrong_with_it(name: str) -> None:
+def test_a_store_of_any_name_works_or_says_what_is_wrong_with_it(folders: Callable[[], Path], name: str) -> None:
     if name in (".", ".."):
         return
-    with folder() as place:
-        path = place / name
-        store: Store[Any] = Store(path)
-        try:
-            store.update(add)
-        except (StoreWriterError, OSError) as error:
-            assert len(os.fsencode(name)) > 240 or "reserved" in str(error) or "name" in str(error), error
-            assert not path.exists()
-        else:
-            assert json.loads(path.read_bytes()) == {"n": 1}
-            assert Store[Any](path).read() == {"n": 1}
+    place = folders()
+    path = place / name
+    store: Store[Any] = Store(path)
+    try:
+        store.update(add)
+    except (StoreWriterError, OSError) as error:
+        assert len(os.fsencode(name)) > 240 or "reserved" in str(error) or "name" in str(error), error
+        assert not path.exists()
+    else:
+        assert json.loads(path.read_bytes()) == {"n": 1}
+        assert Store[Any](path).read() == {"n": 1}
