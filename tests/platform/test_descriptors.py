@@ -1,4 +1,4 @@
-"""A descriptor is neither lost by an interrupt nor closed twice (`storewriter._descriptors`)."""
+"""A descriptor is neither lost by an interrupt nor closed twice (`storewriter._platform.descriptors`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_wherever_an_interrupt_arrives_nothing_stays_open_or_is_closed_twice(
         owners.clear()
         assert open_here(tmp_path) == [], landing
         assert not unraisable, landing
-        assert not [fd for fd in descriptors.opened.values() if fd < 0]
+        assert not [one for one in descriptors.all_open() if one.fd < 0]
     if sys.version_info < (3, 12):  # the helper knows where that version looks for signals
         assert fired >= len(tried) - 1 > 3
 
@@ -100,10 +100,12 @@ def test_a_lost_one_is_closed_at_once(tmp_path: Path) -> None:
     descriptor = Descriptor()
     descriptor.open(os.open, str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
     assert open_here(tmp_path)
-    before = len(descriptors.opened)
+    assert descriptor in descriptors.all_open()
+    before = set(map(id, descriptors.all_open()))
+    lost = id(descriptor)
     del descriptor
     assert not open_here(tmp_path)
-    assert len(descriptors.opened) == before - 1
+    assert set(map(id, descriptors.all_open())) == before - {lost}
 
 
 def test_one_that_is_lost_in_a_cycle_is_closed_by_the_collector(tmp_path: Path) -> None:
@@ -170,23 +172,39 @@ def test_a_close_that_fails_is_raised_once(tmp_path: Path) -> None:
 def test_a_callback_that_is_interrupted_at_its_first_instruction_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no `try` can catch it. The next descriptor that is opened closes what was left."""
-
-    def interrupted_at_once(_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    close_lost = descriptors._close_lost
-    monkeypatch.setattr(descriptors, "_close_lost", interrupted_at_once)
+    """Where no `try` can catch it: the second reference's callback closes what was lost then."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: unraisable.append(found.exc_type))
+    before = list(descriptors.all_open())
     lost = Descriptor()
     fd = lost.open(os.open, str(tmp_path / "lost"), os.O_CREAT | os.O_RDWR)
+
+    def interrupt_once(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is descriptors._close_lost.__code__ and not interrupts:
+            interrupts.append(event)
+            raise KeyboardInterrupt
+
+    interrupts: list[str] = []
+    profiler = sys.getprofile()
+    sys.setprofile(interrupt_once)
     del lost
-    os.fstat(fd)
-    monkeypatch.setattr(descriptors, "_close_lost", close_lost)
-    other = Descriptor()
-    other.open(os.open, str(tmp_path / "other"), os.O_CREAT | os.O_RDWR)
+    sys.setprofile(profiler)
+    assert unraisable == [KeyboardInterrupt]
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(fd)
+    assert list(descriptors.all_open()) == before
+
+
+def test_an_open_costs_the_same_however_many_are_open(tmp_path: Path) -> None:
+    def steps() -> int:
+        return len(points(lambda: open_and_close(tmp_path / "one", bool), inside))
+
+    alone = steps()
+    others = [Descriptor() for _ in range(20)]
+    for number, other in enumerate(others):
+        other.open(os.open, str(tmp_path / f"other-{number}"), os.O_CREAT | os.O_RDWR)
     try:
-        assert [os.path.basename(name) for name in open_here(tmp_path)] == ["other"]
+        assert steps() == alone
     finally:
-        other.close()
-    assert not descriptors.opened
+        for other in others:
+            other.close()

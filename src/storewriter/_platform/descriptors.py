@@ -12,24 +12,35 @@ How        CPython raises KeyboardInterrupt (and every other exception of a sign
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from weakref import ref
 
-Key = ref["Descriptor"]
+_Key = ref["Descriptor"]
 
-opened: dict[Key, int] = {}
-"""Every descriptor that is open. The key is a weak reference to its owner, whose callback closes it. (A `__del__` would
-also run for those that were closed, and swallow an interrupt that arrives in it.)"""
+_opened: dict[_Key, tuple[int, _Key]] = {}
+"""Every descriptor that is open. The key is a weak reference to its owner, whose callback closes the number; beside the
+number, a second one: an interrupt that arrives at the first instruction of a callback, where no `try` can catch it,
+ends that callback, and then the other one is called. (A `__del__` would also run for those that were closed.)"""
 
 
-def _close_lost(key: Key) -> None:
-    try:
-        fd = opened[key]
-        del opened[key]
-    except (KeyError, TypeError):
-        return  # it was never opened: KeyError; and its key, never used, cannot be looked up any more: TypeError
-    os.close(fd)
+def all_open() -> Iterator[Descriptor]:
+    """Every descriptor that is open in this process now."""
+    owners = [key() for key in list(_opened)]
+    return (owner for owner in owners if owner is not None)
+
+
+def _close_lost(_: _Key) -> None:
+    """Close what has no owner any more. The argument does not say what that is: two references are two keys."""
+    for key in list(_opened):
+        if key() is not None:
+            continue
+        try:
+            fd = _opened[key][0]
+            del _opened[key]
+        except KeyError:
+            continue  # another thread was first
+        os.close(fd)
 
 
 class Descriptor:
@@ -37,24 +48,23 @@ class Descriptor:
 
     fd = -1
     """Its number while it is open; -1, which every call refuses, while it is not."""
-    _key: Key | None = None
+    _key: _Key | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to close."""
-        return self._key in opened
+        return self._key in _opened
 
     def open(self, open_function: Callable[[str, int, int], int], path: str, flags: int, mode: int = 0o600) -> int:
         """Open a file with `open_function(path, flags, mode)` and return the descriptor. Raises what that raises.
 
         A descriptor that is open must be closed first.
         """
-        for other in tuple(opened):
-            if other() is None:
-                _close_lost(other)  # its callback was interrupted before it could do anything
-        key: Key = ref(self, _close_lost)
+        key: _Key = ref(self, _close_lost)
+        second: _Key = ref(self, _close_lost)
         (fd,) = map(open_function, (path,), (flags,), (mode,))
-        self.fd = opened[key] = fd
+        _opened[key] = fd, second
+        self.fd = fd
         self._key = key
         return fd
 
@@ -67,9 +77,9 @@ class Descriptor:
         if key is None:
             return
         try:
-            del opened[key]
+            del _opened[key]
         except KeyError:
-            return  # another thread was first, or the process is a forked child, in which it has been closed
+            return  # another thread was first
         # Up to the call nothing can come between. Closed, it has no key, and so no callback when it ends.
         self._key = None
         self.fd = -1

@@ -26,7 +26,7 @@ from storewriter._files.folders import make_folders
 from storewriter._files.keys import is_named as is_named
 from storewriter._files.keys import sidecar
 from storewriter._platform import forks, mounts
-from storewriter._platform.descriptors import Descriptor, Key, opened
+from storewriter._platform.descriptors import Descriptor, all_open
 from storewriter._platform.kernel_locks import all_that_locked, flock_holders, has_locked
 from storewriter._platform.liveness import Verdict, describe, here, is_same, judge, myself
 from storewriter._platform.owner import Owner
@@ -47,17 +47,14 @@ NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errn
 """What locking answers where a file system has no kernel locks."""
 
 
-def _open_lock_files() -> list[tuple[Key, int]]:
-    """The lock files that this process has open, each with its key in the table of descriptors."""
-    return [(key, fd) for key, fd in list(opened.items()) if isinstance(key(), LockFile)]
+def _open_lock_files() -> list[LockFile]:
+    return [file for file in all_open() if isinstance(file, LockFile)]
 
 
 def _close_in_child() -> None:
     # flock(2) belongs to the open file: the child's copies would keep the locks after the parent has ended.
-    for key, fd in _open_lock_files():
-        del opened[key]
-        with contextlib.suppress(OSError):
-            os.close(fd)
+    for file in _open_lock_files():
+        file.close(quietly=True)
 
 
 forks.in_child(_close_in_child)
@@ -176,9 +173,9 @@ def _refused(error: OSError, path: str, name: str) -> OSError:
 
 def has_open(device: int, inode: int) -> bool:
     """Whether this process has that file open as a lock file."""
-    for _, fd in _open_lock_files():
+    for file in _open_lock_files():
         with contextlib.suppress(OSError):  # closed meanwhile by another thread
-            found = os.fstat(fd)
+            found = os.fstat(file.fd)
             if (found.st_dev, found.st_ino) == (device, inode):
                 return True
     return False
