@@ -25,6 +25,9 @@ __all__ = [
     "ReentrantTurn",
     "ReservedName",
     "ReturnedAwaitable",
+    "SchemaMissing",
+    "ServerRefused",
+    "ServerUnavailable",
     "StoreCorrupt",
     "StoreWriterError",
     "StrategyMismatch",
@@ -315,3 +318,31 @@ class ReturnedAwaitable(StoreWriterError, TypeError):
 
     Pass async functions to an `AsyncStore`.
     """
+
+
+class ServerUnavailable(StoreWriterError, ConnectionError):
+    """The database server cannot be reached: a wrong address or password, or it is away for too long.
+
+    Nothing was written. A server that was reached before is tried again for a while first, paced by a `Backoff`.
+    """
+
+    path: str
+    """The store."""
+
+
+class ServerRefused(StoreWriterError):
+    """The database server has refused a statement, for want of rights or of space, for example. Nothing was written."""
+
+    path: str
+    """The store."""
+    sqlstate: str | None
+    """PostgreSQL's code of the error."""
+
+
+class SchemaMissing(StoreWriterError):
+    """The database has no table for documents, or one of another version: `storewriter postgres init URL` makes it."""
+
+    path: str
+    """The store."""
+    table: str
+    """The table that was expected."""

@@ -1,0 +1,180 @@
+"""Where a document is: a database, a table, a name; as a URL and as a key.
+
+`postgresql://user@host:5432/database?table=app.documents&sslmode=require#name` is an address for libpq, of which two
+parts are ours: the fragment names the document, and `table` the table, if it is not the usual one.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import attrs
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+__all__ = ["TABLE", "Location", "Table", "location_of", "place_of", "split_url"]
+
+TABLE: Final = "storewriter.documents"
+"""The usual table."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
+_LONGEST: Final = 1000
+"""Bytes of a document's name: it is the key of an index, whose entries are limited to about 2,700 bytes."""
+
+
+@attrs.frozen
+class Table:
+    """The table of documents, and those beside it, in one schema."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Table:
+        """`schema.table`, each an identifier of plain letters, digits and underscores. Raises ValueError."""
+        parts = text.split(".")
+        if len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts):
+            msg = f"table must be schema.table, of letters, digits and underscores, got {text!r}"
+            raise ValueError(msg)
+        if len(parts[1]) > 63 - len("_version"):
+            msg = f"the name of the table is too long: {parts[1]!r}; the tables beside it need the rest of 63 bytes"
+            raise ValueError(msg)
+        return cls(*parts)
+
+    @property
+    def documents(self) -> str:
+        """The table of the documents, quoted for SQL."""
+        return self._quoted("")
+
+    @property
+    def backups(self) -> str:
+        """The table of replaced documents."""
+        return self._quoted("_backups")
+
+    @property
+    def version(self) -> str:
+        """The table with the version of the schema."""
+        return self._quoted("_version")
+
+    def _quoted(self, suffix: str) -> str:
+        return f'"{self.schema}"."{self.name}{suffix}"'
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    def lock_key(self, name: str) -> int:
+        """The key of the advisory lock of a document: 64 bits, signed.
+
+        A protocol between all programs that use the table, of all versions: it must never change. Two names with one
+        key exclude each other, and nothing else happens.
+        """
+        text = "\0".join(("storewriter", self.schema, self.name, name))
+        return int.from_bytes(
+            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
+        )
+
+    @property
+    def channel(self) -> str:
+        """What a trigger notifies of changes, with the document's name as the payload."""
+        return f"{self.schema}.{self.name}"[:63]
+
+
+@attrs.frozen
+class Location:
+    """One document of one database."""
+
+    conninfo: str
+    """For libpq; it may hold a password."""
+    table: Table
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The document's name in this process, and in errors and events: an address without user and password."""
+        return f"{place_of(self.conninfo, self.table)}#{quote(self.name, safe=_SAFE)}"
+
+
+_SAFE: Final = "/:@ -._~!$&'()*+,;="
+
+
+def location_of(url: str) -> Location:
+    """The location that a URL names. Raises ValueError."""
+    conninfo, table, name = split_url(url)
+    if not name:
+        msg = f"{_shown(url)} names no document: add its name behind a #, for example {_shown(url).rstrip('#')}#state"
+        raise ValueError(msg)
+    return Location(conninfo, table, require_name(name))
+
+
+def require_name(name: str) -> str:
+    """A document's name: any text that PostgreSQL can store. Raises ValueError."""
+    if not name or "\0" in name:
+        msg = f"a document's name is a text that is not empty and has no NUL, got {name!r}"
+        raise ValueError(msg)
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        msg = f"a document's name must be valid Unicode, got {name!r}"
+        raise ValueError(msg) from None
+    if size > _LONGEST:
+        msg = f"a document's name has at most {_LONGEST} bytes, got {size}"
+        raise ValueError(msg)
+    return name
+
+
+def split_url(url: str) -> tuple[str, Table, str]:
+    """Conninfo, table and name (may be empty) of a URL. Raises ValueError."""
+    address, _, fragment = url.partition("#")
+    head, mark, query = address.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    tables = [value for key, value in options if key == "table"]
+    kept = [(key, value) for key, value in options if key != "table"]
+    address = f"{head}?{urlencode(kept, quote_via=quote)}" if mark and kept else head
+    try:
+        conninfo = make_conninfo(address)
+    except ProgrammingError as error:
+        msg = f"{_shown(url)} is not an address of a PostgreSQL database: {str(error).strip()}"
+        raise ValueError(msg) from None
+    return conninfo, Table.parse(tables[-1] if tables else TABLE), unquote(fragment)
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1@", url)
+
+
+def place_of(conninfo: str, table: Table) -> str:
+    """The address of a table: host, port and database as libpq will take them, without user and password.
+
+    Two spellings of one host are two places: their documents exclude each other by the server's lock only.
+    """
+    given = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+    known = {**_defaults(), **given}
+    host = known.get("host") or known.get("hostaddr") or "localhost"
+    port = known.get("port") or "5432"
+    options: list[tuple[str, str]] = []
+    if host.startswith(("/", "@")):
+        options += [("host", host), ("port", port)]
+        host = ""
+    else:
+        hosts, ports = host.split(","), port.split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        host = ",".join(f"{_bracketed(one)}:{its}" for one, its in zip(hosts, ports, strict=False))
+    if str(table) != TABLE:
+        options.append(("table", str(table)))
+    database = known.get("dbname") or known.get("user") or ""
+    query = urlencode(options, quote_via=quote, safe="/@")
+    return f"postgresql://{host}/{quote(database)}" + (f"?{query}" if query else "")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _defaults() -> dict[str, str]:
+    """What libpq takes from its environment: PGHOST, a service file, and so on."""
+    found: list[Any] = pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): option.val.decode(errors="replace") for option in found if option.val is not None}

@@ -1,0 +1,202 @@
+"""The SQL of one turn, and how its values are spelled in binary form."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from typing import Final
+
+import attrs
+
+from storewriter.postgres._location import Table
+from storewriter.postgres._wire import Statement, Value
+
+__all__ = ["BEGIN", "COMMIT", "ROLLBACK", "Statements", "int8", "new_commit_id", "number_of", "seconds_of", "text_of"]
+
+BEGIN: Final = Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+"""READ COMMITTED, whatever the role's default is: each statement sees what was committed before it began. With one
+snapshot for the transaction, the read would see the document as it was before the wait for the lock."""
+COMMIT: Final = Statement(b"COMMIT")
+ROLLBACK: Final = Statement(b"ROLLBACK")
+
+
+def int8(number: int) -> bytes:
+    """A bigint."""
+    return number.to_bytes(8, "big", signed=True)
+
+
+def new_commit_id() -> bytes:
+    """A name for one commit: a uuid."""
+    return uuid.uuid4().bytes
+
+
+def _timeline() -> str:
+    """Which history the server is on: it changes when a standby is promoted or a backup restored."""
+    return "pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)"
+
+
+@attrs.frozen
+class Statements:
+    """The statements for one table."""
+
+    table: Table
+
+    def lock(self, key: int) -> Statement:
+        """Wait for the lock of a document; first come, first served."""
+        return Statement(b"SELECT pg_catalog.pg_advisory_xact_lock($1)", (int8(key),))
+
+    def try_lock(self, key: int) -> Statement:
+        """Take the lock if it is free; the statement after it finds out by a setting of the transaction."""
+        sql = (
+            b"SELECT pg_catalog.set_config('storewriter.held', "
+            b"pg_catalog.pg_try_advisory_xact_lock($1)::pg_catalog.text, true)"
+        )
+        return Statement(sql, (int8(key),))
+
+    def load(self, name: str, *, if_held: bool = False) -> Statement:
+        """One row: transaction, timeline, version, commit, body. In a statement of its own, behind the lock.
+
+        Reading in the statement that waits for the lock would see the row as it was before the wait.
+        """
+        held = "pg_catalog.current_setting('storewriter.held') = 'true'" if if_held else "true"
+        sql = (
+            f"SELECT CASE WHEN {held} THEN pg_catalog.pg_current_xact_id() END, {_timeline()}, d.version, d.commit_id, "
+            f"d.body FROM (SELECT 1) AS one LEFT JOIN {self.table.documents} AS d ON d.name = $1 AND {held}"
+        )
+        return Statement(sql.encode(), (name.encode(),))
+
+    def read(self, name: str) -> Statement:
+        """The body."""
+        sql = f"SELECT body FROM {self.table.documents} WHERE name = $1"
+        return Statement(sql.encode(), (name.encode(),))
+
+    def look(self, name: str, commit_id: bytes | None) -> Statement:
+        """The stamp; and the body, if it is not that of this commit."""
+        sql = (
+            f"SELECT version, commit_id, CASE WHEN commit_id IS DISTINCT FROM $2::pg_catalog.uuid THEN body END "
+            f"FROM {self.table.documents} WHERE name = $1"
+        )
+        return Statement(sql.encode(), (name.encode(), commit_id))
+
+    def has_trigger(self) -> Statement:
+        """Whether commits are notified."""
+        sql = (
+            b"SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1::pg_catalog.text::regclass "
+            b"AND tgname = 'storewriter_notify' AND tgenabled <> 'D')"
+        )
+        return Statement(sql, (self.table.documents.encode(),))
+
+    def listen(self) -> Statement:
+        """Be notified of commits."""
+        return Statement(f'LISTEN "{self.table.channel}"'.encode())
+
+    def facts(self, name: str) -> Statement:
+        """Size, version, time and author of a document."""
+        sql = (
+            f"SELECT pg_catalog.octet_length(body)::pg_catalog.int8, version, "
+            f"EXTRACT(EPOCH FROM updated_at)::pg_catalog.float8, updated_by, content_type "
+            f"FROM {self.table.documents} WHERE name = $1"
+        )
+        return Statement(sql.encode(), (name.encode(),))
+
+    def insert(self, name: str, data: bytes, commit_id: bytes, author: str, content_type: str | None) -> Statement:
+        """A new document; changes no row if there is one."""
+        sql = (
+            f"INSERT INTO {self.table.documents} "
+            f"(name, body, version, commit_id, updated_at, updated_by, content_type) "
+            f"VALUES ($1, $2, 1, $3, pg_catalog.clock_timestamp(), $4, $5) ON CONFLICT (name) DO NOTHING"
+        )
+        kind = None if content_type is None else content_type.encode()
+        return Statement(sql.encode(), (name.encode(), data, commit_id, author.encode(), kind))
+
+    def update(self, name: str, data: bytes, found: tuple[int, bytes], commit_id: bytes, author: str) -> Statement:
+        """The next version of a document; changes no row if it is not the one that was found."""
+        sql = (
+            f"UPDATE {self.table.documents} SET body = $2, version = version + 1, commit_id = $3, "
+            f"updated_at = pg_catalog.clock_timestamp(), updated_by = $4 "
+            f"WHERE name = $1 AND version = $5 AND commit_id = $6"
+        )
+        return Statement(sql.encode(), (name.encode(), data, commit_id, author.encode(), int8(found[0]), found[1]))
+
+    def keep(self, name: str, found: tuple[int, bytes]) -> Statement:
+        """Make a backup of the document that is about to be replaced."""
+        sql = (
+            f"INSERT INTO {self.table.backups} (name, version, commit_id, body, saved_at) "
+            f"SELECT name, version, commit_id, body, updated_at FROM {self.table.documents} "
+            f"WHERE name = $1 AND version = $2 AND commit_id = $3 ON CONFLICT (name, commit_id) DO NOTHING"
+        )
+        return Statement(sql.encode(), (name.encode(), int8(found[0]), found[1]))
+
+    def prune(self, name: str, backups: int) -> Statement:
+        """Keep the newest backups only."""
+        sql = (
+            f"DELETE FROM {self.table.backups} WHERE name = $1 AND kept NOT IN "
+            f"(SELECT kept FROM {self.table.backups} WHERE name = $1 ORDER BY kept DESC LIMIT $2)"
+        )
+        return Statement(sql.encode(), (name.encode(), int8(backups)))
+
+    def backups(self, name: str) -> Statement:
+        """Number, version and time of the backups, the newest first."""
+        sql = (
+            f"SELECT kept, version, EXTRACT(EPOCH FROM saved_at)::pg_catalog.float8 FROM {self.table.backups} "
+            f"WHERE name = $1 ORDER BY kept DESC"
+        )
+        return Statement(sql.encode(), (name.encode(),))
+
+    def backup(self, name: str, kept: int) -> Statement:
+        """The body of a backup."""
+        sql = f"SELECT body FROM {self.table.backups} WHERE name = $1 AND kept = $2"
+        return Statement(sql.encode(), (name.encode(), int8(kept)))
+
+    def names_like(self, prefix: str) -> Statement:
+        """The documents whose names begin with a text."""
+        sql = f"SELECT name FROM {self.table.documents} WHERE pg_catalog.starts_with(name, $1)"
+        return Statement(sql.encode(), (prefix.encode(),))
+
+    def history(self, name: str) -> Statement:
+        """The timeline, and the document's stamp."""
+        sql = (
+            f"SELECT {_timeline()}, d.version, d.commit_id FROM (SELECT 1) AS one "
+            f"LEFT JOIN {self.table.documents} AS d ON d.name = $1"
+        )
+        return Statement(sql.encode(), (name.encode(),))
+
+    def status_of(self, xid: bytes) -> Statement:
+        """`committed`, `aborted`, `in progress`, or NULL if it is too long ago.
+
+        Only on the timeline of the transaction: on another one, the same number is another transaction, or none yet.
+        """
+        return Statement(b"SELECT pg_catalog.pg_xact_status($1)", (xid,))
+
+    def owner(self, key: int) -> Statement:
+        """Who holds the lock of a document, and how many wait for it."""
+        sql = b"""
+            SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), a.usename,
+                   EXTRACT(EPOCH FROM a.xact_start)::pg_catalog.float8
+            FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+              AND l.classid::pg_catalog.int8 = ($1::pg_catalog.int8 >> 32) & 4294967295
+              AND l.objid::pg_catalog.int8 = $1::pg_catalog.int8 & 4294967295
+        """
+        return Statement(sql, (int8(key),))
+
+    def label(self, text: str) -> Statement:
+        """Show what this transaction is for in pg_stat_activity."""
+        sql = b"SELECT pg_catalog.set_config('application_name', $1, true)"
+        return Statement(sql, (text.encode(),))
+
+
+def seconds_of(value: Value) -> float | None:
+    """A float8."""
+    return None if value is None else float(struct.unpack(">d", value)[0])
+
+
+def text_of(value: Value) -> str | None:
+    """A text from its binary form."""
+    return None if value is None else value.decode(errors="replace")
+
+
+def number_of(value: Value) -> int | None:
+    """A bigint, or another whole number."""
+    return None if value is None else int.from_bytes(value, "big", signed=True)
