@@ -4,8 +4,11 @@
 
 `FILE` becomes the disk: this process serves it through /dev/fuse (fuse(4)), so that it sees every write and every flush
 that a file system on it makes. `CURRENT` holds what reads see, and `STABLE` what was flushed; both are images of the
-same size, and equal at the start. A line `cut TARGET SEED` on the standard input makes `TARGET` what a power cut at
-this instant may leave: what is stable, and of each page that was written since the last flush, the new content or not.
+same size, and equal at the start. Lines on the standard input are commands:
+
+    cut TARGET SEED    make `TARGET` what a power cut at this instant may leave: what is stable, and of each page that was
+                       written since the last flush, the new content or not
+    fail flushes       answer every flush from now on with EIO; `fail writes`: every write and every flush
 """
 
 from __future__ import annotations
@@ -64,6 +67,8 @@ class Disk:
     stable: int
     current: int
     size: int
+    fails: str = ""
+    """`flushes`, `writes` (and flushes), or nothing."""
     unflushed: dict[int, bytes] = attrs.field(factory=dict[int, bytes])
     """Pages by their offset; of one that was written twice, a cut keeps the last content or the flushed one."""
 
@@ -71,12 +76,16 @@ class Disk:
         return os.pread(self.current, size, offset)
 
     def write(self, offset: int, data: memoryview) -> int:
+        if self.fails == "writes":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         written = os.pwrite(self.current, data, offset)
         for start in range(offset - offset % PAGE, offset + written, PAGE):
             self.unflushed[start] = os.pread(self.current, PAGE, start)
         return written
 
     def flush(self) -> None:
+        if self.fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         for start, page in self.unflushed.items():
             os.pwrite(self.stable, page, start)
         self.unflushed.clear()
@@ -134,9 +143,13 @@ def serve(disk: Disk, fuse: int) -> None:
 
 
 def obey(disk: Disk, line: bytes) -> None:
-    word, target, seed = line.decode().split()
-    assert word == "cut"
-    disk.cut(Path(target), int(seed))
+    word, *arguments = line.decode().split()
+    if word == "fail":
+        (disk.fails,) = arguments
+    else:
+        assert word == "cut"
+        target, seed = arguments
+        disk.cut(Path(target), int(seed))
     os.write(1, b"done\n")
 
 

@@ -89,9 +89,33 @@ def mounted_if_possible(image: Path, at: Path, options: str = "") -> Iterator[Pa
         yield at
 
 
+@attrs.frozen
+class ForgetfulDisk:
+    """A new file system on a disk with a volatile cache."""
+
+    at: Path
+    """The file that is the disk."""
+    server: subprocess.Popen[bytes]
+
+    def cut(self, target: Path) -> None:
+        """Cut its power, and make a file of what is left."""
+        self._ask(f"cut {target} {random.randrange(1 << 30)}")
+
+    def fail(self, what: str) -> None:
+        """Answer with EIO from now on: `flushes`, or `writes` and flushes."""
+        self._ask(f"fail {what}")
+
+    def _ask(self, command: str) -> None:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(f"{command}\n".encode())
+        self.server.stdin.flush()
+        assert self.server.stdout.readline() == b"done\n"
+
+
 @contextlib.contextmanager
-def forgetful_disk(kind: str, folder: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    """A new file system on a disk with a volatile cache; and what cuts its power and makes a file of what is left."""
+def forgetful_disk(kind: str, folder: Path) -> Iterator[ForgetfulDisk]:
+    """A new file system on such a disk."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("there is no /dev/fuse")
     stable, current, at = folder / "stable.img", folder / "current.img", folder / "disk"
@@ -100,18 +124,10 @@ def forgetful_disk(kind: str, folder: Path) -> Iterator[tuple[Path, Callable[[Pa
     at.touch()
     command = [sys.executable, str(DISK), str(at), str(stable), str(current)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None
         assert server.stdout is not None
-        commands, answers = server.stdin, server.stdout
-        assert answers.readline() == b"mounted\n"
-
-        def cut(target: Path) -> None:
-            commands.write(f"cut {target} {random.randrange(1 << 30)}\n".encode())
-            commands.flush()
-            assert answers.readline() == b"done\n"
-
+        assert server.stdout.readline() == b"mounted\n"
         try:
-            yield at, cut
+            yield ForgetfulDisk(at, server)
         finally:
             # Lazily: the kernel may give the loop device on it back a moment after the file system there was unmounted.
             # The server ends, and is waited for, when nothing uses the disk any more.
@@ -222,12 +238,12 @@ def power_cuts(kind: str, plan: Plan, cuts: int, folder: Path, count: int = 4) -
     dice = random.Random(seed)
     for start in range(0, cuts, ROUND):
         with (
-            forgetful_disk(kind, folder) as (disk, cut),
-            mounted_if_possible(disk, folder / "inner", plan.mount) as inner,
+            forgetful_disk(kind, folder) as disk,
+            mounted_if_possible(disk.at, folder / "inner", plan.mount) as inner,
         ):
             path = inner / "state.json"
             Store[Any](path).update(lambda state: one_more(state, "first", plan.scale))
-            found = cuts_of_a_round(cut, folder, path, count, plan, dice, min(ROUND, cuts - start))
+            found = cuts_of_a_round(disk.cut, folder, path, count, plan, dice, min(ROUND, cuts - start))
         for made in found:
             yield what_is_wrong(made, folder / "cut", plan)
             made.image.unlink()
