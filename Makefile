@@ -7,13 +7,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 MINUTES ?= 30
+# Of pytest. One more than there are cores, because tests mostly wait for disks, locks and children; 0: in one process.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo venv test test-others test-all test-slow torture check lint types layers bench bench-quick clean
+.PHONY: help demo venv test test-others test-lowest test-all test-slow torture check lint types layers bench bench-quick \
+	clean
 
 help:
 	@echo "make demo        see updates get lost, and not get lost"
 	@echo "make test        the tests, the code in the docs included"
-	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH)"
+	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH),"
+	@echo "                 and with the lowest versions of what is required"
 	@echo "make test-slow   the long versions of some tests, for minutes"
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make check       lint, types, layers"
@@ -24,15 +29,24 @@ demo: $(VENV)/.has-cli
 	$(BIN)/storewriter demo
 
 test: $(VENV)/.has-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-others: $(BIN)/python
 	ARGS="$(ARGS)" .ci/test-others $(BIN)/python
 
-test-all: test test-others
+# With the lowest version of everything that pyproject.toml allows, on this Python.
+test-lowest: $(BIN)/python
+	$(BIN)/python -m venv $(VENV)-lowest
+	$(BIN)/python .ci/lowest-versions > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' \
+		--constraint $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist worksteal \
+		tests/store tests/locks tests/codecs tests/cli tests/test_public_api.py tests/test_events.py $(ARGS)
+
+test-all: test test-others test-lowest
 
 test-slow: $(VENV)/.has-test
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 torture: $(VENV)/.has-test
 	$(BIN)/python tests/torture --minutes $(MINUTES) $(ARGS)
@@ -41,6 +55,8 @@ check: lint types layers
 
 lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/python .ci/plain-words src
 
 # Without asking whether there is a newer pyright: that would need the network at every run.
@@ -61,7 +77,7 @@ bench-quick: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks report
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache
 
 venv: $(BIN)/python
 

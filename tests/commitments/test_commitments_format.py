@@ -169,7 +169,7 @@ class TestRefused:
             (b'{"version":1,"commitments":[{"a":NaN}]}', "NaN is not JSON"),
             (b"{'version': 1}", "written by `str()`"),
             ('{"version":1}'.encode("utf-16"), "UTF-16"),
-            (gzip.compress(b"{}"), "gzip-compressed"),
+            (gzip.compress(b"{}", mtime=0), "gzip-compressed"),
             (b'{"version":1,"x":' + b"[" * 2000 + b"]" * 2000 + b"}", "nested too deeply"),
         ],
     )
