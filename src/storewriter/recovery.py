@@ -11,30 +11,23 @@ Fails by   RecoveryRefused, OSError, ReadOnlyStore, NotARegularFile, DocumentCha
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import attrs
 
-from storewriter._backends.files import FileStorage, Look
-from storewriter._files import backups
-from storewriter._files.replace import document_changed, existing
-from storewriter._platform.interrupts import quietly
+from storewriter._backends.protocol import Backend, Loaded, Rescue
+from storewriter._platform.interrupts import is_of_a_step
 from storewriter.codecs import Codec
 from storewriter.codecs._faults import Fault, fault_in
 from storewriter.codecs._places import spelled
-from storewriter.errors import DocumentChanged, NotARegularFile, RecoveryRefused
+from storewriter.errors import DocumentChanged, RecoveryRefused, StoreWriterError
 
 __all__ = ["Recovery", "facts_of", "forecast", "place_of", "recover", "restore"]
 
 _TRIES: Final = 8
 """How often a recovery begins anew because a program without the lock has written the document meanwhile."""
-
-_QUIET_SECONDS: Final = 1.0
-"""Seconds for which nothing must have written a document before it is restored unasked: it may be half written."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +62,10 @@ class Recovery:
         return f"{self.path} {done} ({was}{kept}{passed_over})"
 
 
-def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], *, force: bool = False) -> Recovery:
-    """Bring a corrupt document's store back to work. Only in the store's turn.
+def recover(
+    backend: Backend[Any, Any], hold: Any, codec: Codec[Any], default: Callable[[], Any], *, force: bool = False
+) -> Recovery:
+    """Bring a corrupt document's store back to work. Only in the store's turn, with its hold.
 
     A store without a document is restored from its newest good backup too; without one, its absence is its default,
     and nothing is done. Raises RecoveryRefused for a document that may be intact, or such a backup, unless a newer one
@@ -79,81 +74,72 @@ def recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any],
     """
     for _ in range(_TRIES - 1):
         try:
-            return _recover(storage, codec, default, force)
+            return _recover(backend, hold, codec, default, force)
         except DocumentChanged:
             continue
-    return _recover(storage, codec, default, force)
+    return _recover(backend, hold, codec, default, force)
 
 
-def _recover(storage: FileStorage, codec: Codec[Any], default: Callable[[], Any], force: bool) -> Recovery:
-    storage.finish()
-    found = storage.look()
-    fault = _fault_in(codec, found[0])
-    if found[0] is not None and fault is None:
-        return Recovery(path=storage.path, outcome="healthy")
-    source, good, rejected = _backup_for(storage, codec, fault, force=force)
-    if found[0] is None and good is None:
-        return Recovery(path=storage.path, outcome="absent", rejected=rejected)
+def _recover(
+    backend: Backend[Any, Any], hold: Any, codec: Codec[Any], default: Callable[[], Any], force: bool
+) -> Recovery:
+    found = backend.load(hold)
+    fault = _fault_in(codec, found.data)
+    if found.data is not None and fault is None:
+        return Recovery(path=backend.key, outcome="healthy")
+    source, good, rejected = _backup_for(backend, codec, fault, force=force)
+    if found.data is None and good is None:
+        return Recovery(path=backend.key, outcome="absent", rejected=rejected)
     replacement = good if good is not None else codec.encode(default())
-    return _replaced(storage, found, fault, replacement, source, rejected)
+    return _replaced(backend, hold, found, fault, replacement, source, rejected)
 
 
-def restore(storage: FileStorage, codec: Codec[Any]) -> Recovery | None:
+def restore(backend: Backend[Any, Any], hold: Any, codec: Codec[Any]) -> Recovery | None:
     """Restore the newest good backup in place of a damaged document. Only in the store's turn, and unasked.
 
     None if there is no good backup: nothing was done. Waits until nothing has written the document for a second,
     because a program without the lock may be in the middle of it. Raises as `recover` does.
     """
     for _ in range(_TRIES):
-        found = storage.look()
-        fault = _fault_in(codec, found[0])
+        found = backend.load(hold)
+        fault = _fault_in(codec, found.data)
         if fault is None:
-            return Recovery(path=storage.path, outcome="absent" if found[0] is None else "healthy")
-        source, good, rejected = _backup_for(storage, codec, fault, force=False)
+            return Recovery(path=backend.key, outcome="absent" if found.data is None else "healthy")
+        source, good, rejected = _backup_for(backend, codec, fault, force=False)
         if good is None:
             return None
-        if not _is_quiet(storage, found):
+        if not backend.rescue().is_quiet(found):
             continue
         try:
-            return _replaced(storage, found, fault, good, source, rejected)
+            return _replaced(backend, hold, found, fault, good, source, rejected)
         except DocumentChanged:
             continue
     return None
 
 
-def _is_quiet(storage: FileStorage, found: Look) -> bool:
-    """Whether no program writes this document now, judged by its time of change and its content."""
-    try:
-        age = time.time() - storage.system.lstat(storage.path).st_mtime
-    except FileNotFoundError:
-        return False
-    if not age > _QUIET_SECONDS:  # or a clock was set back
-        time.sleep(_QUIET_SECONDS)  # a program without the lock does not show when it has finished writing
-    return storage.load() == found[0]
-
-
 def _backup_for(
-    storage: FileStorage, codec: Codec[Any], fault: Fault | None, *, force: bool
+    backend: Backend[Any, Any], codec: Codec[Any], fault: Fault | None, *, force: bool
 ) -> tuple[str | None, bytes | None, tuple[str, ...]]:
     """See `_newest_good_backup`. Raises RecoveryRefused for a document that may be intact, too."""
     if fault is not None and fault.may_be_intact and not force:
-        raise _refused(storage.path, fault) from fault.error
-    return _newest_good_backup(storage, codec, force=force)
+        raise _refused(backend.key, fault) from fault.error
+    return _newest_good_backup(backend.key, backend.rescue(), codec, force=force)
 
 
 def _replaced(
-    storage: FileStorage,
-    found: Look,
+    backend: Backend[Any, Any],
+    hold: Any,
+    found: Loaded,
     fault: Fault | None,
     replacement: bytes,
     source: str | None,
     rejected: tuple[str, ...],
 ) -> Recovery:
     return Recovery(
-        path=storage.path,
+        path=backend.key,
         outcome="reset" if source is None else "restored",
         reason=None if fault is None else fault.reason,
-        moved_to=_replace_corrupt(storage, found, replacement, like=source),
+        moved_to=backend.rescue().replace(hold, found, replacement, like=source),
         restored_from=source,
         rejected=rejected,
     )
@@ -165,17 +151,17 @@ def _fault_in(codec: Codec[Any], data: bytes | None) -> Fault | None:
 
 
 def _newest_good_backup(
-    storage: FileStorage, codec: Codec[Any], *, force: bool
+    path: str, rescue: Rescue, codec: Codec[Any], *, force: bool
 ) -> tuple[str | None, bytes | None, tuple[str, ...]]:
     """Its name and content, and the names of the newer ones, which are not good. Raises RecoveryRefused, OSError."""
     rejected: list[str] = []
-    for name in backups.backups_of(storage.path, storage.system):
-        data = _read(storage, name)
+    for name in rescue.backups():
+        data = rescue.read(name)
         fault = _fault_in(codec, data)
         if data is not None and fault is None:
             return name, data, tuple(rejected)
         if fault is not None and fault.may_be_intact and not force:
-            raise _refused(storage.path, fault, name) from fault.error
+            raise _refused(path, fault, name) from fault.error
         rejected.append(name)
     return None, None, tuple(rejected)
 
@@ -225,19 +211,20 @@ def place_of(fault: Fault) -> str:
 # -- what it would do --------------------------------------------------------------------------------------------------
 
 
-def forecast(storage: FileStorage, codec: Codec[Any], *, force: bool) -> str:
+def forecast(backend: Backend[Any, Any], codec: Codec[Any], *, force: bool) -> str:
     """What `recover` would do with the corrupt document at this moment, for the error that is raised for it.
 
     Raises nothing of its own.
     """
+    rescue = backend.rescue()
     try:
-        source, _, rejected = _newest_good_backup(storage, codec, force=force)
-        aside = f"move it to {_name_aside(storage)}"
-        written = "" if source is None else _time_of(storage, source)
+        source, _, rejected = _newest_good_backup(backend.key, rescue, codec, force=force)
+        aside = f"move it to {rescue.name_aside()}"
+        written = "" if source is None else _time_of(rescue.saved_at(source))
     except RecoveryRefused as error:
         return f"refuse, because the backup {error.backup} may be intact ({error.reason})"
-    except OSError as error:
-        if error.errno is None:
+    except (OSError, StoreWriterError) as error:
+        if not is_of_a_step(error):
             raise  # a signal handler's
         return f"look for a good backup, which cannot be done now ({error})"
     if source is not None:
@@ -250,82 +237,5 @@ def _listed(names: tuple[str, ...]) -> str:
     return f" ({', '.join(names)} cannot be read either)" if names else ""
 
 
-def _time_of(storage: FileStorage, name: str) -> str:
-    """A backup is the former document itself, so its time is when it was saved."""
-    saved = storage.system.lstat(name).st_mtime
-    return f" of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(saved))}"
-
-
-def _name_aside(storage: FileStorage) -> str:
-    number = 1
-    while True:
-        aside = f"{storage.path}.corrupt-{number}"
-        try:
-            storage.system.lstat(aside)
-        except FileNotFoundError:
-            return aside
-        number += 1
-
-
-def _read(storage: FileStorage, name: str) -> bytes | None:
-    """A backup; None for what is no file, and so was never one. Raises OSError."""
-    try:
-        return storage.read(name)
-    except NotARegularFile:
-        return None
-    except OSError as error:
-        code = error.errno or errno.EIO
-        msg = (
-            f"{os.strerror(code)}: whether the backup {name} is good cannot be told now, so nothing was done. Try "
-            f"again, or move it away if it should not count (recovering the store)"
-        )
-        raise OSError(code, msg, storage.path) from error
-
-
-def _replace_corrupt(storage: FileStorage, corrupt: Look, replacement: bytes, *, like: str | None) -> str | None:
-    """Set the corrupt document aside, under a name of its own, and put the replacement in its place.
-
-    Where no document is, its owner and its mode are known from the backup `like`.
-    """
-    existing(storage.path, storage.system)  # refuses a read-only one before anything is done
-    aside = None if corrupt[0] is None else _set_aside(storage, corrupt[0])
-    try:
-        found = storage.look()  # a second name has changed the file's times
-        if found[0] != corrupt[0]:
-            raise document_changed(storage.path)
-        storage.restore(replacement, found, like=like if corrupt[0] is None else None)
-    except (OSError, DocumentChanged):
-        if aside is not None:
-            _remove(storage, aside)
-        raise
-    return aside
-
-
-def _set_aside(storage: FileStorage, corrupt: bytes) -> str:
-    """Give the corrupt document a second name that nothing has; where that cannot be, a copy of it."""
-    number = 1
-    while True:
-        aside = f"{storage.path}.corrupt-{number}"
-        try:
-            if not storage.in_place and backups.linked(storage.path, aside, storage.system):
-                return aside
-            # Exclusively: link(2) never takes a name that exists, and neither may a copy.
-            fd = storage.system.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            number += 1
-            continue
-        except OSError as error:
-            if error.errno is None:
-                raise  # a signal handler's
-            raise OSError(error.errno, f"{error.strerror} (setting the corrupt document aside)", aside) from error
-        try:
-            storage.system.close(fd)
-            storage.write_beside(aside, corrupt)
-        except OSError:
-            _remove(storage, aside)
-            raise
-        return aside
-
-
-def _remove(storage: FileStorage, name: str) -> None:
-    quietly(storage.system.unlink, name)  # the error that led here is the one that matters
+def _time_of(saved: float | None) -> str:
+    return "" if saved is None else f" of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(saved))}"

@@ -12,23 +12,20 @@ Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt
 
 from __future__ import annotations
 
-import errno
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypedDict, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary, ref
 
-from storewriter._backends.files import FileStorage
+from storewriter._backends.addresses import Durability, FileSettings, Place, address_of
+from storewriter._backends.protocol import Backend, Moved
 from storewriter._commits.batch import Batch, Isolation, Request
 from storewriter._commits.document import Document, version_of
-from storewriter._commits.leading import TRIES, alead, follow_link, leave_off_loop, may_begin_anew
+from storewriter._commits.leading import TRIES, alead, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
-from storewriter._files import keys
-from storewriter._files.replace import Durability
-from storewriter._platform import forks, linux_calls
+from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
 from storewriter._turns.callers import Caller, Frame, current_task, leave_turn
 from storewriter._turns.lanes import ANSWERED, Ticket
@@ -37,11 +34,9 @@ from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
 from storewriter.errors import DocumentChanged, LockLost, ReentrantTurn, ReturnedAwaitable, StoreCorrupt
-from storewriter.locks import Lease, LockName, OpenClawLock, ProperLockfile, Strategy, _rights
-from storewriter.locks.neighbours._joined import Joined
+from storewriter.locks import LockName, Strategy
 from storewriter.per_store_writer_queue import (
     UNSET,
-    PathLike,
     PerStoreWriterQueue,
     Unset,
     default_queue,
@@ -95,7 +90,7 @@ class _StoreBase(Generic[S]):
     @overload
     def __init__(
         self: _StoreBase[dict[str, Any]],
-        path: PathLike,
+        path: Place,
         default: type[dict[Never, Never]] = ...,
         codec: Codec[dict[str, Any]] | None = None,
         **settings: Unpack[Settings],
@@ -104,7 +99,7 @@ class _StoreBase(Generic[S]):
     @overload
     def __init__(
         self,
-        path: PathLike,
+        path: Place,
         default: Callable[[], S],
         codec: Codec[S] | None = None,
         **settings: Unpack[Settings],
@@ -112,7 +107,7 @@ class _StoreBase(Generic[S]):
 
     def __init__(
         self,
-        path: PathLike,
+        path: Place,
         default: Callable[[], Any] = dict,
         codec: Codec[Any] | None = None,
         durability: Durability = "power",
@@ -147,61 +142,44 @@ class _StoreBase(Generic[S]):
             raise TypeError(msg)
         require_codec(codec)
         self._queue = _queue_for(queue, lock)
-        if in_place:
-            _require_instant(self._queue.lock)
-        # Absolute now: the working folder may change under a long-lived store.
-        self._given = keys.absolute(path)
         self._timeout = self._queue.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
         self._default = default
         self._codec = codec if codec is not None else _codec_for(default)
-        self._durability: Durability = durability
-        self._mode = mode
-        self._backups = backups
         self._isolation: Isolation = isolation
-        self._in_place = in_place
         self._restores = on_corrupt == "restore"
-        self._system = system
-        linux_calls.load()
-        self._document = self._document_at(keys.canonical(self._given))
-        self._looked = 0.0
+        settings = FileSettings(durability, mode, backups, in_place, system)
+        self._address = address_of(path, settings, self._queue.lock)
+        self._backend = self._address.locate(exactly=True)
+        self._document = self._document_of(self._backend)
 
-    def _document_at(self, key: str) -> Document:
+    def _document_of(self, backend: Backend[Any, Any]) -> Document:
         """The document, one object for all stores of this process that read and write it in the same way.
 
         So their updates share batches.
         """
-        storage = FileStorage(
-            key, self._durability, self._mode, self._system, backups=self._backups, in_place=self._in_place
-        )
-        settings = (storage, self._codec, self._default)
+        settings = (backend, self._codec, self._default)
         try:
             document = _documents.get(settings)
             if document is None:
-                document = _documents[settings] = Document(key, storage, self._codec, self._default)
+                document = _documents[settings] = Document(*settings)
         except TypeError:  # a codec, say, that cannot be hashed
-            document = Document(key, storage, self._codec, self._default)
-        _rights.expected[key] = document.storage  # what the lock file of a new document should be
+            document = Document(*settings)
         return document
 
-    def _current_document(self) -> Document:
-        """The document, wherever the given path leads now."""
-        key = keys.canonical(self._given)
-        if key != self._document.path:
-            self._document = self._document_at(key)
+    def _document_at(self, backend: Backend[Any, Any]) -> Document:
+        """The document where the address leads now."""
+        if backend is not self._backend:
+            self._document = self._document_of(backend)
+            self._backend = backend
         return self._document
 
-    def _likely_document(self) -> Document:
-        """The same, without a look at the path: a load finds out if it has become a link; the folders above settle."""
-        now = time.monotonic()
-        if now - self._looked < keys.SETTLED and self._document.path == self._given:
-            return self._document
-        self._looked = now
-        return self._current_document()
+    def _current_document(self) -> Document:
+        return self._document_at(self._address.locate(exactly=True))
 
     @property
     def path(self) -> str:
-        """The store's canonical path: links resolved."""
-        return keys.canonical(self._given)
+        """The store's canonical path, links resolved; of a store that is not a file, the name of its document."""
+        return self._address.locate(exactly=True).key
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
@@ -217,12 +195,10 @@ class _StoreBase(Generic[S]):
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
         try:
-            data = follow_link(document.storage.load)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
+            data = document.backend.read()
+        except Moved:
             document = self._current_document()
-            data = document.storage.load()
+            data = document.backend.read()
         return data, document.decode(data)
 
 
@@ -240,19 +216,6 @@ def _require_queue(queue: object) -> PerStoreWriterQueue:
         msg = f"queue must be a PerStoreWriterQueue, got {queue!r}; a lock strategy is given as lock="
         raise TypeError(msg)
     return queue
-
-
-def _require_instant(lock: Strategy) -> None:
-    """Writing in place has no single instant in which a holder that was succeeded could be refused."""
-    own, neighbours = (lock.own, lock.neighbours) if isinstance(lock, Joined) else (lock, ())
-    for one, instead in ((own, "Use lock='flock' or 'marker', or mount"), *((one, "Mount") for one in neighbours)):
-        if isinstance(one, (Lease, ProperLockfile, OpenClawLock)):
-            given = "lock='lease'" if one is own else f"also={type(one).__name__}()"
-            msg = (
-                f"in_place=True does not go with {given}: writing in place has no single instant in which a holder "
-                f"that was succeeded could be refused. {instead} the folder"
-            )
-            raise ValueError(msg)  # noqa: TRY004 - the type is fine, and the setting is not
 
 
 def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
@@ -346,7 +309,8 @@ class Store(_StoreBase[S]):
         ticket = self._caller(label, timeout)
         frame = Frame()
         for attempt in range(TRIES):
-            document = self._current_document() if attempt else self._likely_document()
+            backend = self._address.locate(exactly=attempt > 0)
+            document = self._document if backend is self._backend else self._document_at(backend)
             # Which updates may be in one batch: those of one document, written the same way, from threads or from one
             # loop. One that expects a version is judged by what is on disk, so it goes alone.
             ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
@@ -406,7 +370,7 @@ class Store(_StoreBase[S]):
         """
         return self._in_turn(partial(Document.recover, force=force), label, timeout)
 
-    def _in_turn(self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset) -> T:
+    def _in_turn(self, step: Callable[[Document, Any], T], label: str | None, timeout: float | None | Unset) -> T:
         """What a step of a recovery returns, in a turn."""
         document = self._current_document()
         caller = self._caller(label, timeout)
@@ -414,7 +378,7 @@ class Store(_StoreBase[S]):
         try:
             caller.ends_with(frame)
             caller.enter(document.path)
-            return _fenced(step, document, caller)
+            return _recovered(step, document, caller)
         finally:
             try:
                 leave_turn(caller)
@@ -545,7 +509,8 @@ class AsyncStore(_StoreBase[S]):
             return await self._change_alone(request, label, timeout)
         ticket = self._caller(label, timeout)
         for attempt in range(TRIES):
-            document = self._current_document() if attempt else self._likely_document()
+            backend = self._address.locate(exactly=attempt > 0)
+            document = self._document if backend is self._backend else self._document_at(backend)
             domain = domain_of(ticket.loop)
             ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
             ticket.request = request
@@ -604,12 +569,12 @@ class AsyncStore(_StoreBase[S]):
         """See `Store.recover`."""
         return await self._in_turn(partial(Document.recover, force=force), label, timeout)
 
-    async def _in_turn(self, step: Callable[[Document], T], label: str | None, timeout: float | None | Unset) -> T:
+    async def _in_turn(self, step: Callable[[Document, Any], T], label: str | None, timeout: float | None | Unset) -> T:
         document = self._current_document()
         caller = self._caller(label, timeout)
         try:
             await caller.aenter(document.path)
-            call, abandon = partial(_fenced, step, document, caller), partial(leave_turn, caller)
+            call, abandon = partial(_recovered, step, document, caller), partial(leave_turn, caller)
             done, cancelled = await off_loop(call, caller.loop, abandon)
         finally:
             await leave_off_loop(caller)
@@ -628,7 +593,8 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
 
 
-def _fenced(step: Callable[[Document], T], document: Document, ticket: Ticket) -> T:
+def _recovered(step: Callable[[Document, Any], T], document: Document, ticket: Ticket) -> T:
     """A step of a recovery, in a turn."""
-    with hold_of(ticket).fence():
-        return step(document)
+    hold = hold_of(ticket)
+    hold.check()
+    return step(document, hold)

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import pytest
 from power_cuts import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts
+from tests.helpers.documents import load, save
 
 from storewriter import PerStoreWriterQueue, Store
-from storewriter._backends.files import FileStorage
 from storewriter.testing import Around, Call, Recorder, System, intercepted
 
 DOCUMENTS = [
@@ -201,7 +201,7 @@ def test_a_plain_overwrite_is_seen_to_be_torn(tmp_path: Path) -> None:
     recorder = Recorder()
     system = intercepted(recorder)
     fd = system.open(str(path), os.O_WRONLY)
-    data = FileStorage(str(path)).load() or b""
+    data = load(path) or b""
     system.write(fd, data.replace(b"0", b"1" * 2 * len(data)))
     system.flush(fd)
     system.close(fd)
@@ -214,7 +214,7 @@ def test_new_folders_are_durable_before_anything_in_them_is_acknowledged(tmp_pat
     path = base / "a" / "b" / "state.json"
     start = disk_of(base)
     recorder = Recorder()
-    FileStorage(str(path), system=intercepted(recorder)).save(b"{}")
+    save(path, b"{}", system=intercepted(recorder))
     recorder.done.append((ACKNOWLEDGED, None))
     after = [cut for cut in power_cuts(start, recorder.done) if cut.acknowledged]
     assert after
@@ -294,7 +294,7 @@ def test_in_a_folder_whose_name_could_not_be_flushed_nothing_is_acknowledged(tmp
         return proceed()
 
     with pytest.raises(OSError, match=r"saving") as caught:
-        FileStorage(str(path), system=intercepted(around)).save(b"{}")
+        save(path, b"{}", system=intercepted(around))
     assert str(path) in str(caught.value)
     assert os.listdir(path.parent) == []
     assert str(tmp_path / "a") in flushed_folders(path)
@@ -302,9 +302,9 @@ def test_in_a_folder_whose_name_could_not_be_flushed_nothing_is_acknowledged(tmp
 
 def test_the_recorded_order_is_write_flush_rename_flush_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    FileStorage(str(path)).save(b"1")
+    save(path, b"1")
     recorder = Recorder()
-    FileStorage(str(path), system=intercepted(recorder)).save(b"2")
+    save(path, b"2", system=intercepted(recorder))
     steps = [name for name in recorder.names() if name in ("write", "flush", "rename", "flush_folder")]
     assert steps == ["write", "flush", "rename", "flush_folder"]
 
@@ -313,7 +313,7 @@ def test_the_recorded_order_is_write_flush_rename_flush_the_folder(tmp_path: Pat
 def test_a_process_durable_commit_is_whole_at_every_instant(tmp_path: Path, suffix: str) -> None:
     """No flush, so no promise about power; but what programs see is the old or the new document at every call."""
     path = tmp_path / "state.json"
-    FileStorage(str(path)).save(b"old")
+    save(path, b"old")
     seen: list[bytes] = []
 
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
@@ -324,7 +324,7 @@ def test_a_process_durable_commit_is_whole_at_every_instant(tmp_path: Path, suff
                 stack.callback(lambda: seen.append(path.read_bytes()))
             return proceed()
 
-    FileStorage(str(path), durability="process", system=intercepted(around)).save(b"new")
+    save(path, b"new", durability="process", system=intercepted(around))
     assert set(seen) <= {b"old", b"new"}
     assert path.read_bytes() == b"new"
 

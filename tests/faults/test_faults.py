@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from tests.helpers.documents import load
 
 from storewriter import AsyncStore, CommitUncertain, Store
-from storewriter._backends.files import FileStorage
 from storewriter.locks import Flock
 from storewriter.testing import Call, Fault, Recorder, System, intercepted
 
@@ -81,7 +81,7 @@ def outcomes(
             assert caught is None
             return
         where = f"call {skip}, {fault.struck}"
-        found = FileStorage(str(path), **options).load()
+        found = load(path, **options)
         assert found in (b'{"first":true,"old":true}\n', b'{"first":true,"old":true,"new":true}\n'), where
         assert path.read_bytes() == found, where
         is_new = b"new" in found

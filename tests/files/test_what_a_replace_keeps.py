@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.documents import save
 
 from storewriter import NotARegularFile, ReadOnlyStore, Store
-from storewriter._backends.files import FileStorage
 from storewriter.testing import Call, intercepted
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away and mount")
@@ -72,7 +72,7 @@ def test_the_mode_stays(tmp_path: Path, mode: int, options: dict[str, Any]) -> N
 def test_a_new_document_gets_its_mode_whatever_the_umask(tmp_path: Path, mode: int, mask: int) -> None:
     before = os.umask(mask)
     try:
-        FileStorage(str(tmp_path / "state.json"), mode=mode).save(b"{}")
+        save(tmp_path / "state.json", b"{}", mode=mode)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == mode
@@ -279,7 +279,7 @@ def test_what_is_no_regular_file_is_refused_at_once(
         assert str(path) in str(caught.value)
         assert isinstance(caught.value, NotARegularFile) or make is a_block_device
     with pytest.raises(NotARegularFile, match=make.__name__.replace("_", " ").replace("a fifo", "a FIFO")):
-        FileStorage(str(path)).save(b"{}")
+        save(path, b"{}")
     assert stat.S_IFMT(path.lstat().st_mode) == kind
     assert not list(tmp_path.glob(".*.tmp"))
 

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
-from storewriter._backends.files import FileStorage
+from storewriter._backends.files import FileBackend
 from storewriter._files.keys import sidecar
-from storewriter._files.replace import Commit
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
 
 _processes = multiprocessing.get_context("forkserver")
@@ -166,7 +165,8 @@ class _Contending:
     def commit(self, path: str, text: str) -> None:
         """Write the document through the fence, as a store does."""
         hold = self.holds[path]
-        FileStorage(path, "process").replace(text.encode(), Commit(), fence=hold.fence, suffix=hold.token)
+        backend = FileBackend(path, "process")
+        backend.commit(hold, text.encode(), backend.look(), backend.new_commit())
 
     def age(self, seconds: float) -> None:
         """Believe to have watched the markers for so much longer."""

@@ -26,8 +26,8 @@ from helpers.interrupts import KINDS, Kind, Landing, Point, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._backends.files import Flushes
 from storewriter._commits import batch
-from storewriter._commits.document import Flushes
 from storewriter._files import replace
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import SYSTEM

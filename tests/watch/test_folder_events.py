@@ -130,7 +130,7 @@ def test_without_watches_to_be_had_looking_is_enough(
         raise OSError(errno.ENOSPC, "no more watches")
 
     if when == "open":
-        monkeypatch.setattr("storewriter.watch.open_events", refuse)
+        monkeypatch.setattr("storewriter._backends.file_news.open_events", refuse)
     else:
         monkeypatch.setattr(FolderEvents, "aim", refuse)
     store: Store[dict[str, Any]] = Store(path)
@@ -144,7 +144,7 @@ def test_without_watches_to_be_had_looking_is_enough(
 
 
 def test_a_system_without_events_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storewriter.watch.open_events", lambda: None)
+    monkeypatch.setattr("storewriter._backends.file_news.open_events", lambda: None)
     store: Store[dict[str, Any]] = Store(path)
     with store.watch(poll=OFTEN) as states:
         next(states)

@@ -19,7 +19,8 @@ from watching import NEVER, OFTEN, ask, put, watch
 
 from helpers.waiting import until_async, wait_for
 from storewriter import AsyncStore, Store
-from storewriter._backends.files import FileStorage
+from storewriter._backends.files import FileBackend
+from storewriter._backends.protocol import Loaded
 from storewriter.watch import AsyncWatch
 
 
@@ -123,15 +124,15 @@ def test_a_state_that_was_being_read_when_the_cancellation_came_is_told_next_tim
     store: AsyncStore[dict[str, Any]] = AsyncStore(path)
     large = {"text": "x" * 200_000}
     put(path, '{"text":"' + large["text"] + '"}')
-    load, reading, go_on = FileStorage.load, threading.Event(), threading.Event()
+    load, reading, go_on = FileBackend.look, threading.Event(), threading.Event()
 
-    def load_slowly(storage: FileStorage) -> bytes | None:
-        data = load(storage)
+    def load_slowly(backend: FileBackend) -> Loaded:
+        data = load(backend)
         reading.set()
         wait_for(go_on)
         return data
 
-    monkeypatch.setattr(FileStorage, "load", load_slowly)
+    monkeypatch.setattr(FileBackend, "look", load_slowly)
 
     async def main() -> None:
         told = []
@@ -158,13 +159,13 @@ def test_a_large_document_is_not_read_on_the_event_loop(
 ) -> None:
     store: AsyncStore[dict[str, Any]] = AsyncStore(path)
     put(path, '{"text":"' + "x" * 200_000 + '"}')
-    load, threads = FileStorage.load, set[int]()
+    load, threads = FileBackend.look, set[int]()
 
-    def load_and_note(storage: FileStorage) -> bytes | None:
+    def load_and_note(backend: FileBackend) -> Loaded:
         threads.add(threading.get_ident())
-        return load(storage)
+        return load(backend)
 
-    monkeypatch.setattr(FileStorage, "load", load_and_note)
+    monkeypatch.setattr(FileBackend, "look", load_and_note)
 
     async def main() -> None:
         async with watch(store, way) as states:
@@ -217,13 +218,12 @@ def test_leaving_an_async_loop_is_enough(path: Path, way: str, run: Callable[...
 def test_a_busy_watch_lets_other_tasks_run_and_can_be_cancelled(
     path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, count = FileStorage.load, iter(range(10**9))
+    load, count = FileBackend.look, iter(range(10**9))
 
-    def always_new(storage: FileStorage) -> bytes | None:
-        load(storage)
-        return f'{{"n":{next(count)}}}'.encode()
+    def always_new(backend: FileBackend) -> Loaded:
+        return Loaded(f'{{"n":{next(count)}}}'.encode(), load(backend).stamp)
 
-    monkeypatch.setattr(FileStorage, "load", always_new)
+    monkeypatch.setattr(FileBackend, "look", always_new)
 
     async def main() -> None:
         seen = 0

@@ -13,7 +13,8 @@ from watching import NEVER, OFTEN, ask, put, watch
 
 from helpers.children import child
 from storewriter import Store, StoreCorrupt
-from storewriter._backends.files import FileStorage
+from storewriter._backends.files import FileBackend
+from storewriter._backends.protocol import Loaded
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.watch import PACE
 
@@ -228,16 +229,16 @@ def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path: Path) -> None:
 def test_a_commit_between_the_look_and_the_wait_is_not_missed(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, loads = FileStorage.load, []
+    load, loads = FileBackend.look, []
 
-    def load_and_be_overtaken(storage: FileStorage) -> bytes | None:
-        data = load(storage)
-        loads.append(data)
-        if loads[-2:] == [data, data]:  # no news in this look
+    def load_and_be_overtaken(backend: FileBackend) -> Loaded:
+        found = load(backend)
+        loads.append(found.data)
+        if loads[-2:] == [found.data, found.data]:  # no news in this look
             put(path, f'{{"n":{len(loads)}}}')
-        return data
+        return found
 
-    monkeypatch.setattr(FileStorage, "load", load_and_be_overtaken)
+    monkeypatch.setattr(FileBackend, "look", load_and_be_overtaken)
     with watch(store, "events") as states:  # nothing but the event of that commit can bring it up again
         told = [next(states) for _ in range(10)]
     assert told == [{}, *({"n": number} for number in range(2, 20, 2))]
@@ -246,7 +247,8 @@ def test_a_commit_between_the_look_and_the_wait_is_not_missed(
 def test_a_change_that_the_file_systems_clock_hides_is_noticed(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storewriter.watch._stamp", lambda found: (1, 2, 3))  # same inode, size and times for ever
+    # The same inode, size and times for ever.
+    monkeypatch.setattr("storewriter._backends.file_news._identity", lambda found: (1, 2, 3))
     with watch(store, "looking") as states:
         next(states)
         for number in range(5):
@@ -257,12 +259,12 @@ def test_a_change_that_the_file_systems_clock_hides_is_noticed(
 def test_a_document_that_has_settled_is_not_read_again(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storewriter.watch._SETTLED", -1.0)
-    load, loads, looks = FileStorage.load, [], []
+    monkeypatch.setattr("storewriter._backends.file_news._COARSE_CLOCK_SECONDS", -1.0)
+    load, loads, looks = FileBackend.look, [], []
 
-    def count_load(storage: FileStorage) -> bytes | None:
-        loads.append(storage.path)
-        return load(storage)
+    def count_load(backend: FileBackend) -> Loaded:
+        loads.append(backend.path)
+        return load(backend)
 
     def count_look(found: os.stat_result) -> tuple[int, ...]:
         looks.append(found)
@@ -272,8 +274,8 @@ def test_a_document_that_has_settled_is_not_read_again(
         return (found.st_ino, found.st_mtime_ns)
 
     put(path, '{"n":1}')
-    monkeypatch.setattr(FileStorage, "load", count_load)
-    monkeypatch.setattr("storewriter.watch._stamp", count_look)
+    monkeypatch.setattr(FileBackend, "look", count_load)
+    monkeypatch.setattr("storewriter._backends.file_news._identity", count_look)
     with watch(store, "looking") as states:
         assert [next(states), next(states)] == [{"n": 1}, {"n": 2}]
     assert len(looks) == 50
@@ -328,17 +330,17 @@ def test_what_is_no_file_is_an_error_at_every_asking_until_it_is_over(way: str, 
 def test_neighbours_in_the_folder_cause_no_reading(
     store: Store[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storewriter.watch._SETTLED", -1.0)
+    monkeypatch.setattr("storewriter._backends.file_news._COARSE_CLOCK_SECONDS", -1.0)
     neighbour: Store[dict[str, Any]] = Store(path.with_name("neighbour.json"))
-    load, loads = FileStorage.load, []
+    load, loads = FileBackend.look, []
 
-    def count_load(storage: FileStorage) -> bytes | None:
-        loads.append(storage.path)
-        return load(storage)
+    def count_load(backend: FileBackend) -> Loaded:
+        loads.append(backend.path)
+        return load(backend)
 
     with watch(store, "events") as states:
         next(states)
-        monkeypatch.setattr(FileStorage, "load", count_load)
+        monkeypatch.setattr(FileBackend, "look", count_load)
         worker = ask(states)
         for number in range(20):
             neighbour.update(lambda state, number=number: state.update(n=number))

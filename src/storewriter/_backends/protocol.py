@@ -113,11 +113,6 @@ class Backend(Protocol[H, C]):
         """
         ...
 
-    @property
-    def lock(self) -> LockAdapter:
-        """What takes the turn. Two backends with one key have equal locks, or refuse each other (StrategyMismatch)."""
-        ...
-
     # -- without a turn ------------------------------------------------------------------------------------------------
 
     def read(self) -> bytes | None:
@@ -216,10 +211,6 @@ class Backend(Protocol[H, C]):
         """What a recovery of a corrupt document needs."""
         ...
 
-    def status(self) -> Status:
-        """What can be seen of the document and its lock from outside, for `storewriter status`. Changes nothing."""
-        ...
-
 
 class News(Protocol):
     """The changes of one document, for one watcher: one thread at a time calls it (`close` may come from any)."""
@@ -255,10 +246,6 @@ class Rescue(Protocol):
     `recovery.py` decides what is corrupt, which backup is good, and whether anything may be done. Backups and documents
     that were set aside have names: text for people, and for `read`.
     """
-
-    def load(self, hold: Any) -> Loaded:
-        """As `Backend.load`."""
-        ...
 
     def backups(self) -> Sequence[str]:
         """The backups that exist, the newest first. Raises OSError, StoreWriterError."""

@@ -23,12 +23,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from storewriter import events
-from storewriter._backends.files import Look
+from storewriter._backends.protocol import Loaded
 from storewriter._commits.document import Document, version_of
-from storewriter._files.replace import Commit, document_changed, not_flushed
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.threads import Apart
 from storewriter._turns.lanes import ANSWERED, LEFT, Ticket, answer, in_step
@@ -40,10 +39,6 @@ from storewriter.errors import (
     StoreWriterError,
     VersionConflict,
 )
-from storewriter.locks.neighbours._detection import changed
-
-if TYPE_CHECKING:
-    from storewriter._turns.callers import Caller
 
 Isolation = Literal["own", "shared"]
 
@@ -149,7 +144,7 @@ class Batch:
     """The newest member; each refers to the one before it (`before`), so that joining is a plain store."""
     error: BaseException | None = None
     """What the save or the flush ended with."""
-    _found: Look | None = None
+    _found: Loaded | None = None
     _good: bytes | None = None
     """What the document will be: the state after the last function that did not fail."""
     _before: bytes | None = None
@@ -187,21 +182,18 @@ class Batch:
         self._started = time.monotonic()
         self._seconds = APPLY_SECONDS if on_loop else APPLY_SECONDS * _THREADS
         self._until = self._started + self._seconds
-        self._commit = Commit()
+        self._commit = document.backend.new_commit()
         self._shared: SharedState | None = SharedState() if isolation == "shared" else None
         self._on_loop = on_loop
         self._mutex = _thread.allocate_lock()
         """Between the thread that has the turn and the one that makes a part. Held for a few plain stores only, so that
         no fork finds it locked."""
 
-    def load(self) -> None:
-        """Once, before the first function. Raises NotARegularFile, OSError."""
+    def load(self, ticket: Ticket) -> None:
+        """In the turn of this ticket, once, before the first function. Raises as `Backend.load` does."""
         if self._found is None:
-            storage = self.document.storage
-            if storage.in_place:
-                storage.finish()
-            found = storage.look()
-            self._good = found[0]
+            found = self.document.backend.load(ticket.lane.hold)
+            self._good = found.data
             if self._good is None:
                 self._absent = self.document.encoded_default()
             self._until = time.monotonic() + self._seconds
@@ -222,7 +214,7 @@ class Batch:
         request.error, request.failed, request.is_applied, request.group = None, False, False, ALONE
         try:
             if self._found is None:
-                self.load()
+                self.load(ticket)
         except BaseException as error:
             request.error, ticket.is_member = error, False
             return
@@ -237,7 +229,7 @@ class Batch:
             # Nothing of it is in the batch. But what it raised may come from what it has seen of the others, and they
             # are not saved yet: then it waits for the answer with them.
             found = self._found
-            is_member = isinstance(error, Exception) and found is not None and self._good is not found[0]
+            is_member = isinstance(error, Exception) and found is not None and self._good is not found.data
             request.error, request.failed, ticket.is_member = error, True, is_member
             if is_member:
                 self._newest = ticket
@@ -245,7 +237,7 @@ class Batch:
     def require_version(self, expected: str) -> None:
         """Raise VersionConflict unless the loaded document has this version."""
         assert self._found is not None
-        found = version_of(self._found[0])
+        found = version_of(self._found.data)
         if found != expected:
             path = self.document.path
             raise VersionConflict(
@@ -431,14 +423,14 @@ class Batch:
         with self._gate:
             self.save(ticket)
 
-    def _go_on_from_part(self, early: Batch, hold: Any) -> Look:
+    def _go_on_from_part(self, early: Batch, hold: Any) -> Loaded:
         """The last function was applied to what the part was to save: go on if that is the document now."""
-        found = self.document.storage.look()
-        data, absent = found[0], self._absent
+        found = self.document.backend.load(hold)
+        data, absent = found.data, self._absent
         is_there = data == self._base or (data is None and self._base == absent)
         if not is_there and not (self.document.is_compared_anew and self.document.says_the_same(data, self._base)):
             hold.check()
-            raise document_changed(self.document.path) if early.error is None else AskAgain(self.document.path)
+            raise self.document.backend.changed() if early.error is None else AskAgain(self.document.path)
         self._found, self._is_rebased, self._absent = found, True, absent if data is None else None
         return found
 
@@ -460,25 +452,19 @@ class Batch:
             if not self._is_the_end(error):
                 raise
             self.error = self._as_outcome(error)
-            if isinstance(error, DocumentChanged):
-                changed(self.document.path, cast("Caller", ticket).queue.lock)
         self._is_saved = True
 
     def _save(self, ticket: Ticket) -> None:
-        document, found = self.document, self._found
+        document, found, backend = self.document, self._found, self.document.backend
         hold: Any = ticket.lane.hold
         if found is None:
             return
         if self._early is not None and self._authors and not self._is_rebased:
             found = self._go_on_from_part(self._early, hold)
         if self._interrupts:
-            if self._good is not None and self._good != found[0] and document.has(self._good):
-                # It had the name already when the interrupt came. Its descriptor may have been closed again.
+            good = self._good
+            if good is not None and good != found.data and backend.landed(hold, good, self._commit):
                 self._is_written = True
-                if self._commit.descriptor is not None:
-                    document.flushes.note(self._commit)
-                else:
-                    self._must_confirm = True
                 return
             self._give_back(ticket.request)
         if not self._authors and not any(
@@ -486,24 +472,14 @@ class Batch:
         ):
             return
         data = self._good
-        is_same = data is None or data == found[0] or data == self._absent
-        if not is_same and document.is_compared_anew and document.says_the_same(found[0], data):
-            is_same, data = True, found[0]
-        if data is None or (is_same and not document.storage.is_doubtful(found)):
+        is_same = data is None or data == found.data or data == self._absent
+        if not is_same and document.is_compared_anew and document.says_the_same(found.data, data):
+            is_same, data = True, found.data
+        if data is None or (is_same and not backend.is_doubtful(found)):
             hold.check()
             self._must_confirm = True
             return
-        try:
-            if getattr(hold, "is_irrevocable", False):
-                document.storage.replace(data, self._commit, found, check=hold.check)
-            else:
-                document.storage.replace(data, self._commit, found, fence=hold.fence, suffix=hold.token)
-        except DocumentChanged as error:
-            if self._commit.is_begun:
-                raise _changed_after_that(document.path) from error
-            raise
-        if self._commit.descriptor is not None:
-            document.flushes.note(self._commit)
+        backend.commit(hold, data, found, self._commit)
         self._is_written = True
 
     def _give_back(self, request: Request) -> None:
@@ -540,16 +516,14 @@ class Batch:
         if self._is_settled or self.error is not None:
             return
         try:
-            if self._commit.descriptor is not None:
-                self._perform(self.document.flushes.settle, self._commit)
+            if self._is_written:
+                self._perform(self.document.backend.settle, self._commit)
             elif self._must_confirm:
-                self._perform(self.document.storage.confirm)
+                self._perform(self.document.backend.confirm)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise
             self.error = self._as_outcome(error)
-            if self._is_written and isinstance(self.error, OSError):
-                self.error = not_flushed(self.document.path, self.error)
         self._is_settled = True
 
     def _perform(self, step: Callable[..., None], *args: Any) -> None:
@@ -642,15 +616,6 @@ class SharedState(Group):
         self.requests: list[Request] = []
         self.is_whole = True
         """Whether nothing else is in the state: False while a function runs, and if that did not come to its end."""
-
-
-def _changed_after_that(path: str) -> CommitUncertain:
-    """The error if an interrupt came right after the rename, and a program without the lock has written since then."""
-    msg = (
-        f"{path} was changed by a program that does not take its lock, right after it was saved: whether the update is "
-        f"in the document is unknown. Read the store before repeating it."
-    )
-    return CommitUncertain(msg, path=path)
 
 
 def _copy_of(error: BaseException) -> BaseException:

@@ -6,35 +6,21 @@ Promise    On an event loop, what may wait for a disk runs off it, and a cancell
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
+from storewriter._backends.protocol import Moved
 from storewriter._commits.batch import AskAgain, Batch, Isolation, Request
-from storewriter._commits.document import SMALL, Document
-from storewriter._files import keys
+from storewriter._commits.document import Document
 from storewriter._platform import forks
 from storewriter._turns import lanes
 from storewriter._turns.callers import Caller, end_turn, leave_turn
 from storewriter._turns.lanes import HOLDING
 from storewriter._turns.waiters import off_loop, pause, raise_if_cancelled
-from storewriter.errors import DocumentChanged, LockLost
-
-T = TypeVar("T")
+from storewriter.errors import DocumentChanged, LockLost, StoreWriterError
 
 TRIES: Final = 8
 """How often an update begins anew before it gives up: its path has become a link, its lease was lost, a program without
 the lock has written the document."""
-
-
-def follow_link(load: Callable[[], T]) -> T:
-    """A document that has become a link since its path was resolved: resolve it anew at the next try."""
-    try:
-        return load()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            keys.forget()
-        raise
 
 
 def may_begin_anew(request: Request) -> bool:
@@ -42,10 +28,7 @@ def may_begin_anew(request: Request) -> bool:
     error = request.error
     if request.failed:
         return False
-    if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        keys.forget()
-        return True
-    return isinstance(error, (LockLost, DocumentChanged, AskAgain))
+    return isinstance(error, (LockLost, DocumentChanged, AskAgain, Moved))
 
 
 async def alead(document: Document, ticket: Caller, isolation: Isolation) -> None:
@@ -55,7 +38,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         batch = ticket.batch = Batch(document, isolation, on_loop=True)
         # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
         await pause(ticket.loop)
-        if document.storage.size() > SMALL:
+        if not document.backend.loads_quickly():
             await _load(batch, ticket)
         _apply_all(batch, ticket)
         if ticket.generation != forks.generation:
@@ -79,8 +62,8 @@ def _apply_all(batch: Batch, ticket: Caller) -> None:
 
 async def _load(batch: Batch, ticket: Caller) -> None:
     try:
-        _, cancelled = await off_loop(batch.load, ticket.loop, lambda: leave_turn(ticket))
-    except OSError:
+        _, cancelled = await off_loop(lambda: batch.load(ticket), ticket.loop, lambda: leave_turn(ticket))
+    except (OSError, StoreWriterError):
         return  # `apply` meets it again, and keeps it
     if cancelled is not None:
         raise cancelled

@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 
 from storewriter._commits.batch import Batch, Request
 from storewriter._commits.document import Document
-from storewriter._commits.leading import follow_link
 from storewriter._turns.callers import Caller, leave_turn
 from storewriter._turns.waiters import off_loop, raise_if_cancelled
 from storewriter.errors import StoreCorrupt
@@ -46,8 +45,9 @@ class _Work(Generic[S]):
         self.discarded = False
 
     def load(self) -> None:
-        batch = self.batch()
-        follow_link(batch.load)
+        batch, ticket = self.batch(), self._ticket
+        assert ticket is not None
+        batch.load(ticket)
         self.state = batch.state()
 
     def batch(self) -> Batch:

@@ -117,7 +117,9 @@ class Commit:
     error: OSError | None = None
     """What its flush has failed with."""
     number: int = 0
-    """Its place among the commits of this process to this store (`_document.Flushes`)."""
+    """Its place among the commits of this process to this store (`_backends.files.Flushes`)."""
+    is_unflushed: bool = False
+    """Whether it was interrupted after the rename, and nothing is left open that could be flushed."""
 
     def flush(self) -> None:
         """Make it durable. Raises OSError, and does so again if it is tried again then.
@@ -140,7 +142,9 @@ class Commit:
                     new, self.error = self.new, error
                     _flushed[self.target.path] = (new.st_dev, new.st_ino, new.st_mtime_ns, False)
                 raise
-        note_flushed(self.target.path, self.new)
+        if len(_flushed) >= _MOST_FLUSHED:  # as `note_flushed`, without the call
+            _flushed.clear()
+        _flushed[self.target.path] = (self.new.st_dev, self.new.st_ino, self.new.st_mtime_ns, True)
 
     def close(self) -> None:
         """Close the descriptor. Can be repeated."""
@@ -539,6 +543,7 @@ def not_flushed(path: str, error: OSError) -> CommitUncertain:
     return CommitUncertain(msg, path=path)
 
 
+_MOST_FLUSHED: Final = 512
 _flushed: dict[str, tuple[int, int, int, bool]] = {}
 """By path: which file this process last flushed there, with its folder (device, inode, and the time of writing, because
 an inode number comes back), and whether that succeeded. Bounded; a missing entry costs two flushes."""
@@ -546,7 +551,7 @@ an inode number comes back), and whether that succeeded. Bounded; a missing entr
 
 def note_flushed(path: str, found: os.stat_result) -> None:
     """Remember that this document, and its name, were flushed."""
-    if len(_flushed) >= 512:
+    if len(_flushed) >= _MOST_FLUSHED:
         _flushed.clear()
     _flushed[path] = (found.st_dev, found.st_ino, found.st_mtime_ns, True)
 
