@@ -9,7 +9,6 @@ Fails by   DecodeError, with the reason and, where there is one, the place; for 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Final
 
@@ -19,11 +18,12 @@ from commitments.document import Document
 from commitments.entry import has_legacy_text, json_type, parse_entry, without_legacy_text
 from commitments.json_text import MalformedJson, scan_array, scan_object, skip_space, value_at
 from commitments.record import Entry
-from storewriter.codecs import DecodeError, JsonCodec, TooDeep, UnknownVersion
+from storewriter.codecs import DecodeError, UnknownVersion, explained
 
 SUPPORTED_VERSION = 1
 
 _BYTE_ORDER_MARK = "\ufeff"
+_NOT_JSON = "not JSON: "
 _ABSENT: Final = object()
 
 
@@ -49,48 +49,18 @@ class DocumentCodec:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             reason = f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
-            raise _named(data, _fault(reason, error.start, data[: error.start].decode("utf-8"))) from None
+            raise explained(data, _fault(reason, error.start, data[: error.start].decode("utf-8"))) from None
         text = text.removeprefix(_BYTE_ORDER_MARK)
         try:
             return _Reader(text).document()
         except MalformedJson as error:
-            reason = f"not JSON: {error.reason}" if text.strip() else "the file is empty"
-            raise _named(data, _fault(reason, error.position, text[: error.position])) from None
+            reason = f"{_NOT_JSON}{error.reason}" if text.strip() else "the file is empty"
+            raise explained(data, _fault(reason, error.position, text[: error.position]), prefix=_NOT_JSON) from None
 
 
 def _fault(reason: str, position: int, before: str) -> DecodeError:
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return DecodeError(reason, position=position, line=line, column=column)
-
-
-_JSON: Final = JsonCodec()
-
-
-def _named(data: bytes, fault: DecodeError) -> DecodeError:
-    """The fault by the name that JsonCodec has for it (a comment, UTF-16, NUL bytes), and whether nothing is lost.
-
-    JsonCodec refuses more than is refused here (a key given twice): only what it says of the same fault counts.
-    """
-    try:
-        _JSON.decode(data)
-    except DecodeError as error:
-        cause = error.__cause__
-        is_syntax = isinstance(cause, json.JSONDecodeError | UnicodeDecodeError)
-        is_later = (error.position or 0) >= (fault.position or 0)
-        if not (is_syntax or is_later or isinstance(error, TooDeep)):
-            return fault
-        is_named = isinstance(cause, ValueError) and error.reason != getattr(cause, "msg", None)
-        prefix = "not JSON: " if fault.reason.startswith("not JSON: ") else ""
-        place = error if is_named else fault
-        return DecodeError(
-            prefix + error.reason if is_named else fault.reason,
-            position=place.position,
-            line=place.line,
-            column=place.column,
-            path=error.path,
-            may_be_intact=error.may_be_intact,
-        )
-    return fault
 
 
 @attrs.define

@@ -17,13 +17,12 @@ import attrs
 
 from persistent_dedupe.calls import UNUSABLE, Call
 from persistent_dedupe.checking import Checking
-from persistent_dedupe.claim_owner import is_gone, is_this_process, this_process
 from persistent_dedupe.claims_document import ClaimBook
 from persistent_dedupe.ground import Ground, NamespaceFile
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
-from storewriter import Backoff, CommitUncertain, Owner
+from storewriter import Backoff, CommitUncertain, Owner, is_gone, this_process
 
 __all__ = ["Claiming"]
 
@@ -276,11 +275,15 @@ def _is_nobodys(claim: OpenClaim, verdicts: dict[Owner, bool]) -> bool:
     owner = claim.owner
     if owner is None:
         return False
-    if is_this_process(owner):
+    if _identity(owner) == _identity(this_process()):
         return not is_held_here(claim.token)
     if owner not in verdicts:
         verdicts[owner] = is_gone(owner)
     return verdicts[owner]
+
+
+def _identity(owner: Owner) -> tuple[object, ...]:
+    return owner.host, owner.boot_id, owner.pid_namespace, owner.pid, owner.start_ticks
 
 
 def _released(scoped: ScopedKey, reason: str) -> ClaimReleased:

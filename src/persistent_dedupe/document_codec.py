@@ -14,14 +14,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 import orjson
 
 from persistent_dedupe.document import Document, KeptEntry, Oddity
 from persistent_dedupe.keys import BLANKS
-from storewriter.codecs import DecodeError, JsonCodec, TooDeep
+from storewriter.codecs import DecodeError, explained
 
 __all__ = ["DocumentCodec", "decode", "encode"]
 
@@ -58,37 +58,7 @@ def decode(data: bytes) -> Document:
     try:
         return _walked(data)
     except DecodeError as error:
-        raise _named(data, error) from None
-
-
-_JSON: Final = JsonCodec()
-
-
-def _named(data: bytes, fault: DecodeError) -> DecodeError:
-    """The fault by the name that JsonCodec has for it (a comment, UTF-16, NUL bytes), and whether nothing is lost.
-
-    JsonCodec refuses more than is refused here (a key given twice): only what it says of the same fault counts.
-    """
-    try:
-        _JSON.decode(data)
-    except DecodeError as error:
-        cause = error.__cause__
-        is_syntax = isinstance(cause, json.JSONDecodeError | UnicodeDecodeError)
-        is_later = (error.position or 0) >= (fault.position or 0)
-        if not (is_syntax or is_later or isinstance(error, TooDeep)):
-            return fault
-        is_named = isinstance(cause, ValueError) and error.reason != getattr(cause, "msg", None)
-        if not is_named and error.position != fault.position:
-            return DecodeError(fault.reason, position=fault.position, may_be_intact=error.may_be_intact)
-        return DecodeError(
-            error.reason if is_named else fault.reason,
-            position=error.position,
-            line=error.line,
-            column=error.column,
-            path=error.path,
-            may_be_intact=error.may_be_intact,
-        )
-    return DecodeError(fault.reason, position=fault.position, may_be_intact=True)  # whole, but no object
+        raise explained(data, error) from None
 
 
 def _written(document: Document) -> bytes:

@@ -3,7 +3,7 @@
 Turns              PerStoreWriterQueue, Turn, run_exclusive         (per_store_writer_queue.py)
 Load-modify-save   Store, AsyncStore, Transaction                   (store.py)
 Policies           Backoff, and the strategies in storewriter.locks
-Who holds a lock   Owner
+Who holds a lock   Owner, this_process, is_gone
 Errors             StoreWriterError and its kinds                   (errors.py)
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 
+from storewriter._platform.liveness import is_gone, this_process
 from storewriter._platform.owner import Owner
 from storewriter.backoff import Backoff
 from storewriter.errors import (
@@ -83,5 +84,7 @@ __all__ = [
     "UnknownVersion",
     "UnsupportedLock",
     "VersionConflict",
+    "is_gone",
     "run_exclusive",
+    "this_process",
 ]

@@ -27,9 +27,8 @@ from persistent_dedupe import (
     OpenClaim,
     PersistentDedupe,
 )
-from persistent_dedupe.claim_owner import is_gone, is_this_process, this_process
 from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
-from storewriter import Owner, PerStoreWriterQueue, StoreCorrupt
+from storewriter import Owner, PerStoreWriterQueue, StoreCorrupt, this_process
 from storewriter.codecs import DecodeError
 
 PATIENCE = 20.0
@@ -346,7 +345,7 @@ def test_between_objects_of_one_process_a_claim_excludes_too(face: Any, tmp_path
         assert await one.claim("k")
         claim = await other.claim("k")
         assert claim.status is ClaimStatus.IN_FLIGHT
-        assert is_this_process(claim.holder.owner)
+        assert claim.holder.owner == this_process()
 
         async def commit() -> bool:
             return bool(await one.commit("k"))
@@ -529,38 +528,6 @@ def ended() -> Owner:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     return attrs.evolve(this_process(), pid=process.pid)
-
-
-def test_a_process_that_has_ended_is_gone(ended: Owner) -> None:
-    assert is_gone(ended)
-
-
-def test_a_zombie_is_gone() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "pass"])
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert is_gone(attrs.evolve(this_process(), pid=process.pid, start_ticks=None))
-    process.wait()
-
-
-def test_a_living_process_is_not_gone() -> None:
-    assert not is_gone(this_process())
-    assert is_this_process(this_process())
-    assert not is_gone(attrs.evolve(this_process(), pid=os.getppid(), start_ticks=None))
-
-
-def test_a_pid_that_belongs_to_another_process_by_now_is_gone() -> None:
-    reused = attrs.evolve(this_process(), start_ticks=1)
-    assert is_gone(reused)
-    assert not is_this_process(reused)
-
-
-def test_a_process_from_before_a_reboot_is_gone() -> None:
-    assert is_gone(attrs.evolve(this_process(), boot_id="another-boot"))
-
-
-@pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"pid_namespace": 1}, {"pid": None}, {"boot_id": None}])
-def test_what_cannot_be_judged_from_here_is_not_gone(ended: Owner, elsewhere: dict[str, Any]) -> None:
-    assert not is_gone(attrs.evolve(ended, **elsewhere))
 
 
 # -- between processes

@@ -80,6 +80,30 @@ def judge(owner: Owner, machine: Machine | None = None) -> Verdict:
     return Verdict.ALIVE
 
 
+def is_gone(owner: Owner) -> bool:
+    """Return whether the process that a record names has provably ended.
+
+    True only on proof: its host is this one, and no process has that pid in this PID namespace, or the pid belongs to
+    a process that started at another time, or the machine has been booted since. False for a live process, and for
+    what cannot be known from here: another host, another container, a record without a pid. A process that is a zombie
+    has ended. Hosts are compared by name. Never blocks; any thread may call it.
+
+    Args:
+        owner: a record made by `this_process`, or the holder in a `LockTimeout`.
+
+    """
+    return judge(owner) is Verdict.GONE
+
+
+def this_process() -> Owner:
+    """Return this process as an owner, for a record of your own that `is_gone` can judge later.
+
+    It says pid, host, start, command, boot and PID namespace; `since`, `label` and `strategy` are None. A forked child
+    gets its own. `Owner.to_record` and `Owner.from_record` turn it into bytes and back.
+    """
+    return myself()
+
+
 _here: Machine | None = None
 
 

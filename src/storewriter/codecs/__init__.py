@@ -2,6 +2,7 @@
 
 Here            Codec, UpdateCodec, JsonCodec, FunctionCodec, Versioned,
                 DecodeError, UnknownVersion, TooDeep, EncodeError
+For own codecs  explained
 Typed states    storewriter.codecs.attrs.AttrsCodec          extra `cattrs`
                 storewriter.codecs.msgspec.MsgspecCodec      extra `msgspec`
                 storewriter.codecs.pydantic.PydanticCodec    extra `pydantic`
@@ -10,6 +11,7 @@ Does not        import an extra here: the default codec is the same whatever is 
 
 from __future__ import annotations
 
+from storewriter.codecs._explained import explained
 from storewriter.codecs._protocol import (
     Codec,
     DecodeError,
@@ -32,4 +34,5 @@ __all__ = [
     "UnknownVersion",
     "UpdateCodec",
     "Versioned",
+    "explained",
 ]
