@@ -41,24 +41,27 @@ def _count(instance: Any, attribute: attrs.Attribute[Any], value: int | None) ->
 
 @attrs.frozen
 class Backoff:
-    """Retry policy of the strategies that must poll; frozen, validated, safe to share.
+    """Pace at which a lock is tried again where the kernel cannot wake the waiter. A value: frozen, safe to share.
 
-    `retries=None` retries until the caller's deadline. With `retries=n` there are n + 1 attempts and then the
-    wait ends, deadline or not.
+    Example:
+        PerStoreWriterQueue("lease", backoff=Backoff(minimum=0.01, maximum=0.5))
+
+    A value out of range is a ValueError.
     """
 
     minimum: float = attrs.field(default=0.001, validator=_positive, kw_only=True)
-    """Seconds before the first retry."""
+    """Seconds before the first retry, above 0."""
     factor: float = attrs.field(default=1.6, validator=_at_least_one, kw_only=True)
-    """Each delay is this many times the one before."""
+    """Each delay is this many times the one before; at least 1."""
     maximum: float = attrs.field(default=0.05, validator=_positive, kw_only=True)
-    """Seconds that no delay exceeds."""
+    """Seconds that no delay exceeds; at least `minimum`."""
     retries: int | None = attrs.field(default=None, validator=_count, kw_only=True)
-    """How many delays there are at most; None: as many as the deadline allows."""
+    """How many retries there are at most, from 0; then the wait ends, deadline or not. None: until the deadline."""
     jitter: Jitter = attrs.field(
         default="full", validator=attrs.validators.in_(("none", "full", "proportional")), kw_only=True
     )
-    """`full`: anywhere from the minimum to the computed delay; `proportional`: 1 to 2 times it; `none`."""
+    """`full`: a random delay from the minimum to the computed one; `proportional`: 1 to 2 times the computed one;
+    `none`: the computed one."""
     seed: int | None = attrs.field(default=None, kw_only=True)
     """Seed of the jitter, for tests; None: unpredictable, so that processes that start together spread out."""
 
@@ -69,14 +72,19 @@ class Backoff:
 
     @classmethod
     def reference(cls, *, seed: int | None = None) -> Backoff:
-        """Openclaw's policy: 6 retries, 8 ms x 1.35, at most 180 ms, jitter. Gives up after 0.12 to 0.23 s."""
+        """Return OpenClaw's policy: 6 retries, 8 ms x 1.35, at most 180 ms, jitter. It ends after 0.12 to 0.23 s.
+
+        `seed` is that of the jitter; None: unpredictable.
+        """
         return cls(minimum=0.008, factor=1.35, maximum=0.18, retries=6, jitter="proportional", seed=seed)
 
     def delays(self, deadline: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> Iterator[float]:
-        """Seconds to sleep before each retry.
+        """Yield the seconds to sleep before each retry.
 
-        `deadline` is a value of `clock`. The iterator ends when it has passed; the last delay is cut so that the
-        sleep ends at the deadline and never after it.
+        Args:
+            deadline: Value of `clock` at which the iterator ends; the last delay is cut so that the sleep ends there.
+                None: only `retries` ends it.
+            clock: Returns seconds.
         """
         dice = random.Random(self.seed)
         attempt = 0

@@ -17,11 +17,13 @@ from storewriter._platform.owner import Owner
 __all__ = [
     "BatchCommitted",
     "CorruptStore",
+    "DocumentChanged",
     "Event",
     "LeaseLost",
     "LockReclaimed",
     "NeighbourFound",
     "StoreRecovered",
+    "Subscriber",
     "TurnReleased",
     "TurnTaken",
     "TurnTimedOut",
@@ -47,6 +49,7 @@ class TurnTaken(Event):
     waited: float
     """Seconds from asking to the turn."""
     label: str | None = None
+    """What the turn is for, as its caller put it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +59,7 @@ class TurnReleased(Event):
     held: float
     """Seconds that it took."""
     label: str | None = None
+    """What the turn was for, as its caller put it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,9 +67,13 @@ class TurnWaited(Event):
     """A caller has waited for `warn_after` seconds; sent once a wait."""
 
     waited: float
+    """Seconds so far."""
     ahead: int
+    """How many tickets are ahead in this process's line, the holder included."""
     owner: Owner | None
+    """The holder of the lock; None if it is not known."""
     label: str | None = None
+    """What the caller waits for, as it put it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +81,11 @@ class TurnTimedOut(Event):
     """A caller's wait has timed out: `LockTimeout` was raised."""
 
     waited: float
+    """Seconds that it waited."""
     owner: Owner | None
+    """The holder of the lock; None if it is not known."""
     label: str | None = None
+    """What the caller waited for, as it put it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +93,9 @@ class LockReclaimed(Event):
     """The lock of an owner that is provably gone, or of a lease that ran out, was taken over."""
 
     owner: Owner | None
+    """The former holder; None if it is not known."""
     reason: str
+    """Why it was taken over, in words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +103,7 @@ class LeaseLost(Event):
     """A lease was not refreshed in time; the holder's commit will be refused."""
 
     reason: str
+    """What happened to it, in words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -134,8 +148,9 @@ class CorruptStore(Event):
     """The document could not be understood and was left as it is."""
 
     reason: str
+    """What is wrong, in words."""
     may_be_intact: bool = False
-    """See `StoreCorrupt`."""
+    """Whether the document may be as its writer meant it, and only not of this store's format."""
 
 
 @attrs.frozen(kw_only=True)
@@ -153,13 +168,25 @@ class StoreRecovered(Event):
 
 
 Subscriber = Callable[[Event], None]
+"""Gets every event, at once, in the thread where the thing happened, possibly inside a turn."""
 
 subscribers: tuple[Subscriber, ...] = ()
 """Replaced as a whole on every change, so that emitting needs no lock."""
 
 
 def subscribe(subscriber: Subscriber) -> Callable[[], None]:
-    """Call `subscriber` with every event of this process from now on. Returns a function that ends it."""
+    """Call `subscriber` with every event of this process from now on; return a function that ends it.
+
+    Example:
+        end = events.subscribe(print)
+
+    Args:
+        subscriber: Called with each event, in the thread where it happened, possibly inside a turn: it must be quick
+            and must not ask for turns. What it raises is logged, and affects neither the turn nor other subscribers.
+            Given twice, it is called twice.
+
+    Both functions may be called from any thread.
+    """
     global subscribers
     subscribers = (*subscribers, subscriber)
 

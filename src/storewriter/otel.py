@@ -38,9 +38,11 @@ _UPDATES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 def instrument(
     meter_provider: metrics.MeterProvider | None = None, *, name_of: Callable[[str], str] = str
 ) -> Callable[[], None]:
-    """Measure every event of this process from now on. Returns a function that ends it.
+    """Measure every event of this process from now on; return a function that ends it.
 
-    `meter_provider` defaults to the global one. `name_of` maps a store's canonical path to the attribute `store`.
+    Args:
+        meter_provider: Gets the instruments that the module names. None: the global one.
+        name_of: Makes the attribute `store` of a store's canonical path; that path, if not given.
     """
     meter = metrics.get_meter("storewriter", version("storewriter"), meter_provider)
     return events.subscribe(_recorder(meter, name_of))

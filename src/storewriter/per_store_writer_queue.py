@@ -51,13 +51,16 @@ UNSET = Unset()
 
 
 class Turn:
-    """The exclusive right to write one or several stores, until the `with` block ends."""
+    """The exclusive right to work on one or several stores, until the `with` block ends.
+
+    What `with queue.turn(...) as turn:` gives. Its attributes may be read from any thread.
+    """
 
     __slots__ = ("_tickets", "label", "paths")
 
     def __init__(self, paths: tuple[str, ...], tickets: Sequence[Ticket], label: str | None) -> None:
         self.paths = paths
-        """Canonical paths of the stores, in the order in which they were taken."""
+        """Canonical paths of the files, in the order in which they were taken."""
         self.label = label
         """What the turn is for, as its caller put it."""
         self._tickets = tickets
@@ -68,10 +71,14 @@ class Turn:
         return self.paths[0]
 
     def check(self) -> None:
-        """Raise `LockLost` if another process may have the turn by now: a lease ran out, or this is a forked child.
+        """Raise an error if another process may have the turn by now.
 
-        Long bodies check before they do what cannot be undone. A kernel lock cannot be revoked while it is held, but
-        the lock file, or its folder, may have been deleted: then other processes lock a new one.
+        For long blocks, before they do what cannot be undone. A kernel lock cannot be revoked while it is held, but
+        its file, or the folder, may have been deleted: then other processes lock a new one.
+
+        Raises:
+            LockLost: A lease ran out, the lock file is gone, or this is a forked child.
+            RuntimeError: The block has ended.
         """
         for ticket in self._tickets:
             hold_of(ticket).check()
@@ -120,11 +127,16 @@ def _door_of(queue: Any) -> Door:
 
 @attrs.frozen(eq=False)
 class PerStoreWriterQueue:
-    """One line of writers per store.
+    """Exclusive turns on files: one line for each, first come, first served, over tasks, threads and processes.
 
-    Queues are cheap and keep no state of their own: two queues on one file share its lane. All methods may be called
-    from any thread; turns work in plain threads, asyncio and trio. The settings are fixed: for others make another
-    queue (`attrs.evolve(queue, timeout=5.0)`).
+    Example:
+        queue = PerStoreWriterQueue(timeout=5.0)
+        with queue.turn("report.csv", label="nightly report"):
+            ...
+
+    A queue is only settings: two queues on one file share its line. All methods may be called from any thread; turns
+    work in plain threads, asyncio and trio. The settings are fixed: `attrs.evolve(queue, timeout=1.0)` makes another
+    queue. A setting of the wrong kind is a TypeError, a value out of range a ValueError.
     """
 
     lock: Strategy = attrs.field(default="flock", converter=named)  # type: ignore[assignment]
@@ -149,15 +161,31 @@ class PerStoreWriterQueue:
         object.__setattr__(self, "lock", self._door.strategy)
 
     def turn(self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET) -> TurnRequest:
-        """Ask for the turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
+        """Return a turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
 
-        Several stores are taken in one global order (of their canonical paths), so two such turns cannot deadlock;
-        the same store named twice counts once. The line is joined when the block is entered.
+        The caller joins the line when it enters the block, and has the turn inside it. Several stores are taken in one
+        global order (of their canonical paths), so two such turns cannot deadlock. Cancelled while waiting, the caller
+        leaves the line, and the block is not entered. One object serves one block at a time.
 
-        `timeout` (seconds) replaces the queue's. `label`, what the turn is for, is shown to waiters.
+        Args:
+            paths: Files to take the turn on, at least one. They need not exist; missing folders are created. The same
+                file named twice counts once.
+            label: What the turn is for; shown to other callers while they wait for it.
+            timeout: Seconds for the whole wait, for all paths together; None: no limit; 0: only if it is free. Not
+                given: that of the queue.
 
-        Entering raises `LockTimeout`, `QueueFull`, `ReentrantTurn`, `StrategyMismatch`, `UnsupportedLock` or OSError,
-        and then nothing is held. Cancelled while waiting, the caller leaves the line and never runs.
+        The errors come when the block is entered; nothing is held then.
+
+        Raises:
+            LockTimeout: The turn did not come in time; the error names the holder.
+            QueueFull: `max_pending` callers wait already.
+            ReentrantTurn: This task or thread has the turn on one of the files already, or is a signal handler in the
+                middle of a step of a queue.
+            StrategyMismatch: Another process uses another lock strategy for the file.
+            UnsupportedLock: The strategy cannot exclude other processes on this file system.
+            ReservedName: The name is that of another store's lock file or backup.
+            ForeignFile: Another program's file has the name of the lock file.
+            OSError: The lock file cannot be made or opened.
         """
         if not paths:
             msg = "turn() needs the path of at least one store"
@@ -193,17 +221,34 @@ class PerStoreWriterQueue:
         label: str | None = None,
         timeout: float | None | Unset = UNSET,
     ) -> Any:
-        """Run `fn`, async or plain, in a turn of its own, in the caller's task; returns what it returns."""
+        """Run `fn` in a turn of its own, in the caller's task, on asyncio or trio; return what it returns.
+
+        Cancelled while it waits, `fn` is not called. Cancelled after that, `fn` is cancelled, and the turn ends.
+
+        Args:
+            path: File to take the turn on.
+            fn: Called without arguments; async or plain. A plain one blocks the event loop as long as it runs.
+            label: What the turn is for; shown to other callers while they wait for it.
+            timeout: Seconds to wait for the turn; None: no limit. Not given: that of the queue.
+
+        Raises:
+            StoreWriterError: The kinds that entering `turn` raises; then `fn` was not called.
+            OSError: As above.
+        """
         async with self.turn(path, label=label, timeout=timeout):
             result = fn()
             return await result if inspect.isawaitable(result) else result
 
     def pending(self, path: PathLike) -> int:
-        """How many callers wait for a store in this process now, without the holder."""
+        """Return how many callers of this process wait for the turn on `path` now, without the holder."""
         return lanes.pending(canonical(path))
 
     def owner(self, path: PathLike) -> Owner | None:
-        """The holder of a store's turn now, in this process or another; None if there is none, or it is unknown."""
+        """Return who has the turn on `path` now, in this process or another; None: none, or it is unknown.
+
+        For people and logs: it may have changed when the answer arrives. Raises OSError if the lock file cannot be
+        read.
+        """
         key = canonical(path)
         return local_owner(lanes.find(key)) or self.lock.owner(key)
 
@@ -354,8 +399,17 @@ async def run_exclusive(path: PathLike, fn: Callable[[], T]) -> T: ...
 
 
 async def run_exclusive(path: PathLike, fn: Callable[[], Any]) -> Any:
-    """Run `fn`, async or plain, in a turn on a store, on the process-wide default queue; returns what it returns.
+    """Run `fn` in a turn on a file, in the caller's task, on asyncio or trio; return what it returns.
 
-    Raises what `fn` raises, and what `PerStoreWriterQueue.turn` raises.
+    The turn is one of the queue of this process: lock strategy `flock`, 30 s timeout. Cancelled while it waits, `fn` is
+    not called. Cancelled after that, `fn` is cancelled, and the turn ends.
+
+    Args:
+        path: File to take the turn on. It need not exist.
+        fn: Called without arguments; async or plain. A plain one blocks the event loop as long as it runs.
+
+    Raises:
+        StoreWriterError: The kinds that entering `PerStoreWriterQueue.turn` raises; then `fn` was not called.
+        OSError: The lock file cannot be made or opened.
     """
     return await default_queue.run_exclusive(path, fn)

@@ -32,7 +32,7 @@ _TRIES: Final = 8
 
 @attrs.frozen(kw_only=True)
 class Recovery:
-    """What a recovery did. `str()` gives it as a sentence."""
+    """What a recovery did. `str()` makes a sentence of it."""
 
     path: str
     """The store."""

@@ -178,7 +178,10 @@ class _StoreBase(Generic[S]):
 
     @property
     def path(self) -> str:
-        """The store's canonical path, links resolved; of a store that is not a file, the name of its document."""
+        """Where the document is now: the absolute path, with links resolved; not a file: the name of the document.
+
+        Raises ReservedName or OSError for a link that leads where no store can be.
+        """
         return self._address.locate(exactly=True).key
 
     def __repr__(self) -> str:
@@ -228,29 +231,71 @@ def _codec_for(default: Callable[[], Any]) -> Codec[Any]:
 
 
 class Store(_StoreBase[S]):
-    """One document, for plain code: threads, scripts, command lines. Every method may be called from any thread.
+    """One document that several callers update, for plain code: threads, scripts, command lines.
 
-    `default` makes the state of a store that does not exist yet. It may hand out parts of its own: callers get a deep
-    copy. (Only a state that cannot be copied it must make anew at each call.) `durability="power"` flushes file and
-    folder before anything is acknowledged; `"process"` survives the death of any process, but not a power cut. `mode`
-    is for a new document; an existing one keeps its own. `queue` decides the lock strategy and the timeout; `lock`, a
-    name or an object of `storewriter.locks`, is short for a queue with that strategy. Both at once are a TypeError.
+    Example:
+        store = Store("settings.json")
+        store.update(lambda settings: settings.update(volume=7))
 
-    `on_corrupt="restore"`: a damaged document is moved aside, and the newest good backup restored, by the first read,
-    update or transaction that meets it; with an event and a log record. It never begins empty: without a good backup,
-    and for a document that may be intact, StoreCorrupt is raised as with `"raise"`. Such a read takes a turn, and may
-    raise LockTimeout.
+    A store is cheap, opens nothing until it is used, and may be shared by threads; every method may be called from any
+    thread. All stores with one path are one store, in this process and in others. What is given for a document that
+    exists already (`mode`, `default`) changes nothing about it.
+
+    Args:
+        path: File of the document; or a backend object, for a document that is no file. A path is made absolute now, so
+            that a later `chdir` does not matter. If it is a link, the target is updated and the link stays. Missing
+            folders are created by the first save, with mode 0700.
+        default: Function that returns the state of a store without a document. It may return the same object each time,
+            since callers get a deep copy; a state that cannot be copied must be made anew at each call.
+        codec: Translates between bytes and states (`storewriter.codecs.Codec`). None: JSON, and if `default` makes a
+            dict or a list, only documents of that kind.
+        durability: `"power"`: an update returns when file and folder are flushed, so it survives a power cut.
+            `"process"`: nothing is flushed; an update survives the death of any process.
+        mode: Permission bits of a new document and its lock file. An existing document keeps its own.
+        backups: How many former documents are kept, as `.<name>.backup-1` (the newest), `-2`, and so on; from 0.
+        queue: Decides the lock strategy, the timeout and `max_pending`. None: the queue of the process (`flock`, 30 s).
+        lock: Short for a queue with this lock strategy: `"flock"`, `"marker"`, `"lease"`, `"none"`, or an object of
+            `storewriter.locks`. None: that of `queue`. Not both.
+        timeout: Seconds that an update waits for its turn, lane and lock together. None: for ever; 0: only a store that
+            is free. Not given: that of the queue.
+        isolation: `"own"`: each function gets a state decoded for it alone. `"shared"`: functions that are saved
+            together go on with one object; safe only if they keep no reference to the state and put in nothing that
+            they keep.
+        in_place: Write into the existing file, with a journal beside it, instead of replacing the file; for one that
+            cannot be replaced, such as a single file that is mounted into a container. Not with a lease, nor with
+            `also=` of the queue.
+        on_corrupt: `"raise"`: a damaged document is StoreCorrupt. `"restore"`: the first read, update or transaction
+            that meets one moves it aside and restores the newest good backup, with an event and a log record. Without
+            a good backup, and for a document that may be intact, StoreCorrupt is raised all the same. Such a read takes
+            a turn, so it may raise LockTimeout.
+        system: System calls for the document; tests replace them (`storewriter.testing`).
+
+    Raises:
+        TypeError: For an argument of the wrong kind, or for both `queue` and `lock`.
+        ValueError: For a value that is not one of those above, or settings that exclude each other.
+        ReservedName: If a file of that name belongs to another store: a lock file or a backup, for example.
     """
 
     def read(self) -> S:
-        """The last committed state, as an object of the caller's own. Takes no lock and never waits for a writer.
+        """Return the last committed state, or the default if there is no document.
 
-        Raises StoreCorrupt, NotARegularFile, OSError.
+        Takes no lock and never waits for a writer. The state is the caller's own: changing it changes no document. Its
+        flush may not have ended yet.
+
+        Raises:
+            StoreCorrupt: The document cannot be decoded, or is of another shape. It is left as it is.
+            NotARegularFile: There is a folder, a FIFO, a device or a socket at the path.
+            LockTimeout: Only with `on_corrupt="restore"`: the turn for the restoration did not come in time.
+            OSError: The file cannot be read.
         """
         return self._read_or_restore()[1]
 
     def read_versioned(self) -> tuple[S, str]:
-        """The last committed state and its version, for `update(..., expect=version)`."""
+        """Return the last committed state and its version, for `update(..., expect=version)`.
+
+        The version is a text made from the document's content, so the same content has the same version on every
+        machine; a store without a document has one, too. Raises what `read` raises.
+        """
         data, state = self._read_or_restore()
         return state, version_of(data)
 
@@ -279,14 +324,40 @@ class Store(_StoreBase[S]):
         timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> T:
-        """Change the state in place: `fn(state)`; what it returns comes back once the change is committed.
+        """Change the state in place: load, call `fn(state)`, save; return what `fn` returned.
 
-        `fn` is a transaction function: it may run again on a fresh state, may run in another thread that waits for
-        the same store, and must have no effects outside the state. If it raises, nothing of it is kept and the error
-        is raised here. With `expect`, VersionConflict is raised if the store's version is another one.
+        No other task, thread or process that uses the store gets in between. Returns when the change is as durable as
+        the store promises. Updates that wait at the same time are saved together. A state that is the same as before
+        is not written.
 
         What is in the state afterwards is what the document holds: a list that was put in two places is two lists for
         the next function, a tuple is a list.
+
+        Args:
+            fn: Called with the state, in this thread (with `isolation="shared"`, perhaps in that of another caller). It
+                may be called again, on a new state, if a program without the lock has changed the document meanwhile or
+                a lease was lost; so it must have no effects outside the state. If it raises, nothing of it is kept, and
+                the error is raised here.
+            label: What the update is for; shown to other callers while they wait for it.
+            timeout: Seconds until `fn` must have been called; None: no limit. Not given: that of the store. From then
+                on the update waits for the save and the flush.
+            expect: Version from `read_versioned`; `fn` is called only if the document still has it. None: in any case.
+
+        Raises:
+            LockTimeout: The turn did not come in time; the error names the holder. Nothing was written.
+            QueueFull: Too many callers wait (`max_pending` of the queue). Nothing was written.
+            ReentrantTurn: This thread is inside a turn of this store already. Nothing was written.
+            StoreCorrupt: The document cannot be decoded. It is left as it is.
+            VersionConflict: The document has another version than `expect`, or a program without the lock changed it
+                again and again. Nothing was written.
+            EncodeError: The codec cannot write the state. Nothing was written.
+            ReturnedAwaitable: `fn` is async. Nothing was written.
+            LockLost: A lease ran out before the commit, again and again. Nothing was written.
+            CommitUncertain: The new document is in place, but its flush failed.
+            StrategyMismatch: Another process uses another lock strategy for this store.
+            ReadOnlyStore: The document is read-only.
+            OSError: Loading or saving failed (a full disk, missing rights, no kernel locks here). Unless the error is
+                CommitUncertain, the old document is in place.
         """
         result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
         return result
@@ -299,7 +370,20 @@ class Store(_StoreBase[S]):
         timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> S:
-        """Replace the state: `fn(state)` returns the new one, which comes back once it is committed. See `update`."""
+        """Replace the state: load, call `fn(state)`, save what it returns; return that.
+
+        For states that are not changed in place, such as frozen attrs classes. Everything else is as with `update`.
+
+        Args:
+            fn: Called with the state; returns the new one. See `update`.
+            label: What the update is for; shown to other callers while they wait for it.
+            timeout: Seconds until `fn` must have been called; None: no limit. Not given: that of the store.
+            expect: Version that the document must still have. None: any.
+
+        Raises:
+            StoreWriterError: The kinds that `update` raises.
+            OSError: Loading or saving failed.
+        """
         state: S = self._change(Request(fn, replaces=True, expect=expect), label, timeout)
         return state
 
@@ -342,16 +426,45 @@ class Store(_StoreBase[S]):
         return request.unwrap()
 
     def transaction(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Transaction[S]:
-        """A turn with the state loaded, for code that has effects: `with store.transaction() as tx: tx.state ...`.
+        """Return a turn with the state loaded, for code that has effects or that must run only once.
 
-        Leaving the block commits; raising inside it, or `tx.discard()`, writes nothing.
+        Example:
+            with store.transaction() as tx:
+                tx.state["greeted"] = True
+
+        Entering the block waits for the turn and loads the document. Leaving it commits, and returns when the commit is
+        as durable as the store promises; an exception inside it, or `tx.discard()`, leaves the store as it is. One
+        object serves one block at a time.
+
+        Args:
+            label: What the transaction is for; shown to other callers while they wait for it.
+            timeout: Seconds to wait for the turn when the block is entered; None: no limit. Not given: that of the
+                store. The block itself may take as long as it likes.
+
+        Raises:
+            StoreWriterError: Entering the block raises the kinds that `update` raises before it calls its function;
+                then nothing is held. Leaving it raises those that `update` raises for saving.
+            DocumentChanged: When the block is left: a program without the lock has changed the document since it was
+                loaded. Nothing was written; the block is not run again.
+            OSError: Loading or saving failed.
         """
         return Transaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> Watch[S]:
-        """The current state, then each new committed one, as an iterator (see `storewriter.watch.Watch`).
+        """Return an iterator over the current state and then each new one, from whatever process commits it.
 
-        `poll` paces the looks where there are no file events; `events=False` does without them.
+        Example:
+            with store.watch() as states:
+                for state in states:
+                    show(state)
+
+        States that were replaced before they were asked for are skipped; the last one never is. Takes no lock. For one
+        thread at a time; see `storewriter.watch.Watch` for its methods and errors.
+
+        Args:
+            poll: Pace at which the file is looked at where there are no file events: from `poll.minimum` after each new
+                state to `poll.maximum` seconds; with events, every `poll.maximum` seconds. None: 0.02 s to 1 s.
+            events: False: do not use file events (inotify), only look.
         """
         from storewriter.watch import PACE, Watch  # only programs that watch pay for the import
 
@@ -360,13 +473,28 @@ class Store(_StoreBase[S]):
     def recover(
         self, *, force: bool = False, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> Recovery:
-        """Bring a corrupt store back: its document is moved aside, the newest good backup or the default restored.
+        """Bring a corrupt store back: move its document aside, and restore the newest good backup or the default.
 
-        Nothing is done to a document that can be read; one that is missing is restored from its newest good backup.
-        The returned value says what was done. Only automatic with `on_corrupt="restore"`.
-        Raises RecoveryRefused for a document or a backup that may be intact (another program's version, another
-        format), which stay where they are; with `force` they count as corrupt. Raises OSError for a backup that cannot
-        be read now; LockTimeout, ReadOnlyStore, NotARegularFile, VersionConflict, OSError, CommitUncertain.
+        The corrupt document is kept, byte for byte, as `<name>.corrupt-1`, `-2`, and so on. Nothing is done to a
+        document that can be read; one that is missing is restored from its newest good backup.
+
+        Args:
+            force: Also set aside a document that may be intact, and pass over such backups: another format, or written
+                by a newer program.
+            label: What the recovery is for; shown to other callers while they wait for it.
+            timeout: Seconds to wait for the turn; None: no limit. Not given: that of the store.
+
+        Returns:
+            What was done; `str()` makes a sentence of it.
+
+        Raises:
+            RecoveryRefused: The document, or the backup that would be restored, may be intact. Nothing was done.
+            LockTimeout: The turn did not come in time. Nothing was done.
+            ReadOnlyStore: The document is read-only. Nothing was done.
+            NotARegularFile: What is at the path is no file.
+            VersionConflict: A program without the lock wrote the document again and again. Nothing was done.
+            CommitUncertain: The store is restored, but the flush failed.
+            OSError: A backup cannot be read now, or writing failed. The corrupt document is in place.
         """
         return self._in_turn(partial(Document.recover, force=force), label, timeout)
 
@@ -388,11 +516,18 @@ class Store(_StoreBase[S]):
 
 
 class AsyncStore(_StoreBase[S]):
-    """One document, for tasks of asyncio and trio: the names of `Store`, awaited.
+    """One document that several callers update, for tasks of asyncio and trio: `Store`, awaited.
 
-    The loop is never blocked by a flush or by waiting for a lock, and no shared thread pool is used. Cancelled while
-    waiting in line, an update is never applied; cancelled once it is being committed, the commit completes first and
-    then the cancellation is delivered.
+    Example:
+        store = AsyncStore("settings.json")
+        await store.update(lambda settings: settings.update(volume=7))
+
+    The arguments are those of `Store`. Tasks queue up with threads and other processes, in one line. The event loop is
+    never blocked by a flush or by waiting for a lock, and no shared thread pool is used. One object may be used from
+    several loops.
+
+    Cancelled before its function is called, an update never happens. Cancelled after that, the commit is completed
+    first, and then the cancellation is raised. No cancellation is turned into another error.
     """
 
     async def read(self) -> S:
@@ -458,8 +593,8 @@ class AsyncStore(_StoreBase[S]):
     ) -> Any:
         """See `Store.update`.
 
-        A plain `fn` runs on the caller's loop; an async one in the caller's task, in a turn of its own, and is
-        cancelled with it.
+        A plain `fn` is called on the caller's event loop, in the caller's context. An async one runs in the caller's
+        task, in a turn of its own, and is cancelled with it; it is not saved together with other updates.
         """
         return await self._change(fn, False, label, timeout, expect)
 
@@ -491,7 +626,7 @@ class AsyncStore(_StoreBase[S]):
         timeout: float | None | Unset = UNSET,
         expect: str | None = None,
     ) -> Any:
-        """See `Store.transform` and `update`."""
+        """See `Store.transform`; `fn` may be async, as with `update`."""
         return await self._change(fn, True, label, timeout, expect)
 
     async def _change(
@@ -554,7 +689,11 @@ class AsyncStore(_StoreBase[S]):
         raise AssertionError  # pragma: no cover
 
     def transaction(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> AsyncTransaction[S]:
-        """See `Store.transaction`; entered with `async with`."""
+        """See `Store.transaction`; entered with `async with`.
+
+        Cancelled while it waits for the turn, the block is not entered. Cancelled while the block is left, the commit
+        is completed first.
+        """
         return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> AsyncWatch[S]:
@@ -566,7 +705,7 @@ class AsyncStore(_StoreBase[S]):
     async def recover(
         self, *, force: bool = False, label: str | None = None, timeout: float | None | Unset = UNSET
     ) -> Recovery:
-        """See `Store.recover`."""
+        """See `Store.recover`. Cancelled while it waits for the turn, nothing is done; after that, it is completed."""
         return await self._in_turn(partial(Document.recover, force=force), label, timeout)
 
     async def _in_turn(self, step: Callable[[Document, Any], T], label: str | None, timeout: float | None | Unset) -> T:

@@ -33,6 +33,7 @@ class Call:
     name: str
     """The method: `open`, `write`, `flush`, `rename`, ..."""
     arguments: tuple[Any, ...]
+    """As they were given."""
 
 
 Around = Callable[[Call, Callable[[], Any]], Any]
@@ -41,7 +42,13 @@ the thread that commits."""
 
 
 def intercepted(around: Around, real: System = SYSTEM) -> System:
-    """A `System` whose every call goes through `around`; `real` does the work."""
+    """Return a `System` whose every call goes through `around`, for `Store(..., system=)`.
+
+    Args:
+        around: Called with each call and a function that makes it, in the thread that commits; what it returns or
+            raises is what the store gets.
+        real: Does the work.
+    """
     return cast(System, _Intercepted(around, real))
 
 
@@ -61,12 +68,19 @@ class _Intercepted:
 
 @attrs.define(eq=False)
 class Recorder:
-    """Keeps every call and what it returned, in order. One that raises is kept with the error as its result."""
+    """Keeps every call and what it returned, in order, and lets it pass. An `Around` for `intercepted`.
+
+    Example:
+        recorder = Recorder()
+        Store(path, system=intercepted(recorder)).update(change)
+        assert "flush" in recorder.names()
+    """
 
     done: list[tuple[Call, Any]] = attrs.field(factory=list[tuple[Call, Any]])
+    """Each call with what it returned, or with the error that it raised."""
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
-        """See `Around`."""
+        """Make `call` by `proceed`, and keep it with what came of it; return or raise that."""
         try:
             result = proceed()
         except BaseException as error:
@@ -76,17 +90,22 @@ class Recorder:
         return result
 
     def names(self) -> list[str]:
-        """The names of the calls, in order."""
+        """Return the names of the calls so far, in order."""
         return [call.name for call, _ in self.done]
 
     def forget(self) -> None:
-        """Start anew."""
+        """Drop the calls so far."""
         self.done.clear()
 
 
 @attrs.define(eq=False)
 class Fault:
-    """Fails one call, and lets all others pass."""
+    """Fails one call, and lets all others pass. An `Around` for `intercepted`.
+
+    Example:
+        disk_full = Fault(OSError(errno.ENOSPC, "no space"), name="write")
+        store = Store(path, system=intercepted(disk_full))
+    """
 
     error: BaseException
     """What is raised."""
@@ -101,7 +120,7 @@ class Fault:
     """The call that failed; None as long as there was none."""
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
-        """See `Around`."""
+        """Make `call` by `proceed` and return what it returns, or raise `error` if it is the one to fail."""
         if self.struck is not None or self.name not in (None, call.name):
             return proceed()
         if self.skip:

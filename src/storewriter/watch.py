@@ -142,11 +142,21 @@ class _Poller(Generic[S]):
 
 
 class Watch(Generic[S]):
-    """The committed states of a store, for plain code: `for state in store.watch(): ...`.
+    """The committed states of a store, for plain code; made by `Store.watch`.
 
-    Asking for the next state waits for it, for ever if need be. `close()` ends the wait and the iteration, from any
-    thread; so does leaving a `with` block. One thread iterates at a time (RuntimeError otherwise). A watch that is
-    simply dropped (`break` out of the loop) is closed, too.
+    Example:
+        with store.watch() as states:
+            for state in states:
+                show(state)
+
+    The first state comes at once. Asking for the next one waits for it, for ever if need be. Each state is the caller's
+    own object. `close()`, from any thread, ends the wait and the iteration, and so does leaving the block. One thread
+    iterates at a time. A watch that is simply dropped (`break` out of the loop) is closed, too.
+
+    Asking for a state raises:
+        StoreCorrupt: The document cannot be decoded, and stayed so for 0.1 s. Once; asking again waits for the next.
+        NotARegularFile, OSError: The document cannot be read. Each time, until it can be.
+        RuntimeError: Another thread iterates.
     """
 
     def __init__(self, document: Callable[[], Document], *, poll: Backoff = PACE, events: bool = True) -> None:
@@ -188,7 +198,7 @@ class Watch(Generic[S]):
         poll.poll(seconds * 1000)
 
     def close(self) -> None:
-        """End the iteration, also one that waits in another thread, and give back descriptors."""
+        """End the iteration, also one that waits in another thread, and close the descriptors. Can be repeated."""
         self._closed = True
         self._closing.close()
         self._give_back_if_over()
@@ -216,13 +226,16 @@ class Watch(Generic[S]):
 
 
 class AsyncWatch(Generic[S]):
-    """The committed states of a store, for tasks of asyncio and trio.
+    """The committed states of a store, for tasks of asyncio and trio; made by `AsyncStore.watch`.
 
-    `async with store.watch() as states: async for state in states: ...`
+    Example:
+        async with store.watch() as states:
+            async for state in states:
+                show(state)
 
-    Cancellation ends a wait at once and loses no state: the next iteration returns it. One task iterates at a time
-    (RuntimeError otherwise). Leaving the block, or `aclose()`, gives back its descriptors; a watch that is simply
-    dropped is closed, too.
+    The same states and errors as `Watch`. Cancellation ends a wait at once and loses no state: the next iteration
+    returns it. One task iterates at a time (RuntimeError otherwise). Leaving the block, or `aclose()`, closes its
+    descriptors; a watch that is simply dropped is closed, too.
     """
 
     def __init__(self, document: Callable[[], Document], *, poll: Backoff = PACE, events: bool = True) -> None:
@@ -279,7 +292,11 @@ class AsyncWatch(Generic[S]):
                 await anyio.wait_readable(listening)
 
     async def aclose(self) -> None:
-        """End the iteration and give back descriptors. Only while no task waits in it (RuntimeError)."""
+        """End the iteration and close the descriptors. Can be repeated.
+
+        Raises:
+            RuntimeError: A task waits in it; cancel that task instead.
+        """
         if self._busy:
             raise RuntimeError("this watch is being iterated by a task; cancel the task instead")
         self._closed = True

@@ -93,7 +93,10 @@ def _no_function(_: Any) -> None:
 
 
 class Transaction(Generic[S]):
-    """A turn with the store's state loaded (see `Store.transaction`)."""
+    """A turn with the store's state loaded: what `with store.transaction() as tx:` gives.
+
+    For the thread that has entered it. Leaving the block commits; an exception inside it writes nothing.
+    """
 
     def __init__(
         self, find: Callable[[], Document], ask: Callable[[], Caller], restore: Callable[[StoreCorrupt], bool]
@@ -106,7 +109,7 @@ class Transaction(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The state, to read, mutate or assign, inside the block."""
+        """The state: to read, change or replace, inside the block only (RuntimeError otherwise)."""
         self._work.batch()  # raises if it is not open
         return self._work.state  # type: ignore[no-any-return]
 
@@ -116,11 +119,16 @@ class Transaction(Generic[S]):
         self._work.state = state
 
     def discard(self) -> None:
-        """Leave the store as it is, whatever was done to the state."""
+        """Write nothing when the block is left, whatever was done to the state. The turn goes on until then."""
         self._work.discarded = True
 
     def check(self) -> None:
-        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        """Raise an error if the turn may have been lost, before something is done that cannot be undone.
+
+        Raises:
+            LockLost: A lease ran out, or this is a forked child: the commit would be refused.
+            RuntimeError: The block is not open.
+        """
         self._work.hold().check()
 
     def __enter__(self) -> Transaction[S]:
@@ -169,7 +177,11 @@ class Transaction(Generic[S]):
 
 
 class AsyncTransaction(Generic[S]):
-    """A turn with the store's state loaded, in a task (see `Store.transaction`)."""
+    """A turn with the store's state loaded: what `async with store.transaction() as tx:` gives.
+
+    For the task that has entered it. Leaving the block commits; an exception inside it, or a cancellation, writes
+    nothing. Cancelled while the block is left, the commit is completed first.
+    """
 
     def __init__(
         self,
@@ -186,7 +198,7 @@ class AsyncTransaction(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The state, to read, mutate or assign, inside the block."""
+        """The state: to read, change or replace, inside the block only (RuntimeError otherwise)."""
         self._work.batch()  # raises if it is not open
         return self._work.state  # type: ignore[no-any-return]
 
@@ -196,15 +208,20 @@ class AsyncTransaction(Generic[S]):
         self._work.state = state
 
     def discard(self) -> None:
-        """Leave the store as it is, whatever was done to the state."""
+        """Write nothing when the block is left, whatever was done to the state. The turn goes on until then."""
         self._work.discarded = True
 
     def check(self) -> None:
-        """Raise `LockLost` if the turn may have been lost; the commit would be refused then."""
+        """Raise an error if the turn may have been lost, before something is done that cannot be undone.
+
+        Raises:
+            LockLost: A lease ran out, or this is a forked child: the commit would be refused.
+            RuntimeError: The block is not open.
+        """
         self._work.hold().check()
 
     def expect(self, request: Request) -> None:
-        """Raise VersionConflict unless the request's expectation holds."""
+        """For `AsyncStore.update`: raise VersionConflict unless the document has the version that `request` names."""
         if request.expect is not None:
             self._work.batch().require_version(request.expect)
 

@@ -81,7 +81,7 @@ def _journal_of_ext4(name: str) -> Journal:
 
 
 def write_out(fd: int) -> bool:
-    """sync_file_range(2) over the whole file, waiting for the end. False where that does not exist."""
+    """sync_file_range(2) over the whole file of `fd`, waiting for the end. False where that does not exist."""
     function = find("sync_file_range")
     if function is None:
         return False

@@ -18,7 +18,7 @@ _RECORD_LIMIT = 4096
 
 @attrs.frozen(kw_only=True)
 class Owner:
-    """The holder of a lock, as far as it is known."""
+    """The process that holds a lock, as far as it is known: what is unknown is None. `str()` makes a line of it."""
 
     pid: int | None = None
     """Process id in the owner's own PID namespace (`pid_namespace`)."""
@@ -49,7 +49,10 @@ class Owner:
     """Further processes that have inherited the same open file: the lock ends when the last one has closed it."""
 
     def held_for(self, now: float | None = None) -> float | None:
-        """Seconds since the turn began (never negative, even if clocks differ), or None if unknown."""
+        """Return the seconds since the turn began, never below 0 even if clocks differ; None: unknown.
+
+        `now` is in seconds since the epoch; None: this machine's clock.
+        """
         if self.since is None:
             return None
         return max(0.0, (time.time() if now is None else now) - self.since)
@@ -74,7 +77,7 @@ class Owner:
         return "".join(parts)
 
     def to_record(self) -> bytes:
-        """The owner as one JSON line, as the lock strategies write it beside the store."""
+        """Return the owner as one JSON line, as the lock strategies write it into the lock file."""
         return json.dumps(self._fields(), separators=(",", ":")).encode() + b"\n"
 
     def _fields(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Owner:
 
     @staticmethod
     def from_record(data: bytes) -> Owner | None:
-        """Read a record written by `to_record`; None for anything else (empty, torn, or another program's file)."""
+        """Return the owner in `data`, a record from `to_record`; None for anything else (empty, torn, foreign)."""
         line = data[:_RECORD_LIMIT].partition(b"\n")[0]
         try:
             fields = json.loads(line)

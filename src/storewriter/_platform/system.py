@@ -136,24 +136,24 @@ class System:
     """
 
     def exchange(self, source: str, target: str) -> bool:
-        """renameat2(RENAME_EXCHANGE): swap two names atomically. False where that does not exist."""
+        """renameat2(RENAME_EXCHANGE): swap `source` and `target` atomically. False where that does not exist."""
         return exchange(source, target)
 
     def writable(self, path: str) -> bool:
-        """access(2) with the effective ids: whether this process may write the file."""
+        """access(2) with the effective ids: whether this process may write `path`."""
         effective = os.access in os.supports_effective_ids
         return os.access(path, os.W_OK, effective_ids=effective)
 
     def attribute(self, file: str | int, name: str) -> bytes:
-        """getxattr(2)."""
+        """getxattr(2): the attribute `name` of `file`, a path or a descriptor."""
         return os.getxattr(file, name)
 
     def set_attribute(self, fd: int, name: str, value: bytes) -> None:
-        """fsetxattr(2)."""
+        """fsetxattr(2): give the file of `fd` the attribute `name` with this `value`."""
         os.setxattr(fd, name, value)
 
     def remove_attribute(self, fd: int, name: str) -> None:
-        """fremovexattr(2)."""
+        """fremovexattr(2): take the attribute `name` from the file of `fd`."""
         os.removexattr(fd, name)
 
 

@@ -29,21 +29,21 @@ S = TypeVar("S")
 
 
 class Codec(Protocol[S]):
-    """Two functions. Anything that has them can be a store's codec.
+    """Two functions between bytes and states. Anything that has them can be a store's codec.
 
     `decode(encode(state))` must equal `state`, and equal states must give equal bytes: bytes are compared to know
     whether anything changed. A codec is shared by threads and compared with `==` to know whether two stores agree.
     """
 
     def encode(self, state: S, /) -> bytes:
-        """The document. Raise any exception for a state that cannot be kept: it reaches the caller who made it.
+        """Return `state` as a document. Raise an exception for one that cannot be kept: its caller gets it.
 
         It may be of a subclass of `bytes`, by which `decode` recognises its own output: stores pass on the object.
         """
         ...
 
     def decode(self, data: bytes, /) -> S:
-        """The state, as an object of its own at every call. Raise `DecodeError` for bytes that are no document.
+        """Return the state in `data`, a new object at every call. Raise `DecodeError` for bytes that are no document.
 
         Any other exception that is raised again when the same bytes are decoded again counts as one, too.
         """
@@ -54,7 +54,7 @@ class UpdateCodec(Codec[S], Protocol[S]):
     """A codec that writes a document after the one that it read: one that keeps its layout, for example."""
 
     def decode_for_update(self, data: bytes, /) -> tuple[S, Callable[[S], bytes]]:
-        """The state, as `decode` returns it, and a function that encodes what an update makes of it.
+        """Return the state in `data`, as `decode` does, and a function that encodes what an update makes of it.
 
         That function returns `data` itself, or equal bytes, if the document need not be written. It may be called
         more than once, with other objects than the one returned here, and in another thread; it raises as `encode`
@@ -94,12 +94,16 @@ def _brief(step: str | int) -> str:
 
 @attrs.frozen
 class FunctionCodec(Generic[S]):
-    """A codec from two functions."""
+    """A codec from two functions. A value; two of the same functions are equal.
+
+    Example:
+        Store("robot.txt", default=Position, codec=FunctionCodec(to_text, from_text))
+    """
 
     encode: Callable[[S], bytes]
-    """State to bytes."""
+    """State to bytes; raises for a state that cannot be kept."""
     decode: Callable[[bytes], S]
-    """Bytes to state."""
+    """Bytes to state, a new object at each call; raises for bytes that are no document."""
 
 
 def require_codec(codec: object) -> None:

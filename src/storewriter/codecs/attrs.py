@@ -41,7 +41,13 @@ S = TypeVar("S")
 
 
 def converter() -> cattrs.Converter:
-    """A new converter with the decisions of this module, to add hooks of your own to (see the cattrs manual)."""
+    """Return a new converter with the decisions of this module, for hooks of your own (see the cattrs manual).
+
+    Example:
+        mine = converter()
+        mine.register_unstructure_hook(Colour, str)
+        codec = AttrsCodec(Settings, converter=mine)
+    """
     made = cattrs.Converter(unstruct_collection_overrides={Set: _typed.in_order})
     for kind, (write, read) in _TEXTS.items():
         made.register_unstructure_hook(kind, write)
@@ -106,7 +112,10 @@ def _default() -> cattrs.Converter:
 
 @attrs.frozen
 class AttrsCodec(Generic[S]):
-    """Codec of one attrs class, and of whatever its fields hold.
+    """Codec of one attrs class, and of whatever its fields hold. A value: it may be shared by stores and threads.
+
+    Example:
+        Store("settings.json", default=Settings, codec=AttrsCodec(Settings))
 
     Raises TypeError at once for a class that cattrs cannot handle. Measured like `JsonCodec` (1 KB, 50 KB, 5 MB):
     encoding 40 us, 1.8 ms, 540 ms, of which proving that it comes back is three quarters; decoding 30 us, 1.5 ms,
@@ -116,7 +125,8 @@ class AttrsCodec(Generic[S]):
     type: type[S] = attrs.field()
     """The attrs class of the whole document."""
     indent: Indent = attrs.field(default="keep", kw_only=True)
-    """See `JsonCodec`."""
+    """Layout of the document, as `JsonCodec.indent`: `"keep"` is the one that it has, None one line, a number so many
+    spaces a level."""
     exact: bool = attrs.field(default=True, kw_only=True)
     """Refuse documents that would not mean the same when written again: with unknown fields, or values that the
     class converts. False: take them; what is lost is lost at the next save."""
@@ -161,15 +171,27 @@ class AttrsCodec(Generic[S]):
         return Shape(kind.__name__, to_plain, from_plain, part_to_plain=self.converter.unstructure)
 
     def encode(self, state: S) -> bytes:
-        """See `Codec`. Raises EncodeError."""
+        """Return `state` as a JSON document.
+
+        Raises:
+            EncodeError: It is of another type, or (with `verify`) would not come back as it is.
+        """
         return _typed.encode(self._shape, self._json, state, verify=self.verify)
 
     def decode(self, data: bytes) -> S:
-        """See `Codec`. Raises DecodeError with path, line and column."""
+        """Return the state in `data`, a new object at each call.
+
+        Raises:
+            DecodeError: It cannot be read as the type; with path, line and column where they are known.
+        """
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
 
     def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
-        """See `UpdateCodec`. Raises DecodeError with path, line and column."""
+        """Return the state in `data`, and a function that encodes what an update makes of it in the same layout.
+
+        Raises:
+            DecodeError: It cannot be read as the type; with path, line and column where they are known.
+        """
         return _typed.decode_for_update(self._shape, self._json, data, exact=self.exact, verify=self.verify)
 
 

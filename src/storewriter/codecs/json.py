@@ -69,7 +69,12 @@ def _own_layout(codec: JsonCodec) -> Layout:
 
 @attrs.frozen
 class JsonCodec:
-    """JSON, UTF-8, non-ASCII characters as they are, one newline at the end.
+    """JSON, UTF-8, non-ASCII characters as they are. A value: it may be shared by stores and threads.
+
+    Example:
+        Store("settings.json", codec=JsonCodec(indent=2))
+
+    A setting out of range is a ValueError.
 
     Costs: processor time of one thread, the least of many runs on a busy machine (two cores of an Intel Xeon with
     AVX-512, CPython 3.11.7, orjson 3.13.0; documents of records of 9 fields), beside the bare function:
@@ -105,18 +110,31 @@ class JsonCodec:
     _own: Layout = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_own_layout, takes_self=True))
 
     def encode(self, state: Any) -> bytes:
-        """See `Codec`. Raises EncodeError for NaN, keys that are not text, unknown types, another shape, deep nests."""
+        """Return `state` as a JSON document.
+
+        Raises:
+            EncodeError: It holds what JSON cannot (NaN, a key that is no text, an unknown type), is nested more than
+                254 levels deep, or is not of the `shape`. The message says where in the state.
+        """
         return self._encode_in(self._own, state)
 
     def decode(self, data: bytes) -> Any:
-        """See `Codec`. Raises DecodeError with line and column."""
+        """Return the state in `data`, new objects at each call.
+
+        Raises:
+            DecodeError: It is no JSON, or not of the `shape`; with line and column.
+            TooDeep: It is nested more than 254 levels deep.
+        """
         state = _read_own(data)
         if self.shape is not None and not isinstance(state, self.shape):
             raise self._other_shape(state)
         return state
 
     def decode_for_update(self, data: bytes) -> tuple[Any, Callable[[Any], bytes]]:
-        """See `UpdateCodec`. Raises DecodeError with line and column."""
+        """Return the state in `data`, and a function that encodes what an update makes of it in the same layout.
+
+        Raises what `decode` raises.
+        """
         again: bytes | None
         if isinstance(data, _Written) and (self.indent == "keep" or data.layout == self._own):
             layout = data.layout

@@ -35,7 +35,10 @@ S = TypeVar("S")
 
 @attrs.frozen
 class PydanticCodec(Generic[S]):
-    """Codec of one type that pydantic supports: a `BaseModel`, usually.
+    """Codec of one type that pydantic supports: a `BaseModel`, usually. A value: stores and threads may share it.
+
+    Example:
+        Store("settings.json", default=Settings, codec=PydanticCodec(Settings))
 
     Raises TypeError at once for a type that pydantic cannot handle. Measured like `JsonCodec` (1 KB, 50 KB, 5 MB):
     encoding 44 us, 2 ms, 630 ms, of which proving that it comes back is three quarters; decoding 23 us, 1.1 ms,
@@ -45,7 +48,8 @@ class PydanticCodec(Generic[S]):
     type: type[S] = attrs.field()
     """The type of the whole document."""
     indent: Indent = attrs.field(default="keep", kw_only=True)
-    """See `JsonCodec`."""
+    """Layout of the document, as `JsonCodec.indent`: `"keep"` is the one that it has, None one line, a number so many
+    spaces a level."""
     exact: bool = attrs.field(default=True, kw_only=True)
     """Refuse documents that would not mean the same when written again: with unknown fields, or values that the
     type converts. False: take them; what is lost is lost at the next save."""
@@ -95,15 +99,27 @@ class PydanticCodec(Generic[S]):
         return Shape(name, to_plain, from_plain, _finite(adapter.validate_json), to_bytes, _part_to_plain)
 
     def encode(self, state: S) -> bytes:
-        """See `Codec`. Raises EncodeError."""
+        """Return `state` as a JSON document.
+
+        Raises:
+            EncodeError: It is of another type, or (with `verify`) would not come back as it is.
+        """
         return _typed.encode(self._shape, self._json, state, verify=self.verify)
 
     def decode(self, data: bytes) -> S:
-        """See `Codec`. Raises DecodeError with path, line and column."""
+        """Return the state in `data`, a new object at each call.
+
+        Raises:
+            DecodeError: It cannot be read as the type; with path, line and column where they are known.
+        """
         return _typed.decode(self._shape, self._json, data, exact=self.exact)
 
     def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
-        """See `UpdateCodec`. Raises DecodeError with path, line and column."""
+        """Return the state in `data`, and a function that encodes what an update makes of it in the same layout.
+
+        Raises:
+            DecodeError: It cannot be read as the type; with path, line and column where they are known.
+        """
         return _typed.decode_for_update(self._shape, self._json, data, exact=self.exact, verify=self.verify)
 
 

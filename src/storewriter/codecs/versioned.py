@@ -117,11 +117,15 @@ class Versioned(Generic[S]):
 
     @property
     def oldest(self) -> int:
-        """The oldest version that can be read."""
+        """The oldest version that this codec can read."""
         return self.migrations[0][0] if self.migrations else self.version
 
     def encode(self, state: S) -> bytes:
-        """See `Codec`. Raises EncodeError if the codec inside writes no object, or one with a field of that name."""
+        """Return `state` as a document of the present version.
+
+        Raises:
+            EncodeError: The codec inside refuses the state, writes no JSON object, or one with a field of that name.
+        """
         return self._with_version(self.codec.encode(state))
 
     def _with_version(self, data: bytes) -> bytes:
@@ -137,7 +141,12 @@ class Versioned(Generic[S]):
         return b"".join((b"{", blank, name, colon, b"%d" % self.version, comma, data[1:]))
 
     def decode(self, data: bytes) -> S:
-        """See `Codec`. Raises DecodeError, too, for a version that this program cannot read, naming both."""
+        """Return the state in `data`, brought up to the present version if it is of an older one.
+
+        Raises:
+            UnknownVersion: It is of a version that this program cannot read; the message names both.
+            DecodeError: It is no document of its version, or a migration raised.
+        """
         own = self._own.match(data)
         # A second one might be a duplicate key.
         if own is not None and not self._may_name_it(data, own.end()):
@@ -150,7 +159,10 @@ class Versioned(Generic[S]):
         return self._decode_older(document, found)
 
     def decode_for_update(self, data: bytes) -> tuple[S, Callable[[S], bytes]]:
-        """See `UpdateCodec`. Raises as `decode` does."""
+        """Return the state in `data`, and a function that encodes what an update makes of it. Raises as `decode` does.
+
+        A document of an older version is written in the new one by the first update that changes something.
+        """
         inner = update_codec(self.codec)
         if inner is None:
             return self.decode(data), partial(self._encode_over, data)
