@@ -12,7 +12,9 @@ storewriter = group(
     negative="see the command's help",
     lazy={
         "bench": "storewriter.cli.bench.command:bench",
+        "copy": "storewriter.cli.copying:copy",
         "demo": "storewriter.cli.demo:demo",
+        "postgres": "storewriter.cli.postgres:postgres",
         "status": "storewriter.cli.status:status",
     },
 )

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from storewriter.codecs._protocol import DecodeError, Path
+from storewriter.codecs._tombstone import moved_to
 
 __all__ = ["Fault", "fault_in", "judged"]
 
@@ -47,6 +48,10 @@ def fault_in(decode: Decode, data: bytes) -> Fault | None:
 
 def judged(decode: Decode, data: bytes, error: Exception) -> Fault:
     """The fault in a document for which `decode` has raised this. Raises what came from outside."""
+    moved = moved_to(data)
+    if moved is not None:
+        reason = f"this store has moved to {moved}; open it there"
+        return Fault(error=error, reason=reason, may_be_intact=True)
     if isinstance(error, DecodeError):
         return _of_decode_error(error)
     again = _raised_by(decode, data)

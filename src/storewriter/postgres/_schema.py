@@ -13,7 +13,7 @@ import psycopg
 from storewriter.errors import StoreWriterError
 from storewriter.postgres._location import Table, place_of, split_url
 
-__all__ = ["VERSION", "create", "script"]
+__all__ = ["VERSION", "create", "location_of_table", "script"]
 
 VERSION: Final = 1
 """Version of the tables."""
@@ -86,6 +86,12 @@ def script(table: Table, *, role: str | None = None, notify: bool = False) -> st
     }
     parts = [_TABLES, _NOTIFY if notify else "", "" if role is None else _GRANTS]
     return "".join(part.format(**names) for part in parts)
+
+
+def location_of_table(url: str) -> tuple[str, Table]:
+    """The address of a table, for messages, and the table. Raises ValueError."""
+    conninfo, table, _ = split_url(url)
+    return place_of(conninfo, table), table
 
 
 def create(url: str, *, role: str | None = None, notify: bool = False) -> bool:

@@ -1,0 +1,79 @@
+"""`storewriter postgres init` and what else the command line does with documents in a database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psycopg
+from tests.helpers.postgres_server import Server
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "storewriter", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_tables_are_made_once_and_can_be_made_again(server: Server, name: str) -> None:
+    url = server.dsn(table=f"app_{name[:8]}.state")
+    place = f"postgresql:///postgres?host={server.folder}&port=5432&table=app_{name[:8]}.state"
+    made = run("postgres", "init", url)
+    assert (made.returncode, made.stderr) == (
+        0,
+        f"storewriter: {place}: the table app_{name[:8]}.state was made\n",
+    )
+    again = run("postgres", "init", "--notify", "--role", "postgres", url)
+    assert (again.returncode, "is there, and up to date" in again.stderr) == (0, True)
+
+
+def test_a_table_of_a_newer_version_is_refused(server: Server, name: str) -> None:
+    url = server.dsn(table=f"app_{name[:8]}.state")
+    assert run("postgres", "init", url).returncode == 0
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(f"UPDATE app_{name[:8]}.state_version SET version = 99".encode())
+    done = run("postgres", "init", url)
+    assert (done.returncode, "is of version 99, and this program knows 1 only" in done.stderr) == (3, True)
+
+
+def test_the_sql_can_be_printed_and_run_by_others(server: Server, name: str) -> None:
+    url = server.dsn(table=f"app_{name[:8]}.state")
+    printed = run("postgres", "init", "--print", "--notify", url)
+    assert printed.returncode == 0
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(printed.stdout.encode())
+    again = run("postgres", "init", url)
+    assert "is there, and up to date" in again.stderr
+
+
+def test_a_role_gets_what_writers_need_and_nothing_more(server: Server, name: str) -> None:
+    from storewriter.postgres import Postgres
+
+    role = f"writer_{name[:8]}"
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+    url = server.dsn(name, table=f"app_{name[:8]}.state")
+    assert run("postgres", "init", "--role", role, url).returncode == 0
+    document = Postgres(url.replace("postgres@", f"{role}@"), backups=1)
+    for number in range(3):
+        hold = document.lock.wait(None, lambda: True)
+        assert hold is not None
+        document.commit(hold, b"%d" % number, document.load(hold), document.new_commit())
+        hold.release()
+    assert document.read() == b"2"
+    assert document.status().as_json()["version"] == 3
+    with psycopg.connect(server.dsn().replace("postgres@", f"{role}@"), autocommit=True) as connection:
+        try:
+            connection.execute(f"DELETE FROM app_{name[:8]}.state".encode())
+        except psycopg.errors.InsufficientPrivilege:
+            pass
+        else:
+            raise AssertionError("a writer may not delete documents")
+
+
+def test_a_wrong_address_is_wrong_usage_or_an_error_in_one_line() -> None:
+    done = run("postgres", "init", "postgresql://localhost:1/nowhere")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "the tables could not be made" in done.stderr
+    done = run("postgres", "init", "postgresql://localhost/nowhere?table=a.b.c")
+    assert (done.returncode, "table must be schema.table" in done.stderr) == (2, True)
