@@ -162,7 +162,7 @@ def test_a_folder_that_becomes_a_link_does_not_part_its_stores_line(
 ) -> None:
     """At once: also within the moment for which the folders of a path are believed."""
     queue = PerStoreWriterQueue(lock, timeout=5)
-    monkeypatch.setattr(keys, "SETTLED", 60.0)
+    monkeypatch.setattr(keys, "FOLDER_CACHE_SECONDS", 60.0)
     old, new = _moved(tmp_path)
     one, other = (old, new) if first == "old" else (new, old)
     with queue.turn(one), pytest.raises(ReentrantTurn), queue.turn(other):
@@ -187,7 +187,7 @@ def test_a_folder_that_has_become_a_link_is_followed_when_its_path_has_settled(t
     queue = PerStoreWriterQueue("none", timeout=5)
     old, new = _moved(tmp_path)
     now = time.monotonic()
-    monkeypatch.setattr(keys.time, "monotonic", lambda: now + keys.SETTLED)
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now + keys.FOLDER_CACHE_SECONDS)
     with queue.turn(old) as turn:
         assert turn.path == str(new)
         with pytest.raises(ReentrantTurn), queue.turn(new):

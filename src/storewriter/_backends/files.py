@@ -468,7 +468,7 @@ class FileAddress:
         """See `Address`."""
         if not exactly:
             now = time.monotonic()
-            if now - self._looked < keys.SETTLED and self._backend.path == self._given:
+            if now - self._looked < keys.FOLDER_CACHE_SECONDS and self._backend.path == self._given:
                 return self._backend
             self._looked = now
         path = keys.canonical(self._given)

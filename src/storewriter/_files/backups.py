@@ -51,7 +51,7 @@ def backups_of(path: str, system: System) -> list[str]:
             numbers.append(int(rest))
     found = [backup(path, number) for number in sorted(numbers)]
     fresh = _fresh(path)
-    if _look(fresh, system) is not None and not _is_one_file(fresh, path, system):
+    if _stat(fresh, system) is not None and not _is_one_file(fresh, path, system):
         found.insert(0, fresh)
     return found
 
@@ -100,7 +100,7 @@ class Backups:
 
     def _prepare(self, old: os.stat_result) -> bool:
         """Step 1. False: the newest backup is this document already."""
-        newest = _look(backup(self.path, 1), self.system)
+        newest = _stat(backup(self.path, 1), self.system)
         is_document = newest is not None and _is_file(newest, old)  # a user linked it, too
         if is_document and self.links:
             return False  # the replace parts them
@@ -117,7 +117,7 @@ class Backups:
     def _settle(self, old: os.stat_result) -> None:
         """Find out how far an earlier commit got, and do the rest of it."""
         fresh = _fresh(self.path)
-        left = _look(fresh, self.system)
+        left = _stat(fresh, self.system)
         if left is None:
             return
         if _is_file(left, old) or self.read(fresh) == self.document():
@@ -128,7 +128,7 @@ class Backups:
     def _move_up(self) -> None:
         """Step 3, also after it was interrupted at any point: a gap is filled, and nothing beyond it moves."""
         number = 1
-        while number < self.count and _look(backup(self.path, number), self.system) is not None:
+        while number < self.count and _stat(backup(self.path, number), self.system) is not None:
             number += 1
         for target in range(number, 1, -1):
             self.system.rename(backup(self.path, target - 1), backup(self.path, target))
@@ -156,7 +156,7 @@ def _fresh(path: str) -> str:
     return f"{_prefix(path)}new"
 
 
-def _look(name: str, system: System) -> os.stat_result | None:
+def _stat(name: str, system: System) -> os.stat_result | None:
     try:
         return system.lstat(name)
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def _look(name: str, system: System) -> os.stat_result | None:
 
 
 def _is_one_file(name: str, path: str, system: System) -> bool:
-    found, document = _look(name, system), _look(path, system)
+    found, document = _stat(name, system), _stat(path, system)
     return found is not None and document is not None and _is_file(found, document)
 
 

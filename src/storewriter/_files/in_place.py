@@ -130,7 +130,7 @@ def _overwrite(path: str, data: bytes, found: os.stat_result, durability: Durabi
     try:
         now = system.fstat(fd)
         if (now.st_dev, now.st_ino) != (found.st_dev, found.st_ino):
-            raise OSError(errno.ESTALE, "somebody put another file in its place meanwhile", path)
+            raise OSError(errno.ESTALE, "another file took its place meanwhile", path)
         write_all(fd, data, system)
         system.truncate(fd, len(data))
         if durability == "power":

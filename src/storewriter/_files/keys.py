@@ -1,8 +1,8 @@
 """One name for a store, however its path is spelled: the key of its lane and of its locks.
 
 Promise    Every spelling that reaches the same file through links has the same key; a link is never the store itself.
-           Where a folder above has become a link, that is so after `SETTLED` seconds at the latest. A name that another
-           store would use for a file of its own is refused.
+           Where a folder above has become a link, that is so after `FOLDER_CACHE_SECONDS` at the latest. A name that
+           another store would use for a file of its own is refused.
 How        The real path of the target. Resolving costs a look at every folder on the way, so the answer is remembered
            for a moment; the locks beside the store notice when a folder has moved (see `locks/flock.py`), and a
            caller that finds the lock of one name taken checks whether this process holds it by another name.
@@ -21,14 +21,14 @@ from typing import Final
 
 from storewriter.errors import ReservedName
 
-_FRESH = 0.000_25
+_STAT_CACHE_SECONDS = 0.000_25
 """Seconds for which a resolved path is used without a check. Long enough to spare a tight loop the check; short enough
 that a path which has become a link is noticed at once on the scale of people and of commands."""
 
-SETTLED: Final = 0.05
+FOLDER_CACHE_SECONDS: Final = 0.05
 """Seconds for which the folders above are taken for real folders, without a check of each of them."""
 
-_REMEMBERED = 512
+_MOST_PATHS = 512
 """Paths whose resolution is kept at most; the table is emptied when full, which costs one resolution each."""
 
 _resolved: dict[str, tuple[str, float, float]] = {}
@@ -48,10 +48,10 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     now = time.monotonic()
     if known is not None:
         key, looked, resolved = known
-        if now - looked < _FRESH:
+        if now - looked < _STAT_CACHE_SECONDS:
             return key
         # A relative path depends on the working folder; an absolute one may have become a link since.
-        if name == key and now - resolved < SETTLED:
+        if name == key and now - resolved < FOLDER_CACHE_SECONDS:
             try:
                 is_link = stat.S_ISLNK(os.lstat(name).st_mode)
             except OSError:
@@ -61,7 +61,7 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
                 return key
     key = _resolve(name)
     if name[0] == os.sep or os.path.isabs(name):
-        if len(_resolved) >= _REMEMBERED:
+        if len(_resolved) >= _MOST_PATHS:
             _resolved.clear()
         _resolved[name] = (key, now, now)
     return key
@@ -94,7 +94,7 @@ def sidecar(key: str) -> str:
     known = _sidecars.get(key)
     if known is not None:
         return known
-    if len(_sidecars) >= _REMEMBERED:
+    if len(_sidecars) >= _MOST_PATHS:
         _sidecars.clear()
     folder, name = key.rsplit(os.sep, 1)
     path = _sidecars[key] = f"{folder}{os.sep}.{name}.lock"

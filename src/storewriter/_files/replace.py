@@ -333,10 +333,10 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW
 
 def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     """Step 1: the whole new document under the temporary name. Returns which file that is."""
-    target, system, file, look = save.target, save.target.system, save.file, save.template_stat
+    target, system, file, template_stat = save.target, save.target.system, save.file, save.template_stat
     # The nearest mode that gives no user more than the final one: until the file's owner is set, its group is the one
     # that the system chose, so the group gets the bits of others only.
-    mode = 0o600 if look is None else look.st_mode & (0o600 | (look.st_mode & 0o007) * 0o11)
+    mode = 0o600 if template_stat is None else template_stat.st_mode & (0o600 | (template_stat.st_mode & 0o007) * 0o11)
     try:
         # Exclusively, so that a planted link is never followed or written through.
         file.open(system.open, save.temp_path, _CREATE, mode)
@@ -348,8 +348,8 @@ def _write_temporary(save: _Save, data: bytes) -> os.stat_result:
     if written != len(data):
         write_all(file.fd, memoryview(data)[written:], system)
     new = system.fstat(file.fd)
-    if look is not None:
-        _dress(file.fd, new, look, save.template, system)
+    if template_stat is not None:
+        _copy_metadata(file.fd, new, template_stat, save.template, system)
     elif new.st_mode & 0o7777 != target.mode:
         system.fchmod(file.fd, target.mode)
     if target.power and not (save.is_ordered and system.write_out(file.fd)):
@@ -370,13 +370,13 @@ _ABOUT_THE_CONTENT: Final = frozenset({"security.ima", "security.evm"})
 """Attributes that sign a file's content (evmctl(1)): those of the old document would be wrong on the new one."""
 
 
-def _dress(fd: int, born: os.stat_result, look: os.stat_result, model: str, system: System) -> None:
-    """Give the open file `fd`, which is `born`, what `look` says of the file `model`."""
-    wanted, now = look.st_mode & 0o7777, born.st_mode & 0o7777
-    if born.st_uid != look.st_uid or born.st_gid != look.st_gid:
-        wanted = _chown(fd, look, wanted, system)
+def _copy_metadata(fd: int, new: os.stat_result, template_stat: os.stat_result, template: str, system: System) -> None:
+    """Give the open file `fd`, whose stat is `new`, the owner, mode, ACL and attributes of the template."""
+    wanted, now = template_stat.st_mode & 0o7777, new.st_mode & 0o7777
+    if new.st_uid != template_stat.st_uid or new.st_gid != template_stat.st_gid:
+        wanted = _chown(fd, template_stat, wanted, system)
         now = -1  # chown clears set-id bits (chown(2))
-    names = _attribute_names(model, system)
+    names = _attribute_names(template, system)
     if ACL not in names and ACL in _attribute_names(fd, system):
         # A folder's default ACL gives the new file entries that the old one did not have: more people could read it.
         system.remove_attribute(fd, ACL)
@@ -385,14 +385,14 @@ def _dress(fd: int, born: os.stat_result, look: os.stat_result, model: str, syst
         system.fchmod(fd, wanted)
     for name in names:
         # After the chmod: an access ACL carries the group bits, and chmod would write its mask.
-        _copy_attribute(fd, name, model, system)
+        _copy_attribute(fd, name, template, system)
 
 
-def _chown(fd: int, look: os.stat_result, mode: int, system: System) -> int:
+def _chown(fd: int, template_stat: os.stat_result, mode: int, system: System) -> int:
     """Keep the owner, or at least the group; returns the mode that is safe with what was permitted."""
-    if _chown_permitted(fd, look.st_uid, look.st_gid, system):
+    if _chown_permitted(fd, template_stat.st_uid, template_stat.st_gid, system):
         return mode
-    if _chown_permitted(fd, -1, look.st_gid, system):
+    if _chown_permitted(fd, -1, template_stat.st_gid, system):
         # Without the set-id bit of the owner: the file would run with this process's identity.
         return mode & 0o3777
     # Another group than the one that the group bits were meant for: it gets the bits of others.
@@ -410,11 +410,11 @@ def _chown_permitted(fd: int, uid: int, gid: int, system: System) -> bool:
     return True
 
 
-def _copy_attribute(fd: int, name: str, model: str, system: System) -> None:
+def _copy_attribute(fd: int, name: str, template: str, system: System) -> None:
     if name in _ABOUT_THE_CONTENT:
         return
     try:
-        system.set_attribute(fd, name, system.attribute(model, name))
+        system.set_attribute(fd, name, system.attribute(template, name))
     except OSError as error:
         # Labels of the security module and trusted.* need privileges; the system gives a new file its own.
         if error.errno in NO_XATTR or (
@@ -438,10 +438,10 @@ def _attribute_names(file: str | int, system: System) -> list[str]:
 
 def existing(path: str, system: System) -> os.stat_result | None:
     """What the document at `path` is; None if there is none. Raises NotARegularFile, ReadOnlyStore."""
-    return _require_replaceable(_look(path, system), path, system)
+    return _require_replaceable(_stat(path, system), path, system)
 
 
-def _look(path: str, system: System) -> os.stat_result | None:
+def _stat(path: str, system: System) -> os.stat_result | None:
     try:
         return system.lstat(path)
     except FileNotFoundError:
