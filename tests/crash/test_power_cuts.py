@@ -11,11 +11,11 @@ from typing import Any
 
 import attrs
 import pytest
-from power_cuts import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts
 from tests.helpers.documents import load, save
 
 from storewriter import PerStoreWriterQueue, Store
 from storewriter.testing import Around, Call, Recorder, System, intercepted
+from storewriter.testing.power import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts
 
 DOCUMENTS = [
     {"n": 0},

@@ -15,6 +15,7 @@ storewriter = group(
         "copy": "storewriter.cli.copying:copy",
         "demo": "storewriter.cli.demo:demo",
         "postgres": "storewriter.cli.postgres:postgres",
+        "race": "storewriter.cli.race:command",
         "status": "storewriter.cli.status:status",
     },
 )

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from storewriter._platform.system import SYSTEM
-from storewriter.testing import Call
+from storewriter.testing.calls import Call
 
 BLOCK = 32
 """Bytes of a block. Small, so that small documents have several."""
@@ -55,9 +55,11 @@ class Disk:
     folders: set[str]
 
     def copy(self) -> Disk:
+        """Return a copy that shares nothing."""
         return Disk(dict(self.files), dict(self.names), set(self.folders))
 
     def apply(self, effect: Effect) -> None:
+        """Have an effect happen."""
         getattr(self, f"_{effect.kind}")(effect)
 
     def _size(self, effect: Effect) -> None:
@@ -92,6 +94,7 @@ class Disk:
         return {name: number for name, number in self.names.items() if self.folders.issuperset(_above(name))}
 
     def fingerprint(self) -> frozenset[tuple[str, int, bytes]]:
+        """Equal for disks on which programs find the same."""
         return frozenset((name, n, self.files.get(n, b"")) for name, n in self.reachable().items())
 
     def write_out(self, root: Path) -> None:
