@@ -15,7 +15,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 	clean
 
 help:
-	@echo "make demo        see updates get lost, and not get lost"
+	@echo "make demo        show plain code losing updates, and storewriter keeping them"
 	@echo "make test        the tests, the code in the docs included"
 	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH),"
 	@echo "                 and with the lowest versions of what is required"
@@ -57,7 +57,7 @@ lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/python .ci/plain-words src
+	$(BIN)/python .ci/plain-words src tests benchmarks examples docs *.md
 
 # Without asking whether there is a newer pyright: that would need the network at every run.
 types: $(VENV)/.has-lint

@@ -357,7 +357,7 @@ class Store(_StoreBase[S]):
             StrategyMismatch: Another process uses another lock strategy for this store.
             ReadOnlyStore: The document is read-only.
             SchemaMissing: Of a document in a database: the table is not there. Nothing was written.
-            ServerRefused: Of a document in a database: the server refused a step.
+            ServerRefused: Of a document in a database: the server refused a statement. Nothing was written.
             OSError: Loading or saving failed (a full disk, missing rights, no kernel locks here). Unless the error is
                 CommitUncertain, the old document is in place.
         """

@@ -1,4 +1,4 @@
-"""Several users and root on one store: nobody who may write it is shut out, and nobody else can hold its lock."""
+"""Several users and root on one store: all who may write it can do so, and no other user can hold its lock."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ NONE = 0xFFFF_FFFF
 
 
 def test_an_access_list_counts(home: Path) -> None:
-    """Bob may write by an entry of his own, the group by its bits in the mode only seems to."""
+    """Bob may write by an entry of the list; the group's bits in the mode only look as if it might."""
     path = home / "state.json"
     run_as(ADA, partial(count, path, Flock()))
     home.chmod(0o777)
@@ -470,7 +470,7 @@ def test_a_file_that_another_user_was_faster_with_gets_no_rights_by_being_opened
 
 @pytest.mark.parametrize("strategy", [Marker(), Lease(stale=60.0)], ids=lambda strategy: strategy.name)
 def test_roots_marker_can_be_read_by_the_owner(strategy: Strategy, home: Path) -> None:
-    """So its holder is known to him, and he waits for it."""
+    """So the owner waits for root's process, and an error can name it."""
     path = home / "state.json"
     run_as(ADA, partial(count, path, strategy, mode=0o660))
     hold = strategy.attempt(str(path), None)

@@ -225,7 +225,7 @@ def test_a_claim_that_cannot_be_struck_out_is_ended_all_the_same(tmp_path: Path,
     assert dedupe.counters.disk_errors == 1
     assert list(written_claims(tmp_path)) == ["k"]
     assert other.claim("k")
-    assert claim.status is ClaimStatus.CLAIMED  # still referred to, and nobody's
+    assert claim.status is ClaimStatus.CLAIMED  # still referred to, and held by no process
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -1,4 +1,4 @@
-"""The check of `make lint` that refuses words for people in comments and docstrings (`.ci/plain-words`)."""
+"""The check of `make lint` that refuses words for people in comments, docstrings and documents (`.ci/plain-words`)."""
 
 from __future__ import annotations
 
@@ -72,14 +72,34 @@ def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
     done = _check(tmp_path)
 
     assert done.returncode == 2
-    assert "no Python files" in done.stderr
+    assert "no Python files and no documents" in done.stderr
 
 
-def test_the_package_has_none() -> None:
-    done = _check(ROOT / "src")
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("Nobody waits.\n", True),
+        ("| the holder | his turn |\n", True),
+        ("```python\nx = 1  # whoever comes first\n```\n", True),
+        ("```python\nnobody = 1\n```\n", False),
+        ("```console\n$ whoami\nnobody\n```\n", False),
+        ("The user `nobody`.\n", False),
+    ],
+    ids=["sentence", "table", "comment in code", "code", "output", "code in a sentence"],
+)
+def test_a_document_is_read_without_its_code(text: str, is_found: bool, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(text)
+
+    assert _check(tmp_path).returncode == (1 if is_found else 0)
+    assert _check(tmp_path / "page.md").returncode == (1 if is_found else 0)
+
+
+def test_the_repository_has_none() -> None:
+    folders = [ROOT / name for name in ("src", "tests", "benchmarks", "examples", "docs")]
+    done = _check(*folders, *ROOT.glob("*.md"))
 
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_make_lint_runs_it() -> None:
-    assert ".ci/plain-words src\n" in (ROOT / "Makefile").read_text()
+    assert ".ci/plain-words src tests benchmarks examples docs *.md\n" in (ROOT / "Makefile").read_text()
