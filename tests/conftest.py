@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from storewriter import PerStoreWriterQueue
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -56,7 +56,7 @@ def _leftovers(before: set[str], descriptors: dict[str, str], threads: set[str])
     return {
         what: left
         for what, left in {
-            "lanes": set(lanes._lanes) - before,
+            "lanes": set(line.lanes) - before,
             "descriptors": new,
             "threads": _threads() - threads,
         }.items()
@@ -69,7 +69,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
     gc.collect()
     gc.freeze()  # what is there now is no business of this test's: the collector, asked once more, looks at the rest
-    before = set(lanes._lanes), _descriptors(), _threads()
+    before = set(line.lanes), _descriptors(), _threads()
     yield
     end = time.monotonic() + _PATIENCE
     while left := _leftovers(*before):

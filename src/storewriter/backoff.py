@@ -39,6 +39,10 @@ def _count(instance: Any, attribute: attrs.Attribute[Any], value: int | None) ->
         raise ValueError(msg)
 
 
+class RetriesExhausted(Exception):
+    """As many attempts as `retries` allows have been made."""
+
+
 @attrs.frozen
 class Backoff:
     """Pace at which a lock is tried again where the kernel cannot wake the waiter. A value: frozen, safe to share.

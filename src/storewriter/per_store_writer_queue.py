@@ -2,8 +2,8 @@
 
 Promise    At most one turn per store at any instant, over all tasks, threads, event loops and processes; inside a
            process in the order of the requests. A turn that fails, is cancelled or times out affects no other turn.
-How        A ticket in the lane of the store's key (`lanes.py`); at the head, a hold from the strategy (`locks/`).
-           Waiting, deadlines, warnings and the pace of polling are decided once, in `_turns/callers.py`.
+How        A ticket in the lane of the store's key (`_turns/line.py`); at the head, a hold from the strategy (`locks/`).
+           Waiting, deadlines and warnings are decided once, in `_turns/entering.py`.
 Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, UnsupportedLock, OSError. Cancellation stays what
            it is.
 """
@@ -16,20 +16,22 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 from weakref import ref
 
 import attrs
 
 from storewriter._files.keys import canonical
 from storewriter._platform.owner import Owner
-from storewriter._turns import lanes
-from storewriter._turns.callers import Caller, Door, leave_turn
-from storewriter._turns.lanes import HOLDING, Ticket
-from storewriter._turns.reports import local_owner
-from storewriter._turns.waiters import off_loop
+from storewriter._turns import line
+from storewriter._turns.ending import leave_turn, release_abandoned
+from storewriter._turns.entering import aenter, enter
+from storewriter._turns.line import HOLDING, Settings, Ticket
+from storewriter._turns.messages import local_owner
+from storewriter._turns.off_loop import off_loop
 from storewriter.backoff import Backoff
 from storewriter.locks import Hold, Neighbour, Strategy, joined, named
+from storewriter.locks._adapter import FileLock
 
 __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 
@@ -121,8 +123,30 @@ def _neighbours(also: Neighbour | Iterable[Neighbour] | None) -> tuple[Neighbour
     return given
 
 
-def _door_of(queue: Any) -> Door:
-    return Door(joined(queue.lock, queue.also), queue.backoff)
+class _Adapters(dict[str, FileLock]):
+    """By store, its lock as one queue takes it. A dictionary that fills itself: a turn looks into it without a call."""
+
+    def __init__(self, strategy: Strategy, backoff: Backoff) -> None:
+        self.strategy = strategy
+        self._backoff = backoff
+
+    def __missing__(self, path: str) -> FileLock:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        adapter = self[path] = FileLock(self.strategy, self._backoff, path)
+        return adapter
+
+
+_REMEMBERED: Final = 512
+"""Adapters that a queue keeps at most; the table is emptied when full."""
+
+
+def _adapters_of(queue: Any) -> _Adapters:
+    return _Adapters(joined(queue.lock, queue.also), queue.backoff)
+
+
+def _settings_of(queue: Any) -> Settings:
+    return Settings(queue.backoff, queue.max_pending, queue.warn_after)
 
 
 @attrs.frozen(eq=False)
@@ -154,11 +178,12 @@ class PerStoreWriterQueue:
     """Locks of other programs that write the same document, taken inside our own: one or several of
     `storewriter.locks.OpenClawLock()` and `ProperLockfile()` (docs/strategies.md, Neighbours)."""
 
-    _door: Door = attrs.field(init=False, repr=False, default=attrs.Factory(_door_of, takes_self=True))
+    _adapters: _Adapters = attrs.field(init=False, repr=False, default=attrs.Factory(_adapters_of, takes_self=True))
+    _settings: Settings = attrs.field(init=False, repr=False, default=attrs.Factory(_settings_of, takes_self=True))
 
     def __attrs_post_init__(self) -> None:
         # What takes the neighbours' locks as well is the queue's strategy from now on.
-        object.__setattr__(self, "lock", self._door.strategy)
+        object.__setattr__(self, "lock", self._adapters.strategy)
 
     def turn(self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET) -> TurnRequest:
         """Return a turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
@@ -241,7 +266,7 @@ class PerStoreWriterQueue:
 
     def pending(self, path: PathLike) -> int:
         """Return how many callers of this process wait for the turn on `path` now, without the holder."""
-        return lanes.pending(canonical(path))
+        return line.pending(canonical(path))
 
     def owner(self, path: PathLike) -> Owner | None:
         """Return who has the turn on `path` now, in this process or another; None: none, or it is unknown.
@@ -250,7 +275,7 @@ class PerStoreWriterQueue:
         read.
         """
         key = canonical(path)
-        return local_owner(lanes.find(key)) or self.lock.owner(key)
+        return local_owner(line.lanes.get(key)) or self.lock.owner(key)
 
 
 def require_seconds(name: str, value: float | None) -> float | None:
@@ -287,8 +312,8 @@ class TurnRequest:
         self._paths = paths
         self._label = label
         self._timeout = timeout
-        self._tickets: list[Caller] = []
-        self._users: dict[None, Caller] = {}  # one at most
+        self._tickets: list[Ticket] = []
+        self._users: dict[None, Ticket] = {}  # one at most
         self._loop: Any = None
 
     def __repr__(self) -> str:
@@ -299,19 +324,21 @@ class TurnRequest:
     def __enter__(self) -> Turn:
         paths = self._paths
         keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
-        user = caller = Caller(self._queue, self._label, self._timeout)
+        queue = self._queue
+        user = ticket = Ticket(queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
                 raise _in_use()
             for key in keys:
                 if tickets:
-                    caller = caller.again()
+                    ticket = ticket.again()
                 # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
                 # the interrupt, the turn ends when this object is collected.
-                caller.grip = (ref(self, caller.let_go), ref(self, caller.let_go))  # `ends_with`, without the call
-                tickets.append(caller)
-                caller.enter(key)
+                release = partial(release_abandoned, ticket)
+                ticket.finalizer = (ref(self, release), ref(self, release))  # as `tie_to`, without the call
+                tickets.append(ticket)
+                enter(ticket, queue._adapters[key])
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
@@ -345,7 +372,8 @@ class TurnRequest:
     async def __aenter__(self) -> Turn:
         paths = self._paths
         keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
-        user = caller = Caller(self._queue, self._label, self._timeout)
+        queue = self._queue
+        user = ticket = Ticket(queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
@@ -353,10 +381,11 @@ class TurnRequest:
             self._loop = user.loop
             for key in keys:
                 if tickets:
-                    caller = caller.again()
-                caller.grip = (ref(self, caller.let_go), ref(self, caller.let_go))
-                tickets.append(caller)
-                await caller.aenter(key)
+                    ticket = ticket.again()
+                release = partial(release_abandoned, ticket)
+                ticket.finalizer = (ref(self, release), ref(self, release))
+                tickets.append(ticket)
+                await aenter(ticket, queue._adapters[key])
             return Turn(keys, tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:

@@ -27,9 +27,11 @@ from storewriter._commits.leading import TRIES, alead, leave_off_loop, may_begin
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
-from storewriter._turns.callers import Caller, Frame, current_task, leave_turn
-from storewriter._turns.lanes import ANSWERED, Ticket
-from storewriter._turns.waiters import domain_of, off_loop
+from storewriter._turns.ending import Frame, inherited, leave_turn, release_abandoned, tie_to
+from storewriter._turns.entering import aenter, enter
+from storewriter._turns.line import ANSWERED, Ticket, current_task
+from storewriter._turns.off_loop import off_loop
+from storewriter._turns.waiters import domain_of
 from storewriter.backoff import Backoff
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.codecs._protocol import require_codec
@@ -191,9 +193,9 @@ class _StoreBase(Generic[S]):
         """Whether the error is about this document; an update function may also raise one about another store's."""
         return self._restores and not error.may_be_intact and error.path == self._document.path
 
-    def _caller(self, label: str | None, timeout: float | None | Unset) -> Caller:
+    def _ticket(self, label: str | None, timeout: float | None | Unset) -> Ticket:
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
-        return Caller(self._queue, label, seconds)
+        return Ticket(self._queue._settings, label, seconds)
 
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
@@ -392,7 +394,7 @@ class Store(_StoreBase[S]):
     def _change(
         self, request: Request, label: str | None, timeout: float | None | Unset, *, may_restore: bool = True
     ) -> Any:
-        ticket = self._caller(label, timeout)
+        ticket = self._ticket(label, timeout)
         frame = Frame()
         for attempt in range(TRIES):
             backend = self._address.locate(exactly=attempt > 0)
@@ -400,17 +402,19 @@ class Store(_StoreBase[S]):
             # Which updates may be in one batch: those of one document, written the same way, from threads or from one
             # loop. One that expects a version is judged by what is on disk, so it goes alone.
             ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
-            ticket.request = request
+            ticket.payload = request
             try:
-                ticket.grip = (ref(frame, ticket.let_go), ref(frame, ticket.let_go))  # `ends_with`, without the call
-                ticket.enter(document.path)
+                release = partial(release_abandoned, ticket)
+                ticket.finalizer = (ref(frame, release), ref(frame, release))  # as `tie_to`, without the call
+                enter(ticket, self._queue._adapters[document.path])
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and
                 # `leave_turn` hands it on or saves it.
-                if ticket.batch is None:
-                    ticket.batch = Batch(document, self._isolation)
-                ticket.batch.apply(ticket)
+                batch: Any = ticket.batch
+                if batch is None:
+                    batch = ticket.batch = Batch(document, self._isolation)
+                batch.apply(ticket)
                 if ticket.generation != forks.generation and request.error is None:
-                    raise ticket.inherited()
+                    raise inherited(ticket)
             finally:
                 try:
                     leave_turn(ticket)
@@ -421,10 +425,9 @@ class Store(_StoreBase[S]):
                 return request.result
             if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
-            ticket = ticket.again()
+            ticket, request = ticket.again(), request.anew()
         if may_restore and isinstance(request.error, StoreCorrupt) and self._restore(request.error):
-            again = Request(request.fn, replaces=request.replaces, expect=request.expect)
-            return self._change(again, label, timeout, may_restore=False)
+            return self._change(request.anew(), label, timeout, may_restore=False)
         return request.unwrap()
 
     def transaction(self, *, label: str | None = None, timeout: float | None | Unset = UNSET) -> Transaction[S]:
@@ -450,7 +453,7 @@ class Store(_StoreBase[S]):
                 loaded. Nothing was written; the block is not run again.
             OSError: Loading or saving failed.
         """
-        return Transaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
+        return Transaction(self._current_document, self._queue, lambda: self._ticket(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> Watch[S]:
         """Return an iterator over the current state and then each new one, from whatever process commits it.
@@ -503,17 +506,17 @@ class Store(_StoreBase[S]):
     def _in_turn(self, step: Callable[[Document, Any], T], label: str | None, timeout: float | None | Unset) -> T:
         """What a step of a recovery returns, in a turn."""
         document = self._current_document()
-        caller = self._caller(label, timeout)
+        ticket = self._ticket(label, timeout)
         frame = Frame()
         try:
-            caller.ends_with(frame)
-            caller.enter(document.path)
-            return _recovered(step, document, caller)
+            tie_to(ticket, frame)
+            enter(ticket, self._queue._adapters[document.path])
+            return _recovered(step, document, ticket)
         finally:
             try:
-                leave_turn(caller)
+                leave_turn(ticket)
             except BaseException:
-                leave_turn(caller)  # it may not have begun
+                leave_turn(ticket)  # it may not have begun
                 raise
 
 
@@ -644,15 +647,15 @@ class AsyncStore(_StoreBase[S]):
         request = Request(fn, replaces=replaces, expect=expect, context=copy_context())
         if _is_async(fn):
             return await self._change_alone(request, label, timeout)
-        ticket = self._caller(label, timeout)
+        ticket = self._ticket(label, timeout)
         for attempt in range(TRIES):
             backend = self._address.locate(exactly=attempt > 0)
             document = self._document if backend is self._backend else self._document_at(backend)
             domain = domain_of(ticket.loop)
             ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
-            ticket.request = request
+            ticket.payload = request
             try:
-                await ticket.aenter(document.path)
+                await aenter(ticket, self._queue._adapters[document.path])
                 if ticket.state is not ANSWERED:
                     await alead(document, ticket, self._isolation)
             except BaseException:
@@ -662,7 +665,7 @@ class AsyncStore(_StoreBase[S]):
                 return request.result
             if not may_begin_anew(request) or attempt + 1 == TRIES:
                 break
-            ticket = ticket.again()
+            ticket, request = ticket.again(), request.anew()
         if isinstance(request.error, ReturnedAwaitable):
             # A plain function that returns the awaitable of an async one: it must be awaited.
             return await self._change_alone(request, label, timeout)
@@ -696,7 +699,9 @@ class AsyncStore(_StoreBase[S]):
         Cancelled while it waits for the turn, the block is not entered. Cancelled while the block is left, the commit
         is completed first.
         """
-        return AsyncTransaction(self._current_document, lambda: self._caller(label, timeout), self._restore)
+        return AsyncTransaction(
+            self._current_document, self._queue, lambda: self._ticket(label, timeout), self._restore
+        )
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> AsyncWatch[S]:
         """See `Store.watch`; iterated with `async for`, best inside `async with store.watch() as states`."""
@@ -712,13 +717,13 @@ class AsyncStore(_StoreBase[S]):
 
     async def _in_turn(self, step: Callable[[Document, Any], T], label: str | None, timeout: float | None | Unset) -> T:
         document = self._current_document()
-        caller = self._caller(label, timeout)
+        ticket = self._ticket(label, timeout)
         try:
-            await caller.aenter(document.path)
-            call, abandon = partial(_recovered, step, document, caller), partial(leave_turn, caller)
-            done, cancelled = await off_loop(call, caller.loop, abandon)
+            await aenter(ticket, self._queue._adapters[document.path])
+            call, abandon = partial(_recovered, step, document, ticket), partial(leave_turn, ticket)
+            done, cancelled = await off_loop(call, ticket.loop, abandon)
         finally:
-            await leave_off_loop(caller)
+            await leave_off_loop(ticket)
         if cancelled is not None:
             raise cancelled
         return done

@@ -26,8 +26,8 @@ import anyio.lowlevel
 
 from storewriter._backends.protocol import Backend, Loaded, Moved, News
 from storewriter._commits.document import Document, version_of
-from storewriter._turns.callers import current_task
-from storewriter._turns.waiters import off_loop
+from storewriter._turns.line import current_task
+from storewriter._turns.off_loop import off_loop
 from storewriter.backoff import Backoff
 from storewriter.errors import StoreCorrupt
 

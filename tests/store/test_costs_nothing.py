@@ -17,7 +17,7 @@ from helpers.children import HOLDER, child
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 from storewriter._platform.system import System
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 Durability = Literal["power", "process"]
 
@@ -51,7 +51,7 @@ def test_ten_thousand_stores_touched_once_leave_nothing(tmp_path: Path) -> None:
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert not lanes._lanes
+    assert not line.lanes
     assert (_descriptors(), _threads()) == before
     # What is remembered of paths is bounded; the entries of the last stores took the places of earlier ones.
     assert grown < 400_000, f"{grown} bytes for 2,000 stores"
@@ -82,7 +82,7 @@ def test_contended_stores_leave_nothing(queue, tmp_path, run) -> None:
     before = _descriptors(), _threads()
     run(main)
     gc.collect()
-    assert not lanes._lanes
+    assert not line.lanes
     until(lambda: (_descriptors(), _threads()) == before, "the end of all threads and descriptors")
 
 

@@ -9,6 +9,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._commits.batch import Batch, Request
 from storewriter._platform import threads
 from storewriter._platform.journals import Journal
-from storewriter._turns import lanes
-from storewriter._turns.callers import Caller, Frame
+from storewriter._turns import marks
+from storewriter._turns.ending import Frame, tie_to
+from storewriter._turns.entering import enter
+from storewriter._turns.line import Ticket
 from storewriter.testing import Call, System, intercepted
 
 
@@ -222,12 +225,12 @@ def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same
     lost: list[Frame] = []
 
     def begin() -> None:
-        caller, frame = Caller(queue, None, 10.0), Frame()
-        caller.request = Request(lambda state: state.update(lost=1))
-        caller.ends_with(frame)
-        caller.enter(str(path))
-        caller.batch = Batch(store._document)
-        caller.batch.apply(caller)
+        ticket, frame = Ticket(queue._settings, None, 10.0), Frame()
+        ticket.payload = Request(lambda state: state.update(lost=1))
+        tie_to(ticket, frame)
+        enter(ticket, queue._adapters[str(path)])
+        batch = ticket.batch = Batch(store._document)
+        batch.apply(ticket)
         lost.append(frame)
 
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
@@ -267,15 +270,15 @@ def test_a_lost_update_is_saved_by_one_thread_although_both_its_callbacks_start_
         return proceed()
 
     store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
-    monkeypatch.setattr(threads, "start", started.append)
+    monkeypatch.setattr(threads, "start", lambda call, *args: started.append(partial(call, *args)))
     frames = [Frame()]
-    caller = Caller(queue, None, 10.0)
-    caller.request = Request(lambda state: state.update(lost=1))
-    caller.ends_with(frames[0])
-    caller.enter(str(path))
-    caller.batch = Batch(store._document)
-    caller.batch.apply(caller)
-    lanes.in_step(frames.clear)
+    ticket = Ticket(queue._settings, None, 10.0)
+    ticket.payload = Request(lambda state: state.update(lost=1))
+    tie_to(ticket, frames[0])
+    enter(ticket, queue._adapters[str(path)])
+    batch = ticket.batch = Batch(store._document)
+    batch.apply(ticket)
+    marks.in_step(frames.clear)
     monkeypatch.undo()
 
     assert len(started) == 2

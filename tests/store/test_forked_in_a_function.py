@@ -140,7 +140,7 @@ def slow(state):
     count(state)
 
 def first(state):
-    tickets.append(lanes.find(path).head)
+    tickets.append(line.lanes.get(path).head)
     threads.append(threading.Thread(target=store.update, args=(slow,)))
     threads[0].start()
     while queue.pending(path) < 1:
@@ -148,7 +148,7 @@ def first(state):
     count(state)
 
 from storewriter._commits import batch
-from storewriter._turns import lanes
+from storewriter._turns import line
 batch.APPLY_SECONDS = 60
 threads, tickets = [], []
 try:

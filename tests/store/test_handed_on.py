@@ -12,8 +12,8 @@ from helpers.lines import held, lined_up
 from helpers.waiting import until, wait_for
 from storewriter import PerStoreWriterQueue, Store
 from storewriter._commits import batch
-from storewriter._turns import lanes
-from storewriter._turns.lanes import Ticket
+from storewriter._turns import ending, line
+from storewriter._turns.line import Ticket
 from storewriter._turns.waiters import ThreadWaiter
 
 
@@ -36,7 +36,7 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
     store = Store(path, queue=queue)
     is_interrupted, leaves, goes_on = threading.Event(), threading.Event(), threading.Event()
     victim: list[int] = []
-    sleep, give_up = ThreadWaiter.sleep, lanes.give_up
+    sleep, give_up = ThreadWaiter.sleep, ending.give_up
 
     def interrupted_sleep(self: ThreadWaiter, seconds: float | None) -> bool:
         if threading.get_ident() in victim and not is_interrupted.is_set():
@@ -51,7 +51,7 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
         return give_up(ticket)
 
     monkeypatch.setattr(ThreadWaiter, "sleep", interrupted_sleep)
-    monkeypatch.setattr(lanes, "give_up", slow_give_up)
+    monkeypatch.setattr(ending, "give_up", slow_give_up)
 
     def first(state: dict[str, Any]) -> str:
         is_interrupted.set()
@@ -65,7 +65,7 @@ def test_a_waiter_that_leaves_in_the_instant_in_which_it_gets_the_batch_saves_it
     with held(queue, path) as holding:
         tickets: list[Ticket] = []
         one, two = lined_up(queue, path, lambda: store.update(first), second)
-        lane = lanes.find(str(path))
+        lane = line.lanes.get(str(path))
         assert lane is not None
         tickets.extend(lane.in_line())
         holding.release()
@@ -85,7 +85,7 @@ def test_an_interrupt_between_two_answers_changes_nothing_for_those_that_have_th
     path.write_text("{}")
     store: Store[Any] = Store(path, queue=queue)
     runs_again, is_answered_again, was_interrupted = threading.Event(), threading.Event(), threading.Event()
-    real = lanes.answer
+    real = ending.answer
     answers: list[Ticket] = []
 
     def answer(ticket: Ticket) -> None:

@@ -23,7 +23,7 @@ from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, wait_for
 from storewriter import LockTimeout, PerStoreWriterQueue, Store, events
 from storewriter._commits import batch as batches
-from storewriter._turns import lanes
+from storewriter._turns import line
 from storewriter.codecs import DecodeError, FunctionCodec, JsonCodec
 from storewriter.testing import Call, Fault, intercepted
 
@@ -77,7 +77,7 @@ def behind(
         *workers, last = lined_up(queue, path, *calls, lambda: writer.update(slow))
         holding.release()
         wait_for(slow.runs, "the slow function")
-    lane = lanes.find(str(path))
+    lane = line.lanes.get(str(path))
     assert lane is not None
     assert lane.head is not None
     batch = lane.head.batch
@@ -184,17 +184,17 @@ def test_the_interrupt_of_a_waiter_comes_out_while_the_slow_function_runs(
     has_come_out = threading.Event()
 
     def slow(state: dict[str, Any]) -> bool:
-        until(lambda: main[0].state is lanes.BATCHED, "the main thread asleep")
+        until(lambda: main[0].state is line.BATCHED, "the main thread asleep")
         os.kill(os.getpid(), signal.SIGINT)
         state["slow"] = 1
         return has_come_out.wait(30)
 
     workers: list[Worker] = []
-    main: list[lanes.Ticket] = []
+    main: list[line.Ticket] = []
 
     def first(state: dict[str, Any]) -> None:
         state["first"] = 1
-        lane = lanes.find(str(path))
+        lane = line.lanes.get(str(path))
         assert lane is not None
         assert lane.head is not None
         main.append(lane.head)
@@ -345,7 +345,7 @@ class _Looks:
         """Which thread gave the answers of which batch."""
         part, answer = batches.Batch.part, batches.Batch.answer
 
-        def noted_part(batch: batches.Batch, ticket: lanes.Ticket) -> Any:
+        def noted_part(batch: batches.Batch, ticket: line.Ticket) -> Any:
             is_late = time.monotonic() >= batch._until
             result = part(batch, ticket)
             if is_late:
@@ -373,14 +373,14 @@ def test_a_slow_function_that_ends_while_the_waiter_saves_waits_for_that(
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
         calls.append((call.name, threading.get_ident()))
         if call.name == "write" and len(calls_of("write")) == 1:
-            lane = lanes.find(str(path))
+            lane = line.lanes.get(str(path))
             assert lane is not None
             assert lane.head is not None
             batch = lane.head.batch
             slow.go_on.set()
             until(lambda: batch._is_closed, "the end of the slow function")
             looks.late.clear()
-            batch._early.last.before.waiter.wake()
+            batch._early.last.payload.before.waiter.wake()
             until(lambda: threads["first"] in looks.late, "a look of the other waiter")
         return proceed()
 
@@ -496,11 +496,11 @@ def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
     def first(state: dict[str, Any]) -> str:
         runs.append(1)
         if len(runs) > 1:
-            lane = lanes.find(str(path))
+            lane = line.lanes.get(str(path))
             assert lane is not None
             head: Any = lane.head
             head.batch._until = 0.0  # its time is over
-            head.before.waiter.wake()
+            head.payload.before.waiter.wake()
             del head, lane
             until(lambda: threads["bad"] in looks.late, "a look of the newest member")
         return put("first")(state)
@@ -594,7 +594,7 @@ def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(
         has_returned = threading.Event()
 
         def slow(state: dict[str, Any]) -> bool:
-            lane = lanes.find(str(path))
+            lane = line.lanes.get(str(path))
             assert lane is not None
             assert lane.head is not None
             batch = lane.head.batch

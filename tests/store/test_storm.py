@@ -14,7 +14,7 @@ import trio
 from helpers.children import child
 from helpers.lines import Worker
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 _OTHER = """
 store = Store(path, default=list, queue=PerStoreWriterQueue(timeout=30), durability="process")
@@ -115,7 +115,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_refused_is_there(path: Path, s
     assert ours <= set(storm.acknowledged) | set(storm.unknown)
     assert len(storm.acknowledged) > 50
     assert len(storm.refused) > 10
-    assert not lanes._lanes
+    assert not line.lanes
     with storm.queue.turn(path, timeout=0):
         pass
 

@@ -15,7 +15,7 @@ import trio
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import PATIENCE, until_async
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
-from storewriter._turns.callers import current_task
+from storewriter._turns.line import current_task
 from storewriter.testing import Call, intercepted
 
 

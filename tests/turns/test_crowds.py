@@ -14,8 +14,8 @@ import pytest
 from helpers.lines import held
 from helpers.waiting import until_async
 from storewriter import LockTimeout, Owner, PerStoreWriterQueue
-from storewriter._turns import callers, lanes, reports
-from storewriter._turns.lanes import Lane
+from storewriter._turns import entering, line, messages
+from storewriter._turns.line import Lane
 
 CROWD = 800
 
@@ -44,8 +44,8 @@ class Costs:
         self._lock = lock
         self.walks = 0
         # What was looked up or counted is believed as long as the test runs, however slowly it does.
-        monkeypatch.setattr(reports, "_MOMENT", 3600.0)
-        monkeypatch.setattr(lanes, "_RECOUNT", 3600.0)
+        monkeypatch.setattr(messages, "_OWNER_CACHE_SECONDS", 3600.0)
+        monkeypatch.setattr(line, "_RECOUNT", 3600.0)
         real = Lane.in_line
 
         def counted(lane: Lane) -> Any:
@@ -56,7 +56,7 @@ class Costs:
 
     def require_few(self) -> None:
         assert self._lock.looks == 1
-        assert self.walks <= 2 * lanes._LONG
+        assert self.walks <= 2 * line._LONG
 
 
 def test_a_crowd_that_warns_of_the_same_holder_looks_for_it_once_and_not_each(
@@ -84,7 +84,7 @@ def test_a_crowd_that_warns_of_the_same_holder_looks_for_it_once_and_not_each(
         run(main)
     assert warnings() == CROWD
     costs.require_few()
-    assert lanes.find(str(path)) is None or lanes.find(str(path)).head is None
+    assert line.lanes.get(str(path)) is None or line.lanes.get(str(path)).head is None
 
 
 def test_a_crowd_that_gives_up_looks_for_the_holder_once_and_each_is_told(
@@ -111,7 +111,7 @@ def test_a_crowd_that_gives_up_looks_for_the_holder_once_and_each_is_told(
     assert all(error.owner == Owner(pid=1, host="elsewhere") and error.alive == "unknown" for error in errors)
     costs.require_few()
     assert all(0 <= error.ahead < CROWD for error in errors)
-    assert lanes.find(str(path)) is None or lanes.find(str(path)).head is None
+    assert line.lanes.get(str(path)) is None or line.lanes.get(str(path)).head is None
 
 
 class Clock:
@@ -130,7 +130,7 @@ def test_the_loop_of_a_crowd_that_gives_up_together_runs_its_other_tasks_in_betw
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(callers, "time", clock)
+    monkeypatch.setattr(entering, "time", clock)
 
     async def main() -> int:
         asyncio.get_running_loop().time = clock.monotonic  # type: ignore[method-assign]

@@ -15,11 +15,12 @@ import pytest
 
 from helpers.lines import Worker, held
 from helpers.waiting import until, until_async
-from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._turns import lanes
-from storewriter._turns.lanes import HOLDING, LEFT, Ticket
+from storewriter import AsyncStore, Backoff, PerStoreWriterQueue, Store
+from storewriter._turns import ending, entering, line
+from storewriter._turns.line import HOLDING, LEFT, Ticket
 
 KEY = "/somewhere/state.json"
+SETTINGS = line.Settings(Backoff(), max_pending=None, warn_after=None)
 
 
 class Hold:
@@ -73,31 +74,32 @@ class Own:
         return None
 
 
-class Door:
+class Lock:
+    """A lock that is always free."""
+
+    key = KEY
+
     def __init__(self) -> None:
         self.hold = Hold()
 
-    def attempt(self, key: str, label: str | None) -> Hold:
+    def attempt(self, label: str | None) -> Hold:
         return self.hold
-
-    def wait(self, key: str, label: str | None, *_: Any) -> Hold:
-        raise AssertionError
 
 
 def test_two_threads_that_end_one_turn_name_one_head() -> None:
-    door = Door()
-    line = [Ticket(place, place, None) for place in range(3)]
-    for ticket in line:
-        lanes.join(ticket, KEY, door, lambda lane, ticket, door: None)
-    assert lanes.attempt(line[0])
-    for worker in [Worker(lambda: lanes.pass_on(line[0])) for _ in range(2)]:
+    lock: Any = Lock()
+    tickets = [Ticket(SETTINGS, None, None) for _ in range(3)]
+    for ticket in tickets:
+        line.join(ticket, lock, lambda lane, ticket, adapter: None)
+    assert entering._attempt(tickets[0])
+    for worker in [Worker(lambda: ending.pass_on(tickets[0])) for _ in range(2)]:
         worker.result()
-    assert [ticket.state for ticket in line] == [LEFT, HOLDING, lanes.WAITING]
-    assert door.hold.asked == 1
-    for ticket in line[1:]:
-        lanes.pass_on(ticket)
-    assert door.hold.released == 1
-    assert lanes.find(KEY) is None
+    assert [ticket.state for ticket in tickets] == [LEFT, HOLDING, line.WAITING]
+    assert lock.hold.asked == 1
+    for ticket in tickets[1:]:
+        ending.pass_on(ticket)
+    assert lock.hold.released == 1
+    assert line.lanes.get(KEY) is None
 
 
 def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(path, run) -> None:
@@ -178,7 +180,7 @@ def test_a_release_that_fails_does_not_hide_the_cancellation(
     with caplog.at_level(logging.ERROR, "storewriter"):
         run(main)
     assert "could not release the lock" in caplog.text
-    assert lanes.find(str(path)) is None
+    assert line.lanes.get(str(path)) is None
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
@@ -205,7 +207,7 @@ def test_a_waiter_that_is_torn_down_with_its_turn_in_hand_passes_it_on(path: Pat
         gc.collect()
     with queue.turn(path):
         pass
-    until(lambda: lanes.find(str(path)) is None)
+    until(lambda: line.lanes.get(str(path)) is None)
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
@@ -241,7 +243,7 @@ def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Pa
     while tasks:
         tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
     gc.collect()
-    assert lanes.find(str(path)) is None
+    assert line.lanes.get(str(path)) is None
     assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}
 
 
@@ -272,7 +274,7 @@ def test_a_task_that_is_cancelled_during_its_only_attempt_holds_nothing(path, ru
                 async with queue.turn(path):
                     raise AssertionError
             assert scope.cancelled_caught
-            assert lanes.find(str(path)) is None
+            assert line.lanes.get(str(path)) is None
         async with queue.turn(path):
             pass
 

@@ -110,7 +110,7 @@ def test_a_cancelled_task_waits_for_its_flush_without_importing_anything(tmp_pat
     """Where no descriptor is left, nothing can be imported."""
     code = """
 import asyncio, errno, sys, threading
-from storewriter._turns import waiters
+from storewriter._turns import off_loop
 
 class Refuse:
     def find_spec(self, wanted, path=None, target=None):
@@ -125,7 +125,7 @@ def flush():
 
 async def main():
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(waiters.off_loop(flush, loop))
+    task = asyncio.create_task(off_loop.off_loop(flush, loop))
     await asyncio.to_thread(flushing.wait)
     sys.meta_path.insert(0, Refuse())
     for _ in range(3):

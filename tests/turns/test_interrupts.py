@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from helpers.children import HOLDER, Child, child
-from storewriter import PerStoreWriterQueue
-from storewriter._turns.callers import Caller
+from storewriter import PerStoreWriterQueue, per_store_writer_queue
+from storewriter._turns import ending
+from storewriter._turns.line import Ticket
 
 _PROBE = """
 def probe(queue):
@@ -391,14 +392,14 @@ def test_a_turn_ends_although_the_callback_that_ends_it_is_interrupted(
     """A second interrupt, in the callback that ends the turn of an `__exit__` that a first one has ended."""
     reported: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
-    let_go = Caller.let_go
+    release_abandoned = ending.release_abandoned
 
-    def interrupted_once(self: Caller, owner: object) -> None:
+    def interrupted_once(ticket: Ticket, owner: object) -> None:
         if not reported:
             raise KeyboardInterrupt
-        let_go(self, owner)
+        release_abandoned(ticket, owner)
 
-    monkeypatch.setattr(Caller, "let_go", interrupted_once)
+    monkeypatch.setattr(per_store_writer_queue, "release_abandoned", interrupted_once)
     request = queue.turn(path)
     request.__enter__()
     del request

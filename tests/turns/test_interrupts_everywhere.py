@@ -39,7 +39,7 @@ from helpers.waiting import until
 from storewriter import PerStoreWriterQueue, Store
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import SYSTEM, System
-from storewriter._turns import lanes
+from storewriter._turns import line, marks
 from storewriter.locks import Neighbour, OpenClawLock, ProperLockfile
 from storewriter.locks._marker_file import RELEASED
 
@@ -91,8 +91,8 @@ class Setting:
 
     def faults(self) -> list[str]:
         """What is not as it should be."""
-        found = [f"lane of {os.path.basename(key)}" for key in lanes._lanes if key.startswith(f"{self.folder}/")]
-        found += ["the mark of a step"] if threading.get_ident() in lanes.inside else []
+        found = [f"lane of {os.path.basename(key)}" for key in line.lanes if key.startswith(f"{self.folder}/")]
+        found += ["the mark of a step"] if threading.get_ident() in marks.inside else []
         found += [f"open {os.path.basename(name)}" for name in self.left_open()]
         found += [f"left {file.name}" for pattern in (".*.marker", "a.json.lock") for file in self.folder.glob(pattern)]
         found += [f"locked {file.name}" for file in self.folder.glob(".*.lock") if not _is_free(file)]
@@ -293,7 +293,7 @@ def test_the_turn_ends_before_the_interrupt_comes_out_but_for_the_first_instant_
     late: set[str] = set()
 
     def look(landing: Landing) -> None:
-        if lanes._lanes:
+        if line.lanes:
             late.add(landing.place.partition(" ")[2])
 
     for point in runs.points(operation):

@@ -15,7 +15,7 @@ import pytest
 from helpers import interrupts
 from helpers.waiting import until, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._turns import lanes, waiters
+from storewriter._turns import line, marks, waiters
 from storewriter.testing import Call, intercepted
 
 
@@ -104,7 +104,7 @@ def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerSto
         gc.collect()
         with queue.turn(path, timeout=10.0):
             pass
-        assert not lanes.inside, landing
+        assert not marks.inside, landing
         assert Store(path, queue=queue).read()["n"] <= len(points) + 2
 
 
@@ -141,7 +141,7 @@ def test_wherever_a_turn_of_a_task_is_interrupted_it_ends(
         loops[0].run_until_complete(asyncio.sleep(0))
         loops.pop().close()
         gc.collect()
-        until(lambda: lanes.find(str(path)) is None, f"the end of a turn interrupted at {landing.place}")
-        assert not lanes.inside, landing
+        until(lambda: line.lanes.get(str(path)) is None, f"the end of a turn interrupted at {landing.place}")
+        assert not marks.inside, landing
         assert Store(path, queue=queue).read().get("n", 0) <= len(points) + 2
     assert any("__aexit__" in place for place in landed), landed

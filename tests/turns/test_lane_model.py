@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from helpers.waiting import PATIENCE, until
-from storewriter._turns import lanes
-from storewriter._turns.lanes import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+from storewriter import Backoff
+from storewriter._turns import ending, entering, line, waiting_thread
+from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+
+KEY = "/a/store/that/never/exists"
+SETTINGS = line.Settings(Backoff(), max_pending=None, warn_after=None)
 
 
 class Door:
-    """A lock outside, under the control of the test: open or shut, with or without another process waiting there."""
+    """A lock under the control of the test: open (free) or shut, with or without another process waiting there."""
+
+    key = KEY
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -30,11 +36,11 @@ class Door:
             self.is_open = is_open
             self.changed.notify_all()
 
-    def attempt(self, key: str, label: str | None) -> Hold | None:
+    def attempt(self, label: str | None) -> Hold | None:
         with self.changed:
             return self._hand_out() if self.is_open else None
 
-    def wait(self, key: str, label: str | None, *_: Any) -> Hold | None:
+    def wait(self, label: str | None, *_: Any) -> Hold | None:
         with self.changed:
             assert self.changed.wait_for(lambda: self.is_open, PATIENCE)
             return self._hand_out()
@@ -78,7 +84,7 @@ class Caller(Ticket):
     """A ticket with a name."""
 
     def __init__(self, name: int, batch_key: str | None, is_late: bool) -> None:
-        super().__init__(("caller", name), -1, None)
+        super().__init__(SETTINGS, None, None)
         self.name = name
         self.deadline = 0.0 if is_late else None
         self.batch_key = batch_key
@@ -90,13 +96,17 @@ class Caller(Ticket):
         return f"<{self.name} {self.state.name}>"
 
 
-KEY = "/a/store/that/never/exists"
-
-
 class OpenBatch:
     """What the lanes know of a batch."""
 
-    last: Caller | None = None
+    last: Any = None
+    is_member = True
+
+    def add(self, ticket: Any) -> None:
+        self.last = ticket
+
+    def answers(self, ticket: Any) -> bool:
+        return self.is_member
 
 
 class LineOfWriters(RuleBasedStateMachine):
@@ -118,11 +128,11 @@ class LineOfWriters(RuleBasedStateMachine):
         self.names += 1
         was_empty = not self.line
         self.line.append(caller)
-        at_head = lanes.join(caller, KEY, self.door, lambda lane, ticket, door: None)
+        at_head = line.join(caller, self.door, lambda lane, ticket, adapter: None)  # type: ignore[arg-type]
         if was_empty and at_head:
-            if not lanes.attempt(caller):
+            if not entering._attempt(caller):
                 caller.waiter = Sleeper()
-                lanes.wait_at_door(caller)
+                waiting_thread.wait_for_lock(caller)
         else:
             assert not at_head or was_empty
 
@@ -134,9 +144,9 @@ class LineOfWriters(RuleBasedStateMachine):
         self.note(head)
         for mate in self.admitted:
             self.note(mate)
-            lanes.answer(mate)
+            ending.answer(mate)
         self.admitted = []
-        lanes.pass_on(head)
+        ending.pass_on(head)
         assert head.state is LEFT
 
     def note(self, caller: Caller) -> None:
@@ -150,9 +160,9 @@ class LineOfWriters(RuleBasedStateMachine):
         place = data.draw(st.integers(1, len(self.line) - 1))
         leaver = self.line[place]
         if leaver in self.admitted:
-            assert not lanes.leave(leaver)
+            assert not ending.leave(leaver)
             return
-        assert lanes.leave(leaver)
+        assert ending.leave(leaver)
         assert leaver.state is LEFT
         del self.line[place]
 
@@ -160,7 +170,7 @@ class LineOfWriters(RuleBasedStateMachine):
     @rule()
     def the_head_gives_up_before_the_door_opens(self) -> None:
         head = self.line.popleft()
-        assert lanes.leave(head)
+        assert ending.leave(head)
 
     @precondition(lambda self: self.has_turn())
     @rule()
@@ -169,13 +179,11 @@ class LineOfWriters(RuleBasedStateMachine):
         self.note(head)
         head.batch = self.batch
         expected = self.next_mate()
-        before = self.batch.last
-        other = lanes.admit(head)
+        other = line.admit(head)
         assert other is expected
         if other is not None:
             assert other.state is BATCHED
             assert self.batch.last is other
-            assert other.before is before
             self.note(other)  # type: ignore[arg-type]
             self.admitted.append(other)  # type: ignore[arg-type]
             self.line.remove(other)  # type: ignore[arg-type]
@@ -184,12 +192,12 @@ class LineOfWriters(RuleBasedStateMachine):
     @rule(is_member=st.booleans())
     def the_head_hands_its_batch_on(self, is_member: bool) -> None:
         head = self.line[0]
-        head.batch, head.is_member = self.batch, is_member
+        head.batch, self.batch.is_member = self.batch, is_member
         expected = self.next_mate()
-        assert lanes.hand_on(head) == (expected is not None)
+        assert line.hand_on(head) == (expected is not None)
         if expected is None:
             return
-        lanes.see_off(head)
+        waiting_thread.wake_successor(head)
         assert head.state is (BATCHED if is_member else LEFT)
         assert (head.batch, expected.batch) == (None, self.batch)
         self.line.popleft()
@@ -222,22 +230,22 @@ class LineOfWriters(RuleBasedStateMachine):
     @invariant()
     def the_line_is_the_model(self) -> None:
         self.has_turn()
-        lane = lanes.find(KEY)
+        lane = line.lanes.get(KEY)
         if not self.line:
             until(lambda: self.gone_or_only_opening(), "the end of the lane")
-            assert lanes.pending(KEY) == 0
+            assert line.pending(KEY) == 0
             return
         assert lane is not None
         assert list(lane.in_line()) == list(self.line)
         holder = self.line[0].state is HOLDING
-        assert lanes.pending(KEY) == len(self.line) - holder
-        assert [lanes.ahead_of(caller) for caller in self.line] == list(range(len(self.line)))
+        assert line.pending(KEY) == len(self.line) - holder
+        assert [line.ahead_of(caller) for caller in self.line] == list(range(len(self.line)))
         assert sum(caller.state is HOLDING for caller in self.line) <= 1
         assert all(caller.state is not ANSWERED for caller in self.line)
 
     def gone_or_only_opening(self) -> bool:
-        lane = lanes.find(KEY)
-        return lane is None or (lane.opening and not self.door.is_open)
+        lane = line.lanes.get(KEY)
+        return lane is None or (lane.waiting_thread is not line.NONE and not self.door.is_open)
 
     @invariant()
     def nobody_else_has_the_hold(self) -> None:
@@ -252,10 +260,10 @@ class LineOfWriters(RuleBasedStateMachine):
         while self.line:
             assert self.has_turn()
             for mate in self.admitted:
-                lanes.answer(mate)
+                ending.answer(mate)
             self.admitted = []
-            lanes.pass_on(self.line.popleft())
-        until(lambda: lanes.find(KEY) is None and self.door.out == 0, "the end of the lane and of its hold")
+            ending.pass_on(self.line.popleft())
+        until(lambda: line.lanes.get(KEY) is None and self.door.out == 0, "the end of the lane and of its hold")
 
 
 LineOfWriters.TestCase.settings = settings(max_examples=150, stateful_step_count=40)

@@ -16,7 +16,7 @@ from helpers.children import HOLDER, child
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, events
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 
 @pytest.mark.parametrize("first", ["cancel", "release"])
@@ -93,7 +93,7 @@ def test_the_waiting_thread_goes_on_for_the_next_when_the_head_is_cancelled(queu
             group.start_soon(ask, "cancelled", scope)
             await until_async(lambda: queue.pending(path) == 1)
             await until_async(lambda: len(set(os.listdir("/proc/self/task")) - threads_before) == 1)
-            await until_async(lambda: lanes._lanes[str(path)].opening is lanes.THERE)
+            await until_async(lambda: line.lanes[str(path)].waiting_thread is line.RUNNING)
             (waiting_thread,) = set(os.listdir("/proc/self/task")) - threads_before
             group.start_soon(ask, "next", anyio.CancelScope())
             await until_async(lambda: queue.pending(path) == 2)
@@ -151,7 +151,7 @@ def test_a_lock_that_nobody_wants_any_more_is_given_back(queue: PerStoreWriterQu
             other.expect("holding")
             other.tell()
             other.finish()
-    until(lambda: not lanes._lanes, "the end of the lane")
+    until(lambda: not line.lanes, "the end of the lane")
 
 
 def test_inside_a_turn_cancellation_unwinds_the_body_and_gives_the_turn_back(queue, path, run) -> None:

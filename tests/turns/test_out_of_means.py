@@ -15,7 +15,7 @@ from helpers.lines import lined_up
 from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, StoreWriterError
 from storewriter._platform import threads
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_task_that_would_have_to_wait_without_a_thread_is_told_for_which_store
     with child(HOLDER, path) as holder:
         holder.expect("holding")
         run(main)
-        assert lanes.find(str(path)) is None
+        assert line.lanes.get(str(path)) is None
         no_threads.undo()
         holder.tell()
         holder.finish()
@@ -68,7 +68,7 @@ def test_a_plain_thread_that_must_wait_and_gets_no_other_thread_asks_again_by_it
         holder.tell()
         worker.result()
         holder.finish()
-    assert lanes.find(str(path)) is None
+    assert line.lanes.get(str(path)) is None
 
 
 @pytest.mark.parametrize(

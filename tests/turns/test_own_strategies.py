@@ -12,7 +12,7 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 
 class Hold:
@@ -87,7 +87,7 @@ def test_a_timeout_stays_one_although_the_lock_cannot_say_who_is_in_the_way(path
     run(main)
     with pytest.raises(LockTimeout, match="its holder is not known"), queue.turn(path):
         pass
-    until(lambda: lanes.find(str(path)) is None)
+    until(lambda: line.lanes.get(str(path)) is None)
 
 
 def test_a_wait_that_brings_nothing_is_an_error_and_not_a_busy_loop(path, run) -> None:

@@ -14,7 +14,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
-from storewriter._turns import lanes
+from storewriter._turns import marks
 
 
 def test_a_thread_that_asks_inside_its_own_turn_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_firs
             pass
 
     _signalled(queue, path, ask)
-    assert not lanes.inside
+    assert not marks.inside
 
 
 def test_a_child_task_of_a_holder_is_somebody_else_and_waits(queue, path, run) -> None:

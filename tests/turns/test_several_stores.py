@@ -11,7 +11,7 @@ import pytest
 from helpers.children import child
 from helpers.lines import Worker, held
 from storewriter import LockTimeout, PerStoreWriterQueue
-from storewriter._turns import lanes
+from storewriter._turns import line
 
 
 def test_opposite_orders_do_not_deadlock_between_threads(queue: PerStoreWriterQueue, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_when_one_of_them_does_not_come_none_is_kept(queue, tmp_path, run) -> No
         with pytest.raises(LockTimeout), queue.turn(c, a, b, timeout=0.05):
             pass
         run(main)
-        assert list(lanes._lanes) == [str(b)]
+        assert list(line.lanes) == [str(b)]
         with queue.turn(a, c, timeout=0):
             pass
 

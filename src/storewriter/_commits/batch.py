@@ -10,7 +10,7 @@ How        `bytes -> state -> function -> bytes`, once a function. With `isolati
            Among threads, each applies its function, hands the batch on and waits. If the time of the batch is over and
            a function still runs, the thread that was the last before it saves what was applied until then, as a batch
            of its own (`part`). The running function then ends up in a second save, on the document of the first one.
-Does not   lock, wait or use threads and loops: `_turns/callers.py` ends turns, and `store.py` chooses where functions
+Does not   lock, wait or use threads and loops: `_turns/ending.py` ends turns, and `store.py` chooses where functions
            run.
 """
 
@@ -30,7 +30,9 @@ from storewriter._backends.protocol import Loaded
 from storewriter._commits.document import Document, version_of
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.threads import Apart
-from storewriter._turns.lanes import ANSWERED, LEFT, Ticket, answer, in_step
+from storewriter._turns.ending import answer
+from storewriter._turns.line import ANSWERED, LEFT, Ticket
+from storewriter._turns.marks import in_step
 from storewriter.errors import (
     CommitUncertain,
     DocumentChanged,
@@ -83,7 +85,19 @@ ALONE: Final = Group()
 class Request:
     """One caller's update: its function, and what came of it."""
 
-    __slots__ = ("_context", "error", "expect", "failed", "fn", "group", "is_applied", "replaces", "result")
+    __slots__ = (
+        "_context",
+        "before",
+        "error",
+        "expect",
+        "failed",
+        "fn",
+        "group",
+        "is_applied",
+        "is_member",
+        "replaces",
+        "result",
+    )
 
     def __init__(
         self,
@@ -106,6 +120,14 @@ class Request:
         self.error: BaseException | None = None
         self.failed = False
         """Whether the error is the function's own."""
+        self.before: Ticket | None = None
+        """The member before it in its batch."""
+        self.is_member = False
+        """Whether it is in a batch, which will answer it."""
+
+    def anew(self) -> Request:
+        """The same update, to be made again: the batch that failed may still look at this one."""
+        return Request(self.fn, replaces=self.replaces, expect=self.expect, context=self._context)
 
     def run(self, state: Any) -> Any:
         """Apply the function; returns the new state."""
@@ -141,7 +163,7 @@ class Batch:
 
     # Defaults stand in the class: most batches never need most of these.
     last: Ticket | None = None
-    """The newest member; each refers to the one before it (`before`), so that joining is a plain store."""
+    """The newest member; each payload refers to the member before it, so that joining is a plain store."""
     error: BaseException | None = None
     """What the save or the flush ended with."""
     _found: Loaded | None = None
@@ -199,6 +221,16 @@ class Batch:
             self._until = time.monotonic() + self._seconds
             self._found = found
 
+    def add(self, ticket: Ticket) -> None:
+        """Make a ticket the last member; plain stores, so that no interrupt can come in between."""
+        request: Request = ticket.payload
+        request.before, self.last, request.is_member = self.last, ticket, True
+
+    def answers(self, ticket: Ticket) -> bool:
+        """Whether the ticket is a member, which gets the batch's answer."""
+        request: Request = ticket.payload
+        return request.is_member
+
     def has_time(self) -> bool:
         """Whether another function may be applied before the save."""
         return not self._is_saved and not self._interrupts and time.monotonic() < self._until
@@ -208,15 +240,15 @@ class Batch:
 
         The function runs in the thread of its own caller (or on its loop), so whatever comes out belongs there.
         """
-        if not ticket.is_member:
-            ticket.before, self.last, ticket.is_member = self.last, ticket, True
-        request: Request = ticket.request
+        request: Request = ticket.payload
+        if not request.is_member:
+            self.add(ticket)
         request.error, request.failed, request.is_applied, request.group = None, False, False, ALONE
         try:
             if self._found is None:
                 self.load(ticket)
         except BaseException as error:
-            request.error, ticket.is_member = error, False
+            request.error, request.is_member = error, False
             return
         try:
             if self._shared is None:
@@ -230,7 +262,7 @@ class Batch:
             # are not saved yet: then it waits for the answer with them.
             found = self._found
             is_member = isinstance(error, Exception) and found is not None and self._good is not found.data
-            request.error, request.failed, ticket.is_member = error, True, is_member
+            request.error, request.failed, request.is_member = error, True, is_member
             if is_member:
                 self._newest = ticket
 
@@ -466,9 +498,9 @@ class Batch:
             if good is not None and good != found.data and backend.landed(hold, good, self._commit):
                 self._is_written = True
                 return
-            self._give_back(ticket.request)
+            self._give_back(ticket.payload)
         if not self._authors and not any(
-            member.request.is_applied and member.request.group.is_applied for member in self.members()
+            member.payload.is_applied and member.payload.group.is_applied for member in self.members()
         ):
             return
         data = self._good
@@ -545,9 +577,9 @@ class Batch:
         for member in self.members():
             # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
             # batch.
-            request = member.request
+            request: Request = member.payload
             if (
-                member.is_member
+                request.is_member
                 and member.state is not ANSWERED
                 and not (
                     self.error is None
@@ -584,7 +616,7 @@ class Batch:
         member = self.last
         while member is not first and member is not None:
             found.append(member)
-            member = member.before
+            member = member.payload.before
         found.reverse()
         return found
 
@@ -598,7 +630,7 @@ class Batch:
                 events.BatchCommitted(
                     path=path,
                     size=len(members),
-                    failed=sum(member.request.failed for member in members),
+                    failed=sum(member.payload.failed for member in members),
                     written=self._is_written,
                     duration=time.monotonic() - self._started,
                 )

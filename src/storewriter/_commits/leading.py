@@ -12,10 +12,10 @@ from storewriter._backends.protocol import Moved
 from storewriter._commits.batch import AskAgain, Batch, Isolation, Request
 from storewriter._commits.document import Document
 from storewriter._platform import forks
-from storewriter._turns import lanes
-from storewriter._turns.callers import Caller, end_turn, leave_turn
-from storewriter._turns.lanes import HOLDING
-from storewriter._turns.waiters import off_loop, pause, raise_if_cancelled
+from storewriter._turns import line
+from storewriter._turns.ending import end_turn, inherited, leave_turn
+from storewriter._turns.line import HOLDING, Ticket
+from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
 from storewriter.errors import DocumentChanged, LockLost, StoreWriterError
 
 TRIES: Final = 8
@@ -31,7 +31,7 @@ def may_begin_anew(request: Request) -> bool:
     return isinstance(error, (LockLost, DocumentChanged, AskAgain, Moved))
 
 
-async def alead(document: Document, ticket: Caller, isolation: Isolation) -> None:
+async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> None:
     """Apply the function of a task that has its turn, and those of its loop that wait behind it; save them."""
     cancelled: BaseException | None = None
     try:
@@ -42,7 +42,7 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
             await _load(batch, ticket)
         _apply_all(batch, ticket)
         if ticket.generation != forks.generation:
-            raise ticket.inherited()
+            raise inherited(ticket)
         _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_turn(ticket))
     finally:
         if ticket.state is HOLDING and not ticket.is_quick:
@@ -52,15 +52,15 @@ async def alead(document: Document, ticket: Caller, isolation: Isolation) -> Non
         raise cancelled
 
 
-def _apply_all(batch: Batch, ticket: Caller) -> None:
+def _apply_all(batch: Batch, ticket: Ticket) -> None:
     """The head's function, and those of its loop that wait behind it."""
     batch.apply(ticket)
-    while batch.has_time() and (other := lanes.admit(ticket)) is not None:
+    while batch.has_time() and (other := line.admit(ticket)) is not None:
         batch.apply(other)
     batch.seal()
 
 
-async def _load(batch: Batch, ticket: Caller) -> None:
+async def _load(batch: Batch, ticket: Ticket) -> None:
     try:
         _, cancelled = await off_loop(lambda: batch.load(ticket), ticket.loop, lambda: leave_turn(ticket))
     except (OSError, StoreWriterError):
@@ -70,9 +70,9 @@ async def _load(batch: Batch, ticket: Caller) -> None:
     await raise_if_cancelled(ticket.loop)
 
 
-async def leave_off_loop(caller: Caller) -> BaseException | None:
+async def leave_off_loop(ticket: Ticket) -> BaseException | None:
     """End a turn in a task; returns the cancellation that came meanwhile."""
-    if caller.queue.lock.is_quick:
-        leave_turn(caller)
+    if ticket.is_quick:
+        leave_turn(ticket)
         return None
-    return (await off_loop(lambda: leave_turn(caller), caller.loop))[1]
+    return (await off_loop(lambda: leave_turn(ticket), ticket.loop))[1]

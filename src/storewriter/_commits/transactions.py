@@ -12,11 +12,13 @@ from typing import Any, Generic, TypeVar
 
 from storewriter._commits.batch import Batch, Request
 from storewriter._commits.document import Document
-from storewriter._turns.callers import Caller, leave_turn
-from storewriter._turns.waiters import off_loop, raise_if_cancelled
+from storewriter._turns.ending import leave_turn, tie_to
+from storewriter._turns.entering import aenter, enter
+from storewriter._turns.line import Ticket
+from storewriter._turns.off_loop import off_loop, raise_if_cancelled
 from storewriter.errors import StoreCorrupt
 from storewriter.locks import Hold
-from storewriter.per_store_writer_queue import hold_of
+from storewriter.per_store_writer_queue import PerStoreWriterQueue, hold_of
 
 __all__ = ["AsyncTransaction", "Transaction"]
 
@@ -30,18 +32,18 @@ class _Work(Generic[S]):
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
-        self._ticket: Caller | None = None
+        self._ticket: Ticket | None = None
         self._request = Request(_no_function)
         self.discarded = False
         self.state: Any = None
 
-    def begin(self, ticket: Caller, document: Document) -> None:
+    def begin(self, ticket: Ticket, document: Document) -> None:
         if self._ticket is not None:
             msg = "this transaction is already in use; ask store.transaction() for another one"
             raise RuntimeError(msg)
         self._ticket = ticket
         self._batch = Batch(document)
-        self._request = ticket.request = Request(_no_function)
+        self._request = ticket.payload = Request(_no_function)
         self.discarded = False
 
     def load(self) -> None:
@@ -68,9 +70,9 @@ class _Work(Generic[S]):
         batch, ticket = self.batch(), self._ticket
         assert ticket is not None
         batch.replace_state(self._request, self.state)
-        batch.last, ticket.is_member, ticket.batch = ticket, True, batch
+        batch.last, self._request.is_member, ticket.batch = ticket, True, batch
 
-    def end_if_of(self, ticket: Caller) -> None:
+    def end_if_of(self, ticket: Ticket) -> None:
         """End what a failed entrance has begun; does nothing while another caller uses the object."""
         if self._ticket is ticket:
             self.end()
@@ -99,8 +101,13 @@ class Transaction(Generic[S]):
     """
 
     def __init__(
-        self, find: Callable[[], Document], ask: Callable[[], Caller], restore: Callable[[StoreCorrupt], bool]
+        self,
+        find: Callable[[], Document],
+        queue: PerStoreWriterQueue,
+        ask: Callable[[], Ticket],
+        restore: Callable[[StoreCorrupt], bool],
     ) -> None:
+        self._queue = queue
         self._find = find
         self._ask = ask
         self._restore = restore
@@ -141,23 +148,23 @@ class Transaction(Generic[S]):
 
     def _enter(self) -> Transaction[S]:
         document = self._find()
-        caller = self._ask()
+        ticket = self._ask()
         try:
-            caller.ends_with(self)
-            caller.enter(document.path)
-            self._work.begin(caller, document)
+            tie_to(ticket, self)
+            enter(ticket, self._queue._adapters[document.path])
+            self._work.begin(ticket, document)
             self._work.load()
             return self._in_hand()
         except BaseException:
             try:
-                self._work.end_if_of(caller)
+                self._work.end_if_of(ticket)
             finally:
-                leave_turn(caller)  # nothing, unless an interrupt came before the work began, or it could not
+                leave_turn(ticket)  # nothing, unless an interrupt came before the work began, or it could not
             raise
 
     def _in_hand(self) -> Transaction[S]:
-        """The object that the block gets: a view of the same work. The turn ends when it is collected (`ends_with`)."""
-        face = Transaction[S](self._find, self._ask, self._restore)
+        """The object that the block gets: a view of the same work. The turn ends when it is collected (`tie_to`)."""
+        face = Transaction[S](self._find, self._queue, self._ask, self._restore)
         face._work = self._work
         return face
 
@@ -186,9 +193,11 @@ class AsyncTransaction(Generic[S]):
     def __init__(
         self,
         find: Callable[[], Document],
-        ask: Callable[[], Caller],
+        queue: PerStoreWriterQueue,
+        ask: Callable[[], Ticket],
         restore: Callable[[StoreCorrupt], Awaitable[bool]],
     ) -> None:
+        self._queue = queue
         self._find = find
         self._ask = ask
         self._restore = restore
@@ -235,20 +244,20 @@ class AsyncTransaction(Generic[S]):
 
     async def _enter(self) -> AsyncTransaction[S]:
         document = self._find()
-        caller = self._ask()
+        ticket = self._ask()
         try:
-            caller.ends_with(self)
-            await caller.aenter(document.path)
-            self._work.begin(caller, document)
-            self._is_quick = caller.queue.lock.is_quick
-            self._loop = caller.loop
-            _, cancelled = await off_loop(self._work.load, self._loop, lambda: leave_turn(caller))
+            tie_to(ticket, self)
+            await aenter(ticket, self._queue._adapters[document.path])
+            self._work.begin(ticket, document)
+            self._is_quick = ticket.is_quick
+            self._loop = ticket.loop
+            _, cancelled = await off_loop(self._work.load, self._loop, lambda: leave_turn(ticket))
             if cancelled is not None:
                 raise cancelled
             await raise_if_cancelled(self._loop)
         except BaseException:
-            self._work.end_if_of(caller)
-            leave_turn(caller)
+            self._work.end_if_of(ticket)
+            leave_turn(ticket)
             raise
         return self
 

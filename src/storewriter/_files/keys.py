@@ -33,7 +33,8 @@ _MOST_PATHS = 512
 
 _resolved: dict[str, tuple[str, float, float]] = {}
 """By given path: the real one, when it was last looked at, and when every folder of it was."""
-_sidecars: dict[str, str] = {}
+sidecars: dict[str, str] = {}
+"""By key: what `sidecar` has returned."""
 
 
 def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
@@ -91,13 +92,13 @@ def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 def sidecar(key: str) -> str:
     """Path of the lock file beside the store with this key: `.<name>.lock` in the same folder."""
-    known = _sidecars.get(key)
+    known = sidecars.get(key)
     if known is not None:
         return known
-    if len(_sidecars) >= _MOST_PATHS:
-        _sidecars.clear()
+    if len(sidecars) >= _MOST_PATHS:
+        sidecars.clear()
     folder, name = key.rsplit(os.sep, 1)
-    path = _sidecars[key] = f"{folder}{os.sep}.{name}.lock"
+    path = sidecars[key] = f"{folder}{os.sep}.{name}.lock"
     return path
 
 

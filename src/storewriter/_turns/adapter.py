@@ -66,18 +66,16 @@ class LockAdapter(Protocol):
         """The path of the lock file, if there is one."""
         ...
 
-    @property
-    def next_look(self) -> Callable[[], float]:
-        """Returns the time (`time.monotonic()`) from which on `look` is due."""
+    def next_look(self) -> float:
+        """The time (`time.monotonic()`) from which on `look` is due."""
         ...
 
     def look(self) -> None:
         """Called before a ticket joins the lane, if it is due. May raise `StrategyMismatch`."""
         ...
 
-    @property
-    def attempt(self) -> Callable[[str | None], Hold | None]:
-        """`attempt(label)`: one try to take the lock, in the caller's thread; None if it is taken. Never waits.
+    def attempt(self, label: str | None, /) -> Hold | None:
+        """One try to take the lock, in the caller's thread; None if it is taken. Never waits.
 
         Raises `StrategyMismatch`, `UnsupportedLock` or OSError.
         """
@@ -103,6 +101,6 @@ class LockAdapter(Protocol):
         """Where the lock is, for the message of a timeout: `lock file /srv/.state.json.lock`, for example."""
         ...
 
-    def same_lock(self, keys: Iterable[str]) -> str | None:
-        """The first of these keys that names the same lock as this one: one store under two names. None: none does."""
+    def same_lock(self, keys: Iterable[str]) -> LockAdapter | None:
+        """This lock by the first of these keys that names it too: one store under two names. None: none does."""
         ...

@@ -551,7 +551,7 @@ class ExistenceHold:
                 _take_soon(self.guard)
             self._give_back()
         except BaseException as error:
-            # An interrupted release is repeated (`_turns/lanes.py`): the presence goes after the marker.
+            # An interrupted release is repeated (`_turns/line.py`): the presence goes after the marker.
             if self._is_the_end(error):
                 self.close()
             self._is_repeated = True

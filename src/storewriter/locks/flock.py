@@ -30,7 +30,7 @@ import attrs
 from filelock import lock_descriptor, unlock_descriptor
 
 from storewriter import events
-from storewriter._files.keys import is_named, sidecar
+from storewriter._files.keys import is_named, sidecar, sidecars
 from storewriter._platform import forks, mounts
 from storewriter._platform.fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
 from storewriter._platform.kernel_locks import processes_at
@@ -94,9 +94,9 @@ class Flock:
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """See `Strategy`. Returns None while another process has the gate."""
-        name = sidecar(path)
+        name = sidecars.get(path) or sidecar(path)
         while True:
-            hold = _FlockHold(path, label)
+            hold = _FlockHold(path, name, label)
             try:
                 try:
                     fd = hold.open(os.open, name, hold.flags)
@@ -135,10 +135,11 @@ class Flock:
         `replace` starts a thread that makes the same wait in place of this one, should this one be stuck behind a
         process that has been stopped; then this one raises `WaiterReplaced` when it wakes up.
         """
+        name = sidecar(path)
         while True:
-            hold = _FlockHold(path, label)
+            hold = _FlockHold(path, name, label)
             try:
-                fd = hold.open_at(path, sidecar(path))
+                fd = hold.open_at(path, name)
                 _sidecar.require_same_strategy(fd, path, NAME)
                 try:
                     lock_behind(fd, path, replace)
@@ -150,7 +151,7 @@ class Flock:
                 found = os.fstat(fd)
                 is_ours = is_named(found.st_ino, found.st_dev, path)
                 if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
-                    _sidecar.look_over(fd, found, path, sidecar(path))
+                    _sidecar.look_over(fd, found, path, name)
                     write_record(fd, NAME, label)
                     hold.found = found
                     hold.taken = time.monotonic()
@@ -202,9 +203,10 @@ class _FlockHold(LockFile):
     found: os.stat_result
     """What was locked."""
 
-    def __init__(self, path: str, label: str | None) -> None:
+    def __init__(self, path: str, name: str, label: str | None) -> None:
         self._label = label
         self._path = path
+        self._name = name
         self._generation = forks.generation
         self.taken = time.monotonic()
 
@@ -214,7 +216,15 @@ class _FlockHold(LockFile):
     def check(self) -> None:
         if self._generation != forks.generation:
             raise _sidecar.is_parents(self._path)
-        if not is_named(self.found.st_ino, self.found.st_dev, self._path):
+        found = self.found
+        try:
+            named = os.lstat(self._name)  # as `is_named`, without the calls
+            is_ours = named.st_ino == found.st_ino and named.st_dev == found.st_dev
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's
+            is_ours = False
+        if not is_ours:
             raise _sidecar.taken_away(self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:

@@ -1,47 +1,44 @@
 """Reasons to refuse a ticket at once, before it joins a line in which it could never get its turn.
 
-Fails by   nothing: the error that is returned here is raised by the lane (`_lanes.join`).
+Fails by   nothing: the error that is returned here is raised by `line.join`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, cast
 
 from storewriter._platform.liveness import myself
-from storewriter._turns.lanes import HOLDING, Lane, Ticket
-from storewriter._turns.reports import labelled
+from storewriter._turns.adapter import LockAdapter
+from storewriter._turns.line import HOLDING, Lane, Ticket
+from storewriter._turns.messages import labelled
 from storewriter.errors import QueueFull, ReentrantTurn, StrategyMismatch
 
-if TYPE_CHECKING:
-    from storewriter._turns.callers import Caller, Door
 
-
-def objection(lane: Lane, caller: Caller, door: Door) -> BaseException | None:
+def admission_error(lane: Lane, ticket: Ticket, adapter: LockAdapter) -> BaseException | None:
     """The error that keeps this ticket out of the line, or None. Called with the lanes' mutex held."""
-    if lane.door is not door:
-        mismatch = _strategy_objection(lane, door)
+    if lane.adapter is not adapter:
+        mismatch = _mismatch(lane.adapter, adapter)
         if mismatch is not None:
             return mismatch
     head = lane.head
     # The asking task or thread itself, or plain code beneath it on the same thread's stack.
-    if head is not None and (head.identity == caller.identity or head.identity == caller.thread):
+    if head is not None and (head.identity == ticket.identity or head.identity == ticket.thread):
         return _reentrant(lane.key, head)
-    if not caller.is_async:
-        blocked = _blocks_its_own_thread(lane, caller.thread)
+    if not ticket.is_async:
+        blocked = _blocks_its_own_thread(lane, ticket.thread)
         if blocked is not None:
             return blocked
-    limit = caller.queue.max_pending
+    limit = ticket.settings.max_pending
     if limit is not None:
         waiting = lane.waiting() + (head is not None and head.state is not HOLDING)
         if waiting >= limit:
-            return queue_full(caller, waiting, lane.key)
+            return queue_full(ticket, lane.key, waiting)
     return None
 
 
-def queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFull:
-    limit = caller.queue.max_pending
-    path = caller.lane.key if path is None else path
+def queue_full(ticket: Ticket, path: str, waiting: int) -> QueueFull:
+    """The error if as many wait as may."""
+    limit = ticket.settings.max_pending
     return QueueFull(
         f"{waiting} callers already wait for {path}, and max_pending is {limit}: try again later, or ask more slowly.",
         path=path,
@@ -50,15 +47,15 @@ def queue_full(caller: Caller, waiting: int, path: str | None = None) -> QueueFu
     )
 
 
-def _strategy_objection(lane: Lane, door: Door) -> StrategyMismatch | None:
-    theirs = cast("Door", lane.door).strategy
-    if theirs is door.strategy or theirs == door.strategy:
+def _mismatch(theirs: LockAdapter, ours: LockAdapter) -> StrategyMismatch | None:
+    if theirs.settings is ours.settings or theirs.settings == ours.settings:
         return None
     return StrategyMismatch(
-        f"{lane.key} is in use in this process with lock={theirs.name!r} ({theirs!r}), and lock={door.strategy.name!r} "
-        f"({door.strategy!r}) was asked for: the two would not exclude each other. Use one strategy per store.",
-        path=lane.key,
-        ours=door.strategy.name,
+        f"{ours.key} is in use in this process with lock={theirs.name!r} ({theirs.settings!r}), and "
+        f"lock={ours.name!r} ({ours.settings!r}) was asked for: the two would not exclude each other. Use one strategy "
+        f"per store.",
+        path=ours.key,
+        ours=ours.name,
         theirs=theirs.name,
         owner=myself(),
     )
@@ -91,19 +88,9 @@ def _runs_an_event_loop() -> bool:
     try:
         if asyncio is not None and asyncio._get_running_loop() is not None:
             return True
-    except AttributeError:  # half imported, as in `_callers.current_task`
+    except AttributeError:  # half imported, as in `line.current_task`
         pass
     try:
         return trio is not None and bool(trio.lowlevel.in_trio_run())
     except AttributeError:
         return False
-
-
-def interrupted(path: str, *, is_step: bool) -> ReentrantTurn:
-    """The error for a turn that is requested in a thread which was interrupted inside a step of this package."""
-    doing = "was handing a turn on" if is_step else "was waiting for it or saving it"
-    return ReentrantTurn(
-        f"{path} was asked for by a signal handler or a finalizer, in a thread that {doing}: it could never finish, "
-        f"because that thread goes on only when the handler returns. In a handler only set a flag, and update later.",
-        path=path,
-    )

@@ -1,35 +1,28 @@
-"""Messages for waiters and about them: the holder, the warning after `warn_after`, and the error of a timeout."""
+"""Messages for waiters: the warning after `warn_after`, the error of a timeout, and the holder that both name."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 import attrs
 
 from storewriter import events
-from storewriter._files.keys import sidecar
 from storewriter._platform.liveness import judge, myself
 from storewriter._platform.owner import Owner
-from storewriter._turns import lanes
-from storewriter._turns.lanes import HOLDING, Lane, Ticket
-from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
-from storewriter.locks._sidecar import mismatch
-
-if TYPE_CHECKING:
-    from storewriter._turns.callers import Caller
-    from storewriter.locks import Strategy
+from storewriter._turns import line
+from storewriter._turns.adapter import LockAdapter
+from storewriter._turns.line import HOLDING, Lane, Ticket
+from storewriter.backoff import RetriesExhausted
+from storewriter.errors import LockTimeout, StoreWriterError
 
 log = logging.getLogger("storewriter")
 
 
-class Exhausted(Exception):
-    """The backoff's retries are used up."""
-
-
 def labelled(ticket: Ticket) -> str:
+    """The label of a ticket, for the middle of a sentence."""
     return f' ("{ticket.label}")' if ticket.label else ""
 
 
@@ -41,58 +34,52 @@ def local_owner(lane: Lane | None) -> Owner | None:
     return attrs.evolve(myself(), since=head.began or None, label=head.label)
 
 
-_MOMENT: Final = 0.02
+_OWNER_CACHE_SECONDS: Final = 0.02
 """Seconds for which a holder that was looked up is reused. When many waiters warn or time out together, one look-up for
 each of them would block their event loop for seconds."""
 
 
-def holder(caller: Caller) -> Owner | None:
-    """The holder of the lock, as it is now or was up to `_MOMENT` seconds ago."""
-    lane = caller.lane
+def holder(ticket: Ticket) -> Owner | None:
+    """The holder of the lock, as it is now or was up to `_OWNER_CACHE_SECONDS` ago."""
+    lane = ticket.lane
     owner = local_owner(lane)
     if owner is not None:
         return owner
     now = time.monotonic()
-    if lane.seen is None or now - lane.seen[0] >= _MOMENT:
-        lane.seen = now, _owner_of(caller.queue.lock, lane.key)
-    return cast("Owner | None", lane.seen[1])
+    cached = lane.cached_owner
+    if cached is None or now - cached[0] >= _OWNER_CACHE_SECONDS:
+        cached = lane.cached_owner = now, _owner_of(lane.adapter)
+    return cached[1]
 
 
-def _owner_of(lock: Strategy, path: str) -> Owner | None:
+def _owner_of(adapter: LockAdapter) -> Owner | None:
     """The owner that the lock names. It is for messages only, so an error here is logged, not raised."""
     try:
-        return lock.owner(path)
+        return adapter.owner()
     except Exception:
-        log.exception("the lock %r could not tell the holder of %s", lock.name, path)
+        log.exception("the lock %r could not name the holder of %s", adapter.name, adapter.key)
         return None
 
 
-def warn(caller: Caller, waited: float) -> None:
-    owner = holder(caller)
-    ahead = lanes.ahead_of(caller)
+def warn(ticket: Ticket, waited: float) -> None:
+    """Log, once a ticket, that it waits for long."""
+    path = ticket.lane.key
+    owner = holder(ticket)
+    ahead = line.ahead_of(ticket)
     log.warning(
         "has been waiting for %s for %.1f s%s: held by %s; %s ahead in this process",
-        caller.lane.key,
+        path,
         waited,
-        labelled(caller),
+        labelled(ticket),
         owner or "an unknown process",
         ahead or "nobody",
     )
     if events.subscribers:
-        events.emit(
-            events.TurnWaited(path=caller.lane.key, waited=waited, ahead=ahead, owner=owner, label=caller.label)
-        )
-
-
-def different_strategy(caller: Caller, owner: Owner | None) -> StrategyMismatch | None:
-    """The error if the holder uses another lock strategy; an attempt that does not wait does not detect that."""
-    ours = caller.queue.lock.name
-    if owner is None or owner.strategy == ours or not {ours, owner.strategy} <= {"flock", "marker", "lease"}:
-        return None
-    return mismatch(caller.lane.key, ours, str(owner.strategy), owner)
+        events.emit(events.TurnWaited(path=path, waited=waited, ahead=ahead, owner=owner, label=ticket.label))
 
 
 def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
+    """The error where a wait needs a thread, and there is none."""
     msg = (
         f"cannot wait for the turn on {path}: no thread can be started ({error}). The store is in use, and waiting for "
         f"it needs a thread; try again later, or find what uses up the threads."
@@ -100,18 +87,20 @@ def no_thread(path: str, error: RuntimeError) -> StoreWriterError:
     return StoreWriterError(msg, path=path)
 
 
-def timeout_error(caller: Caller, path: str, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
+def timeout_error(ticket: Ticket, owner: Owner | None, ahead: int, waited: float) -> LockTimeout:
+    """The error of a ticket whose time is over, or whose attempts are used up."""
+    adapter = ticket.lane.adapter
     verdict = "unknown" if owner is None else judge(owner).value
     held_by = "its holder is not known" if owner is None else f"held by {owner}{_state(owner, verdict)}"
     return LockTimeout(
-        f"{_limit(caller)} waiting for the lock on {path}: {held_by}; {ahead or 'nobody'} ahead in this process; "
-        f"lock file {sidecar(path)}. {_advice(owner, verdict)}",
-        path=path,
-        sidecar=sidecar(path),
+        f"{_limit(ticket)} waiting for the lock on {adapter.key}: {held_by}; {ahead or 'nobody'} ahead in this "
+        f"process; {adapter.whereabouts()}. {_advice(owner, verdict)}",
+        path=adapter.key,
+        sidecar=adapter.sidecar,
         owner=owner,
         alive=verdict,
         waited=waited,
-        timeout=caller.timeout,
+        timeout=ticket.timeout,
         ahead=ahead,
     )
 
@@ -121,10 +110,10 @@ def _state(owner: Owner, verdict: str) -> str:
     return f", {_ALIVE[verdict]}" if owner.inherited_from is None else f"; {_ALIVE[verdict].replace('which', 'it', 1)}"
 
 
-def _limit(caller: Caller) -> str:
-    if isinstance(caller.error, Exhausted):
-        return f"gave up after {(caller.queue.backoff.retries or 0) + 1} attempts,"
-    return f"timed out after {caller.timeout:g} s"
+def _limit(ticket: Ticket) -> str:
+    if isinstance(ticket.error, RetriesExhausted):
+        return f"gave up after {(ticket.settings.backoff.retries or 0) + 1} attempts,"
+    return f"timed out after {ticket.timeout:g} s"
 
 
 _ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "which may be alive or not"}

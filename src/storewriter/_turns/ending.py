@@ -1,0 +1,262 @@
+"""How a ticket leaves its line, and how a turn ends: also if it is interrupted, abandoned or collected.
+
+Promise    A turn ends when it is left, or when nothing refers to it any more. What was applied in it is saved first,
+           the turn is passed on or the lock given back, and the members of its batch are answered at the end.
+           Every function here can be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from threading import get_ident
+from typing import cast
+from weakref import ref
+
+from storewriter import events
+from storewriter._platform import forks, threads
+from storewriter._platform.interrupts import is_of_a_step, until_done
+from storewriter._turns import line
+from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+from storewriter._turns.marks import STEP, Mark, inside
+from storewriter._turns.waiters import ThreadWaiter
+from storewriter._turns.waiting_thread import wake_successor
+from storewriter.errors import LockLost
+
+log = logging.getLogger("storewriter")
+
+
+# -- without a turn ----------------------------------------------------------------------------------------------------
+
+
+def give_up(ticket: Ticket) -> bool:
+    """Leave the line before the turn: cancelled, too late, or the lock failed.
+
+    False: the ticket has its turn by now, or is in a batch.
+    """
+    if not ticket.joined or ticket.generation != forks.generation:
+        return True
+    lane = ticket.lane
+    with line.mutex:
+        state = ticket.state
+        if state is HOLDING or state is BATCHED or state is ANSWERED:
+            return False
+        if state is not LEFT:
+            if lane.head is not ticket:
+                lane.drop(ticket)
+            else:
+                line.call_next(lane, ticket)
+    wake_successor(ticket)
+    return True
+
+
+def leave(ticket: Ticket) -> bool:
+    """The same, and pass on a turn that the ticket was given meanwhile.
+
+    False: it cannot leave like that, because it is in a batch; or because this thread must not wait for the release
+    (`decline`).
+    """
+    if give_up(ticket):
+        return True
+    if ticket.state is not HOLDING or not ticket.is_quick:
+        return False
+    decline(ticket)
+    return True
+
+
+def decline(ticket: Ticket) -> None:
+    """End a turn whose caller has left; what its release raises is logged."""
+    try:
+        until_done(pass_on, ticket)
+    except Exception:
+        log.exception("could not release the lock of %s", ticket.lane.key)
+
+
+# -- with a turn -------------------------------------------------------------------------------------------------------
+
+
+def pass_on(ticket: Ticket) -> None:
+    """End a turn: name the next head and wake it, or give the hold back and close the lane.
+
+    Once: if it has ended, or another thread is about to end it, this does nothing.
+    May raise what releasing the hold raises; the line has gone on by then.
+    """
+    if ticket.generation != forks.generation:
+        return  # a forked child: the turn is its parent's
+    problem = line.advance(ticket) if ticket.state is HOLDING else None
+    if ticket.successor is not None:
+        wake_successor(ticket)
+    if problem is None:
+        return
+    try:
+        raise problem
+    finally:
+        # An error refers to this frame, and this frame to the error: the cycle would keep the caller's frames alive,
+        # and with them turns that end when the object that ends them is collected.
+        del problem
+
+
+def leave_turn(ticket: Ticket) -> None:
+    """End a turn: save what was applied, pass the turn on or give the lock back, flush, answer the batch's members.
+
+    A ticket without a turn leaves the line. In a thread, one that has handed its batch on waits for the answer.
+    Whatever comes in the middle is raised when all that is done.
+    """
+    if ticket.batch is None and (not ticket.joined or ticket.state is ANSWERED):
+        return
+    try:
+        _end_turn(ticket)
+    except BaseException as error:
+        until_done(_end_turn, ticket, problem=error)
+
+
+def end_turn(ticket: Ticket) -> None:
+    """The same up to the answers, which a task gives on its own loop."""
+    until_done(_end_turn, ticket, False)
+
+
+def _end_turn(ticket: Ticket, answers: bool = True) -> None:
+    if ticket.generation != forks.generation:
+        ticket.batch = None
+        return  # a forked child: the turn, and what was applied in it, is its parent's
+    thread = get_ident()
+    outer = inside.get(thread)
+    ours: Mark = (ticket.lane.key, outer)
+    try:
+        inside[thread] = STEP
+        if ticket.state is not HOLDING:
+            # Before the look at the batch: until it is out of the line, it may be given the turn and a batch with it.
+            give_up(ticket)
+        if ticket.batch is not None and ticket.state is HOLDING:
+            may_hand_on = ticket.lane.queue and not ticket.is_async and ticket.batch.has_time()
+            if not may_hand_on or not line.hand_on(ticket):
+                inside[thread] = ours
+                ticket.batch.save(ticket)
+                inside[thread] = STEP
+                if ticket.generation != forks.generation:
+                    raise inherited(ticket)
+        if events.subscribers and ticket.began > 0:
+            _emit_released(ticket)
+        if ticket.state is BATCHED and not ticket.is_async:
+            ticket.finalizer = None
+            # The successor is woken as the last thing before the sleep: the woken thread needs the interpreter, which
+            # this one gives up by sleeping. Until then this is a step.
+            wake_successor(ticket)
+            inside[thread] = ours
+            _wait_for_answer(ticket)
+            return
+        try:
+            pass_on(ticket)
+        except Exception as error:
+            if ticket.batch is None or not is_of_a_step(error):
+                raise
+            # The members get the outcome of the save. If this were raised, a saved update would look like a failed one.
+            log.exception("could not release the lock of %s", ticket.lane.key)
+        ticket.finalizer = None
+        inside[thread] = ours
+        if ticket.batch is not None:
+            ticket.batch.settle()
+    finally:
+        if outer is not None:
+            inside[thread] = outer
+        elif thread in inside:
+            del inside[thread]
+    if answers and ticket.batch is not None:
+        ticket.batch.answer()
+        ticket.batch = None
+
+
+def _wait_for_answer(ticket: Ticket) -> None:
+    """Sleep until another thread has saved the batch; save its part here if that thread's function takes too long."""
+    batch, waiter = ticket.handed_on, cast("ThreadWaiter", ticket.waiter)
+    while batch is not None and ticket.state is BATCHED and ticket.generation == forks.generation:
+        part = batch.part(ticket)
+        if part is None:
+            waiter.sleep(batch.patience(ticket))
+        else:
+            part.save_part(ticket)
+            part.settle()
+            part.answer()
+    ticket.handed_on = None  # the batch refers to its members
+    if ticket.generation != forks.generation:
+        raise inherited(ticket)
+
+
+def answer(ticket: Ticket) -> None:
+    """The outcome of a member of a batch is known. If its loop is closed, nothing is left to wake."""
+    ticket.state = ANSWERED
+    assert ticket.waiter is not None
+    ticket.waiter.wake()
+
+
+def inherited(ticket: Ticket) -> LockLost:
+    """The error for a child that was forked in the turn, and goes on in the middle of a call of its parent's."""
+    path = ticket.lane.key
+    msg = (
+        f"this process was forked while its parent had the turn on {path}: nothing of it is saved here. Leave a "
+        f"forked child with os._exit() before it returns into the update."
+    )
+    return LockLost(msg, path=path, owner=None)
+
+
+def _emit_released(ticket: Ticket) -> None:
+    """Once, also if leaving is repeated."""
+    began, ticket.began = ticket.began, -1.0
+    held = max(0.0, time.time() - began)
+    events.emit(events.TurnReleased(path=ticket.lane.key, held=held, label=ticket.label))
+
+
+# -- a turn that is abandoned ------------------------------------------------------------------------------------------
+
+
+class Frame:
+    """Sentinel whose lifetime equals the caller's frame, because it is kept in a local variable (`tie_to`)."""
+
+    __slots__ = ("__weakref__",)
+
+
+def tie_to(ticket: Ticket, owner: object) -> None:
+    """From now on the turn ends, at the latest, when nothing refers to the owner any more.
+
+    KeyboardInterrupt can arrive before the first instruction of the `__exit__` that would have ended the turn, where no
+    `try` can catch it; the callback of this weak reference then releases the turn. It is dropped when the turn is over.
+    A `__del__` would run after every turn, and swallow an interrupt that arrives in it.
+    """
+    release = partial(release_abandoned, ticket)
+    # Two of them: an interrupt that is raised in the first callback ends it, and then the other one is called.
+    ticket.finalizer = (ref(owner, release), ref(owner, release))
+
+
+def release_abandoned(ticket: Ticket, _: object) -> None:
+    """The object that would have ended the turn is gone (`tie_to`)."""
+    if get_ident() in inside:
+        # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
+        # mutex this same thread may hold.
+        threads.start(_release_in_this_thread, ticket)
+    else:
+        _release_now(ticket)
+
+
+_releasing: dict[Ticket, int] = {}
+"""The thread that ends an abandoned turn, until it has: another one after that finds nothing to end."""
+
+forks.in_child(_releasing.clear)
+
+
+def _release_in_this_thread(ticket: Ticket) -> None:
+    """Both callbacks have started a thread: one ends the turn, or the batch would be saved by two at once."""
+    this = get_ident()
+    if _releasing.setdefault(ticket, this) != this:
+        return
+    try:
+        _release_now(ticket)
+    finally:
+        del _releasing[ticket]
+
+
+def _release_now(ticket: Ticket) -> None:
+    try:
+        leave_turn(ticket)
+    except Exception:
+        log.exception("could not release the lock of %s", ticket.lane.key)

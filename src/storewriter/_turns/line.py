@@ -1,0 +1,514 @@
+"""The line: one lane per key, with its tickets in the order in which they came. It exists while a ticket is in it.
+
+Promise    Tickets of one key come to the head in the order in which they joined, whatever mix of tasks, loops and
+           threads they belong to; each is named head before it is woken, so no other ticket gets in between. A ticket
+           that leaves the line never comes up.
+How        `join` at one end; at the other, three ways to name the next head: a turn ends (`advance`), a head leaves
+           without a turn (`call_next`), a turn is handed on with its open batch (`hand_on`). A ticket keeps the
+           `successor` that it has named until that is woken (`waking.py`).
+Does not   wake, wait, start threads or look at deadlines.
+
+Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: where a function begins, where a loop
+           jumps back, and after a call of something written in C. Between a few plain stores it cannot. So what must
+           happen together is a sequence of plain stores that ends with one call in C at most; and every step can be
+           repeated.
+           `with mutex` is safe: CPython checks for no signal between the `__enter__` of an RLock and the block.
+           No thread sleeps with the mutex held, and code that interrupts a step is refused a turn (`marks.py`).
+
+Rules      `mutex` guards `lanes` (a lane is added with one `setdefault`, without it) and, of every lane, `head`,
+           `queue`, `waiting_thread` and the tickets' `state`.
+           `hold` belongs to the head while it is AT_HEAD or HOLDING, to the waiting thread while there is one.
+           No call of an adapter or a hold is made under the mutex: those may take as long as a disk does.
+           The mutex is re-entrant: while a thread holds it, the garbage collector may close a coroutine whose ticket
+           waits in line, and that ticket then leaves the line in the same thread.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from threading import get_ident
+from typing import Any, Final, Protocol
+from weakref import ref
+
+import attrs
+
+from storewriter._platform import forks
+from storewriter._platform.owner import Owner
+from storewriter._turns.adapter import Hold, LockAdapter
+from storewriter._turns.marks import STEP, inside
+from storewriter._turns.waiters import ThreadWaiter, Waiter, async_waiter
+from storewriter.backoff import Backoff
+
+log = logging.getLogger("storewriter")
+
+
+class State(enum.IntEnum):
+    """Where a ticket is in its life."""
+
+    WAITING = 0
+    """In line, or at the head while the waiting thread waits for the lock."""
+    AT_HEAD = 1
+    """At the head, without a hold: it must try to take the lock itself."""
+    HOLDING = 2
+    """It has its turn."""
+    FAILED = 3
+    """At the head, and the lock failed (`ticket.error`)."""
+    BATCHED = 4
+    """In the batch of the head: it will be answered, and cannot leave any more."""
+    ANSWERED = 5
+    """Its batch has been committed or has failed."""
+    LEFT = 6
+    """Out of the line."""
+
+
+# As plain names: a look-up of an enum member costs more than the rest of most functions here.
+WAITING, AT_HEAD, HOLDING, FAILED, BATCHED, ANSWERED, LEFT = State
+
+NONE, STARTING, RUNNING = range(3)
+"""The waiting thread of a lane: none; one has been started; it waits for the lock. In state STARTING another thread may
+be started: the first one to run sets RUNNING, and later ones exit."""
+
+
+@attrs.frozen
+class Settings:
+    """How tickets wait, as their queue has it."""
+
+    backoff: Backoff
+    """Pace of the attempts where no waiting thread can be had."""
+    max_pending: int | None
+    """How many may wait for one store, without the holder; None: no limit."""
+    warn_after: float | None
+    """Seconds of waiting after which a log record names the holder; None: never."""
+
+
+class Batch(Protocol):
+    """The open batch of a ticket that has its turn: what was applied and is not saved yet."""
+
+    def has_time(self) -> bool:
+        """Whether another ticket may still get into it."""
+        ...
+
+    def add(self, ticket: Ticket) -> None:
+        """Make a ticket its last member. Plain stores only, so that no interrupt comes in between."""
+        ...
+
+    def answers(self, ticket: Ticket) -> bool:
+        """Whether the ticket is a member, which gets the batch's answer."""
+        ...
+
+    def save(self, ticket: Ticket) -> None:
+        """In the turn of this ticket."""
+        ...
+
+    def settle(self) -> None:
+        """After the turn: flush what was saved."""
+        ...
+
+    def answer(self) -> None:
+        """Answer all members."""
+        ...
+
+    def patience(self, ticket: Ticket) -> float | None:
+        """Seconds for which a member that has handed it on sleeps before it asks for its `part`."""
+        ...
+
+    def part(self, ticket: Ticket) -> Part | None:
+        """A batch of what was applied until this member, for it to save, because a later function takes too long."""
+        ...
+
+
+class Part(Batch, Protocol):
+    """What was applied before a function that takes too long."""
+
+    def save_part(self, ticket: Ticket) -> None:
+        """Save it, in this thread: the ticket's, or that of the function."""
+        ...
+
+
+class Ticket:
+    """Who asks for a turn, until when, and with which settings; and where it is in its life. One place in a line."""
+
+    # Defaults stand in the class: most turns never need most of these, and a turn is counted in microseconds.
+    state: State = WAITING
+    waiter: Waiter | None = None
+    """Set before another thread could wake it."""
+    is_async = False
+    is_quick = True
+    """Whether its thread may release a hold, or must not be kept waiting (a task, and a lock that may wait)."""
+    began = 0.0
+    """When its turn began (seconds since the epoch)."""
+    error: BaseException | None = None
+    batch_key: object = None
+    """Tickets next to each other with equal keys may be in one batch; None: never."""
+    batch: Batch | None = None
+    """The open batch of the ticket that has the turn."""
+    handed_on: Batch | None = None
+    """The batch that it has handed on, and whose answer it waits for."""
+    payload: Any = None
+    """What the batch keeps with the ticket; opaque here."""
+    lane: Lane
+    """Set when it joins."""
+    joined = False
+    successor: Ticket | None = None
+    """The ticket that it named head when it left, if that is still to be woken."""
+    finalizer: object = None
+    """Weak references to the object that ends the turn (`ending.tie_to`)."""
+    queue_position = -1
+    """How many tickets were before it when a long line was last counted."""
+    was_warned = False
+    """Whether the log record about its long wait has been written."""
+    has_slept = False
+    """Whether the clock has to be looked at before the next sleep."""
+    found_taken = False
+    """Whether it has just found the lock taken."""
+    delays: Iterator[float] | None = None
+    """Pauses between its own attempts, where no waiting thread can be had."""
+
+    def __init__(self, settings: Settings, label: str | None, timeout: float | None) -> None:
+        self.settings = settings
+        self.label = label
+        self.timeout = timeout
+        self.asked = time.monotonic()
+        self.deadline = None if timeout is None else self.asked + timeout
+        self.generation = forks.generation
+        self.releasing_thread: dict[None, int] = {}
+        """The thread that has claimed the end of the turn, one at most; others return at once."""
+        self.thread = thread = get_ident()
+        task, self.loop = current_task()
+        # A weak reference: a task that is lost inside its turn must be collectable, or the turn would never end.
+        self.identity: object = thread if task is None else ref(task)
+
+    def new_waiter(self) -> Waiter:
+        """How its caller sleeps. Made in the caller's thread."""
+        return async_waiter(self.loop) if self.is_async else ThreadWaiter()
+
+    def again(self) -> Ticket:
+        """The same caller on its way to another store, with the same deadline."""
+        other = Ticket(self.settings, self.label, self.timeout)
+        other.asked, other.deadline = self.asked, self.deadline
+        other.has_slept = True  # part of its time has passed
+        return other
+
+
+class Lane:
+    """The queue of one key: its head, and the tickets behind it."""
+
+    hold: Hold | None = None
+    waiting_thread = NONE
+    queue: deque[Ticket] | None = None
+    left = 0
+    """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
+    counted = 0.0
+    """When the places in a long line were last counted."""
+    cached_owner: tuple[float, Owner | None] | None = None
+    """The holder of the lock as it was last looked up, and when."""
+
+    def __init__(self, adapter: LockAdapter, head: Ticket) -> None:
+        self.key = adapter.key
+        self.adapter = adapter
+        self.head: Ticket | None = head
+
+    def waiting(self) -> int:
+        """How many wait behind the head."""
+        return 0 if self.queue is None else len(self.queue) - self.left
+
+    def in_line(self) -> Iterable[Ticket]:
+        """The head and those behind it, in order."""
+        if self.head is not None:
+            yield self.head
+        yield from (ticket for ticket in self.queue or () if ticket.state is not LEFT)
+
+    def first(self, queue: deque[Ticket]) -> Ticket | None:
+        """The first ticket in the queue that has not left; it stays in the queue."""
+        while queue:
+            ticket = queue[0]
+            if ticket.state is not LEFT:
+                return ticket
+            self.left -= 1
+            queue.popleft()
+        return None
+
+    def drop(self, ticket: Ticket) -> None:
+        """Mark a waiting ticket as gone. Amortised O(1): the queue is compacted when more than half of it has left."""
+        ticket.state = LEFT
+        self.left += 1
+        queue = self.queue
+        if queue is not None and self.left > 32 and self.left * 2 > len(queue):
+            self.queue = deque(other for other in queue if other.state is not LEFT)
+            self.left = 0
+
+
+mutex = threading.RLock()
+lanes: dict[str, Lane] = {}
+"""By key."""
+
+
+def _reset_in_child() -> None:
+    # The parent's threads do not exist here; one of them may have been inside the mutex.
+    global mutex
+    mutex = threading.RLock()
+    lanes.clear()
+
+
+forks.in_child(_reset_in_child)
+
+Admission = Callable[[Lane, Ticket, LockAdapter], "BaseException | None"]
+
+
+def join(ticket: Ticket, adapter: LockAdapter, admission_error: Admission) -> bool:
+    """Put a ticket into the lane. True: at the head, and it must try the lock; False: behind a ticket, to be woken.
+
+    `admission_error` is called under the mutex when the lane exists, and may return the error to raise instead.
+    """
+    key = adapter.key
+    if key not in lanes:
+        ticket.lane = Lane(adapter, ticket)
+        ticket.state = AT_HEAD
+        ticket.joined = True
+        # One operation, without the mutex: if two threads find no lane, one lane is made.
+        if lanes.setdefault(key, ticket.lane) is ticket.lane:
+            return True
+        ticket.joined = False
+        ticket.state = WAITING
+    with mutex:
+        lane = lanes.get(key)
+        if lane is None:
+            return join(ticket, adapter, admission_error)  # they have left meanwhile
+        error = admission_error(lane, ticket, adapter)
+        if error is not None:
+            raise error
+        ticket.waiter = ticket.new_waiter()
+        ticket.lane = lane
+        queue = lane.queue
+        if lane.head is None:
+            # The other tickets have left, but the waiting thread still waits: its hold goes to this ticket.
+            lane.head = ticket
+            ticket.joined = True
+            return False
+        if queue is None:
+            queue = lane.queue = deque()
+        ticket.joined = True
+        queue.append(ticket)
+        return False
+
+
+def advance(ticket: Ticket) -> BaseException | None:
+    """Name the head after this one, which has the turn. Returns what releasing the hold raised.
+
+    Can be repeated in the same thread. One thread only does this: two at once would each name a head.
+    """
+    lane = ticket.lane
+    problem: BaseException | None = None
+    this = get_ident()
+    if ticket.releasing_thread.setdefault(None, this) != this:
+        return None
+    while ticket.state is HOLDING:
+        hold = lane.hold
+        if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
+            # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
+            # finding the lock taken by a hold that is on its way out.
+            try:
+                hold.release()
+            except BaseException as error:  # raised by whichever function ends the turn
+                problem = error
+                _release_again(hold)
+            lane.hold = None
+        with mutex:
+            if ticket.state is not HOLDING:
+                break
+            queue = lane.queue
+            successor = lane.first(queue) if queue else None
+            if queue is None or successor is None:
+                if lane.hold is not None:
+                    continue  # the last ticket left meanwhile: release the hold in the next round
+                if lanes.get(lane.key) is lane:
+                    del lanes[lane.key]
+                lane.head = None
+                ticket.state = LEFT
+                break
+            # From here to the call nothing can come between.
+            if lane.hold is not None:
+                successor.state = HOLDING
+            else:
+                lane.waiting_thread = STARTING
+            lane.head = successor
+            ticket.successor = successor
+            ticket.state = LEFT
+            queue.popleft()
+    return problem
+
+
+def _may_pass(hold: Hold) -> bool:
+    try:
+        return hold.may_pass()
+    except Exception:
+        log.exception("a lock could not say whether another process waits for it; it is given back")
+        return False
+
+
+def _release_again(hold: Hold) -> None:
+    """Give a hold back for certain."""
+    try:
+        hold.release()
+    except Exception:
+        # It had been released before the interrupt arrived.
+        log.debug("a hold was released although the release was interrupted", exc_info=True)
+
+
+def call_next(lane: Lane, ticket: Ticket) -> None:
+    """Under the mutex: the head leaves without a turn, and names the next one. Can be repeated."""
+    queue = lane.queue
+    successor = lane.first(queue) if queue else None
+    if queue is None or successor is None:
+        if lane.waiting_thread is not RUNNING and lanes.get(lane.key) is lane:
+            del lanes[lane.key]
+        lane.head = None
+        ticket.state = LEFT
+        if lane.waiting_thread is STARTING:
+            lane.waiting_thread = NONE  # the thread that was started finds this when it runs, and exits
+        return
+    # No interrupt can come between the following lines. A wait that has begun goes on, for the ticket that is at the
+    # head when it ends. In state STARTING, after an interrupt, the thread may not have been started: another one will.
+    if lane.waiting_thread is not RUNNING:
+        if lane.waiting_thread is NONE:
+            successor.state = AT_HEAD
+        ticket.successor = successor
+    lane.head = successor
+    ticket.state = LEFT
+    queue.popleft()
+
+
+def admit(ticket: Ticket) -> Ticket | None:
+    """Put the next in line into the head's batch, if it may be. Until now it can leave, and its deadline counts."""
+    lane, batch = ticket.lane, ticket.batch
+    if batch is None or ticket.batch_key is None or not lane.queue:
+        return None
+    this = get_ident()
+    outer = inside.get(this)
+    inside[this] = STEP
+    try:
+        with mutex:
+            other = lane.first(lane.queue)
+            if other is None or not _may_join(other, ticket):
+                return None
+            batch.add(other)
+            # Plain stores: interrupted, the ticket is in line, or in the batch.
+            other.state = BATCHED
+            lane.queue.popleft()
+            return other
+    finally:
+        if outer is not None:
+            inside[this] = outer
+        elif this in inside:
+            del inside[this]
+
+
+def hand_on(ticket: Ticket) -> bool:
+    """Make the next in line the head, with the hold and the open batch, if it may be in that. False: it may not.
+
+    It applies its function in its own thread, and saves what was applied before as well. Can be repeated.
+    """
+    lane, batch = ticket.lane, ticket.batch
+    if batch is None or ticket.batch_key is None or not lane.queue:
+        return False
+    if ticket.waiter is None:
+        ticket.waiter = ThreadWaiter()
+    is_member = batch.answers(ticket)
+    with mutex:
+        successor = lane.first(lane.queue)
+        if successor is None or not _may_join(successor, ticket):
+            return False
+        # From here to the call nothing can come between.
+        successor.batch, successor.state = batch, HOLDING
+        lane.head = ticket.successor = successor
+        ticket.handed_on = batch if is_member else None
+        ticket.batch = None
+        ticket.state = BATCHED if is_member else LEFT
+        lane.queue.popleft()
+    return True
+
+
+def _may_join(other: Ticket, head: Ticket) -> bool:
+    if other.batch_key is not head.batch_key and other.batch_key != head.batch_key:
+        return False
+    if other.waiter is not None and other.waiter.is_leaving():
+        return False
+    return other.deadline is None or time.monotonic() < other.deadline
+
+
+def older_than(lane: Lane) -> list[str]:
+    """The keys of the lanes that were there before this one."""
+    keys = list(lanes)
+    return keys[: keys.index(lane.key)] if lane.key in keys else []
+
+
+def pending(key: str) -> int:
+    """How many wait, without the one that has its turn.
+
+    Without the mutex: a signal handler must be able to call this in a thread that holds it.
+    """
+    lane = lanes.get(key)
+    head = None if lane is None else lane.head
+    if lane is None or head is None:
+        return 0
+    return lane.waiting() + (head.state is not HOLDING)
+
+
+_LONG: Final = 100
+_RECOUNT: Final = 0.05
+"""Seconds for which the counted places of a long line are reused: counting walks the whole line for every caller."""
+
+
+def ahead_of(ticket: Ticket) -> int:
+    """How many tickets are before this one, the head included; in a long line, as of up to `_RECOUNT` seconds ago."""
+    lane = ticket.lane
+    with mutex:
+        if lane.waiting() <= _LONG:
+            return next((position for position, other in enumerate(lane.in_line()) if other is ticket), 0)
+        if time.monotonic() - lane.counted >= _RECOUNT:
+            for position, other in enumerate(lane.in_line()):
+                other.queue_position = position
+            lane.counted = time.monotonic()
+        return ticket.queue_position if ticket.queue_position >= 0 else lane.waiting()
+
+
+def current_task() -> tuple[object | None, Any]:
+    """The task that runs here and now, and its loop (asyncio) or the module `trio`; (None, None) in plain code.
+
+    asyncio comes before trio: in guest mode a trio task runs inside a callback of the asyncio loop, where asyncio
+    has no current task.
+
+    A module in `sys.modules` may be half imported, by another thread. This thread runs no task of it then.
+    """
+    modules = sys.modules
+    asyncio = modules.get("asyncio")
+    if asyncio is not None:
+        try:
+            loop = asyncio._get_running_loop()
+        except AttributeError:
+            loop = None
+        if loop is not None:
+            task = asyncio.current_task(loop)
+            if task is not None:
+                return task, loop
+    trio = modules.get("trio")
+    if trio is not None and _is_in_trio(trio):
+        return trio.lowlevel.current_task(), trio
+    return None, None
+
+
+def _is_in_trio(trio: Any) -> bool:
+    """Whether this is a trio task. trio sets sniffio's thread-local, which is five times quicker to read."""
+    sniffio = sys.modules.get("sniffio")
+    try:
+        if sniffio is not None and sniffio.thread_local.name != "trio":
+            return False
+        return bool(trio.lowlevel.in_trio_task())
+    except AttributeError:  # half imported
+        return False
