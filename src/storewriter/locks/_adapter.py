@@ -24,8 +24,6 @@ _GUARDED = {"flock", "marker", "lease"}
 class FileLock:
     """See the module. Strategies that no kernel wakes are polled with the backoff."""
 
-    __slots__ = ("_backoff", "attempt", "is_quick", "key", "next_look", "settings")
-
     def __init__(self, strategy: Strategy, backoff: Backoff, path: str) -> None:
         self.key = path
         self.settings = strategy
