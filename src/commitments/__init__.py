@@ -11,11 +11,9 @@ Errors are those of storewriter: `StoreCorrupt` for a file that is no store, `Lo
 """
 
 from commitments.candidates import Candidate, CandidateRefused, Item
-from commitments.config import CommitmentsConfig
+from commitments.changes import Marked, Outcome, Upserted
 from commitments.location import default_path
-from commitments.outcomes import Marked, Outcome, Upserted
-from commitments.problems import Problem
-from commitments.queries import Listing
+from commitments.queries import CommitmentsConfig, Listing, Problem
 from commitments.record import Commitment, DueWindow, Scope
 from commitments.store import AsyncCommitmentsStore, CommitmentsStore
 

@@ -6,7 +6,7 @@ from storewriter.cli.base.program import Program
 
 __all__ = ["main", "run"]
 
-_PROGRAM = Program("commitments", "commitments.cli:commitments")
+_PROGRAM = Program("commitments", "commitments.cli.commands:commitments")
 main, run = _PROGRAM.main, _PROGRAM.run
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import math
 
 import attrs
 
-from commitments.record import KINDS, SENSITIVITIES, SOURCES, Kind, Number, Scope, Sensitivity, Source
-from commitments.trimming import is_blank
+from commitments.record import KINDS, SENSITIVITIES, SOURCES, Kind, Number, Scope, Sensitivity, Source, is_blank
 
 DEFAULT_WINDOW_MS = 12 * 60 * 60 * 1000
 """How long a commitment stays due by default."""

@@ -1,4 +1,4 @@
-"""The operations that change a document. Each works on the document it is given and has no other effect.
+"""The operations that change a document, and their results. Each has no effect but on the document it is given.
 
 They run inside an update of the store, perhaps again on fresh state, so what must not differ between two runs
 (the time, new ids) is an argument.
@@ -6,15 +6,106 @@ They run inside an update of the store, perhaps again on fresh state, so what mu
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
+import attrs
+
 from commitments.candidates import Candidate, CandidateRefused, Item
 from commitments.document import Document
-from commitments.entry import changed, new_record
-from commitments.outcomes import Marked, Outcome, Upserted
-from commitments.record import Commitment, InvalidEntry
-from commitments.trimming import is_blank, trim
+from commitments.record import ACTIVE, Commitment, InvalidEntry, changed, is_blank, new_record, trim
+
+Verdict: TypeAlias = Literal["changed", "unknown", "terminal", "invalid", "duplicate"]
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one id."""
+
+    id: str
+    """The id that was asked for."""
+    verdict: Verdict
+    """`changed`, or why not: `unknown` (no such record), `terminal` (already sent, dismissed or expired),
+    `invalid` (the entry with that id is unusable), `duplicate` (several entries have that id)."""
+    status: str | None = None
+    """The record's status before the call, where there is one record."""
+    detail: str | None = None
+    """What an `invalid` or `duplicate` verdict rests on."""
+    record: Commitment | None = attrs.field(default=None, repr=False)
+    """The record as it is stored after the call, where there is one record."""
+
+    @property
+    def reason(self) -> str:
+        """Why it was not changed, in a few words (`unknown`, `already dismissed`, ...); empty if it was."""
+        if self.verdict == "changed":
+            return ""
+        return f"already {self.status}" if self.verdict == "terminal" else self.detail or self.verdict
+
+
+@attrs.frozen
+class Marked:
+    """What became of the ids of one call, in first-seen order without repeats."""
+
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The ids whose record was changed."""
+        return tuple(outcome.id for outcome in self.outcomes if outcome.verdict == "changed")
+
+    @property
+    def unchanged(self) -> tuple[Outcome, ...]:
+        """What was not changed, and why."""
+        return tuple(outcome for outcome in self.outcomes if outcome.verdict != "changed")
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The ids that no entry has."""
+        return tuple(outcome.id for outcome in self.outcomes if outcome.verdict == "unknown")
+
+    @property
+    def terminal(self) -> dict[str, str]:
+        """The status of each id whose record was already sent, dismissed or expired before the call.
+
+        An attempt is counted on such a record all the same; no other operation changes it.
+        """
+        return {each.id: each.status for each in self.outcomes if each.status and each.status not in ACTIVE}
+
+
+@attrs.frozen
+class Upserted:
+    """The records that one upsert created, and those it merged candidates into, as they are stored after it.
+
+    A record that was created and merged into by the same call is among the created ones only.
+    """
+
+    created: tuple[Commitment, ...] = ()
+    merged: tuple[Commitment, ...] = ()
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_RANDOM_BYTES = 5
+
+
+def new_id(now_ms: int, entropy: Callable[[int], bytes] = secrets.token_bytes) -> str:
+    """Return a fresh record id for something created at `now_ms`, for example `cm_o8ivbnk0_0270da4daa`.
+
+    `entropy` returns as many random bytes as it is asked for. Raises ValueError if the time is negative.
+    """
+    return f"cm_{_base36(now_ms)}_{entropy(_RANDOM_BYTES).hex()}"
+
+
+def _base36(number: int) -> str:
+    if number < 0:
+        raise ValueError(f"a creation time cannot be negative, got {number} ms")
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+        if number == 0:
+            return digits
+
 
 FinalStatus: TypeAlias = Literal["sent", "dismissed", "expired"]
 

@@ -14,9 +14,8 @@ from typing import cast
 import attrs
 
 from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefused, Item
-from commitments.record import Kind, Number, Sensitivity, Source
-from commitments.times import milliseconds_of
-from commitments.trimming import is_blank
+from commitments.cli.times import milliseconds_of
+from commitments.record import Kind, Number, Sensitivity, Source, is_blank
 
 MINIMUM_CONFIDENCE = 0.72
 MINIMUM_CONFIDENCE_OF_CARE = 0.86

@@ -8,7 +8,7 @@ import stat
 
 import attrs
 
-from commitments.trimming import trim
+from commitments.record import trim
 from storewriter import StoreWriterError
 
 _log = logging.getLogger("commitments")

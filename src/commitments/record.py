@@ -1,16 +1,37 @@
-"""What an entry of the store is: a `Commitment`, or an `InvalidEntry`.
+"""What an entry of the store is, a `Commitment` or an `InvalidEntry`; how it is read from the file's JSON, and changed.
 
-Both keep the JSON they were read from (`raw`), so what is not known, or cannot be used, is written back as it
-was. Times are milliseconds since the Unix epoch, as in the file.
+Promise    A record is what its JSON says: a changed one is read back before it is used, so nothing is ever written
+           that could not be read. Both kinds keep the JSON they were read from (`raw`), so what is not known, or
+           cannot be used, is written back as it was. Times are milliseconds since the Unix epoch, as in the file.
+Fails by   an `InvalidEntry` for what was read, ValueError for what would be written.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 
-from commitments.trimming import trim
+from commitments.json_text import Edit, edit_object, encode_object, encode_value, value_at
+
+WHITESPACE = (
+    "\t\n\v\f\r \u00a0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+def trim(text: str) -> str:
+    """Return the text without `WHITESPACE` at either end."""
+    return text.strip(WHITESPACE)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing is left of the text after trimming."""
+    return not text.strip(WHITESPACE)
+
 
 Kind: TypeAlias = Literal["event_check_in", "deadline_check", "care_check_in", "open_loop"]
 Sensitivity: TypeAlias = Literal["routine", "personal", "care"]
@@ -147,3 +168,161 @@ class InvalidEntry:
 
 
 Entry: TypeAlias = Commitment | InvalidEntry
+
+
+LEGACY_TEXT = ("sourceUserText", "sourceAssistantText")
+"""Fields of older versions that must not stay on disk: what was said in the conversation."""
+
+_TEXTS = (
+    "id",
+    "agent_id",
+    "session_key",
+    "channel",
+    "kind",
+    "sensitivity",
+    "source",
+    "status",
+    "reason",
+    "suggested_text",
+    "dedupe_key",
+)
+_OPTIONAL_TEXTS = ("account_id", "to", "thread_id", "sender_id", "source_message_id", "source_run_id")
+_NUMBERS = ("confidence", "created_at_ms", "updated_at_ms", "attempts")
+_OPTIONAL_NUMBERS = (
+    "last_attempt_at_ms",
+    "sent_at_ms",
+    "dismissed_at_ms",
+    "snoozed_until_ms",
+    "expired_at_ms",
+)
+
+
+def _in_the_file(attribute: str) -> str:
+    first, *others = attribute.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+_FIELDS = {name: _in_the_file(name) for name in (*_TEXTS, *_OPTIONAL_TEXTS, *_NUMBERS, *_OPTIONAL_NUMBERS)}
+"""The file's spelling of each attribute."""
+
+_RECORD_INDENT = "    "
+"""A record stands two levels deep in the file."""
+
+
+class _Unusable(Exception):
+    def __init__(self, field: str | None, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+
+def parse_entry(value: object, raw: bytes) -> Entry:
+    """Return the entry with that JSON and that decoded value: a record if every known field has its type."""
+    try:
+        return _commitment(value, raw)
+    except _Unusable as fault:
+        known = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+        return InvalidEntry(raw, known if isinstance(known, str) else None, fault.field, fault.reason)
+
+
+def _commitment(value: object, raw: bytes) -> Commitment:
+    if not isinstance(value, dict):
+        raise _Unusable(None, f"must be an object, is {json_type(value)}")
+    entry = cast("dict[str, Any]", value)
+    fields: dict[str, Any] = {attribute: entry.get(name) for attribute, name in _FIELDS.items()}
+    # `type(...) is`: a decoded value is of no subclass, except that a bool, no number in JSON, is an int in
+    # Python.
+    for attribute in _TEXTS:
+        if type(text := fields[attribute]) is not str or is_blank(text):
+            raise _Unusable(_FIELDS[attribute], _no_text(text))
+    for attribute in _OPTIONAL_TEXTS:
+        if (text := fields[attribute]) is not None and type(text) is not str:
+            raise _Unusable(_FIELDS[attribute], _no_text(text))
+    for attribute in _NUMBERS:
+        if not _is_number(number := fields[attribute]):
+            raise _Unusable(_FIELDS[attribute], _no_number(number))
+    for attribute in _OPTIONAL_NUMBERS:
+        if (number := fields[attribute]) is not None and not _is_number(number):
+            raise _Unusable(_FIELDS[attribute], _no_number(number))
+    return Commitment(due_window=_due_window(entry.get("dueWindow")), raw=raw, **fields)
+
+
+def _due_window(value: object) -> DueWindow:
+    if not isinstance(value, dict):
+        raise _Unusable("dueWindow", _wrong_type(value, "an object"))
+    window = cast("dict[str, Any]", value)
+    for name in ("earliestMs", "latestMs"):
+        if not _is_number(number := window.get(name)):
+            raise _Unusable(f"dueWindow.{name}", _no_number(number))
+    timezone: object = window.get("timezone")
+    if not isinstance(timezone, str):
+        raise _Unusable("dueWindow.timezone", _no_text(timezone))
+    return DueWindow(window["earliestMs"], window["latestMs"], timezone)
+
+
+def _is_number(value: object) -> bool:
+    # 1e999 is valid JSON, and infinite here.
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _no_text(value: object) -> str:
+    return "must not be blank" if isinstance(value, str) else _wrong_type(value, "a string")
+
+
+def _no_number(value: object) -> str:
+    return "must be a finite number" if isinstance(value, float) else _wrong_type(value, "a number")
+
+
+def _wrong_type(value: object, wanted: str) -> str:
+    return "is missing" if value is None else f"must be {wanted}, is {json_type(value)}"
+
+
+_JSON_TYPES: dict[type, str] = {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
+
+
+def json_type(value: object) -> str:
+    """Return what JSON calls a decoded value, with its article."""
+    if value is None:
+        return "null"
+    return _JSON_TYPES.get(type(value), "a number")
+
+
+def new_record(members: Mapping[str, object]) -> Commitment:
+    """Return a record that is not in the file yet, its members in the order in which they will be written.
+
+    Raises ValueError if it would not be read back as a record.
+    """
+    return _record_of(encode_object(members, _RECORD_INDENT))
+
+
+def changed(record: Commitment, changes: Mapping[str, object]) -> Commitment:
+    """Return the record with new values for some of the file's fields; every other character is kept.
+
+    A mapping as a value changes fields inside the object that is there. Fields that are not there yet are
+    appended. Raises ValueError if it would not be read back as a record.
+    """
+    return _record_of(edit_object(record.raw.decode(), {field: _edit(value) for field, value in changes.items()}))
+
+
+def has_legacy_text(value: object) -> bool:
+    """Say whether a decoded entry, valid or not, has a field of `LEGACY_TEXT`."""
+    return isinstance(value, dict) and any(field in value for field in LEGACY_TEXT)
+
+
+def without_legacy_text(text: str) -> str:
+    """Return the JSON text of an object without the fields of `LEGACY_TEXT`."""
+    return edit_object(text, dict.fromkeys(LEGACY_TEXT))
+
+
+def _edit(value: object) -> Edit:
+    if isinstance(value, Mapping):
+        return {key: _edit(inner) for key, inner in cast("Mapping[str, object]", value).items()}
+    return encode_value(value)
+
+
+def _record_of(text: str) -> Commitment:
+    value, _ = value_at(text, 0)
+    entry = parse_entry(value, text.encode())
+    if isinstance(entry, InvalidEntry):
+        raise ValueError(f"this would be no usable record: {entry}")  # noqa: TRY004  # its value is at fault
+    return entry

@@ -20,14 +20,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from commitments import changes, queries
 from commitments.candidates import Candidate, Item
-from commitments.changes import FinalStatus
-from commitments.codec import DocumentCodec
-from commitments.config import CommitmentsConfig
-from commitments.document import Document
-from commitments.ids import new_id
+from commitments.changes import FinalStatus, Marked, Upserted, new_id
+from commitments.document import Document, DocumentCodec
 from commitments.location import Location
-from commitments.outcomes import Marked, Upserted
-from commitments.queries import DEFAULT_PENDING_LIMIT, Listing
+from commitments.queries import DEFAULT_PENDING_LIMIT, CommitmentsConfig, Listing
 from commitments.record import Commitment, Scope, Status
 from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 from storewriter.locks import OpenClawLock

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from persistent_dedupe.dedupe import AsyncPersistentDedupe, PersistentDedupe
 from persistent_dedupe.options import DedupeOptions
-from persistent_dedupe.reports import Counters
 from persistent_dedupe.results import (
     CheckResult,
     Claim,
     ClaimReleased,
     ClaimStatus,
+    Counters,
     Entry,
     ImportReport,
     OpenClaim,

@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
-from persistent_dedupe.calls import UNUSABLE, Call
-from persistent_dedupe.document import Document, Oddity, Sighting
-from persistent_dedupe.ground import Ground, NamespaceFile
-from persistent_dedupe.leftovers import remove_leftovers
+from persistent_dedupe.context import UNUSABLE, Call, Context, NamespaceFile
+from persistent_dedupe.document import Anomaly, Document, Sighting
+from persistent_dedupe.document_codec import decode
+from persistent_dedupe.keys import ScopedKey
+from persistent_dedupe.location import remove_leftovers
 from persistent_dedupe.process_state import RunningCheck
-from persistent_dedupe.results import CheckResult
-from storewriter import CommitUncertain
+from persistent_dedupe.results import CheckResult, Entry, ImportReport
+from storewriter import CommitUncertain, StoreCorrupt
+from storewriter.codecs import DecodeError
 
-__all__ = ["Checking"]
+__all__ = ["Checking", "Contents"]
 
 
 @attrs.frozen
-class Found:
+class Recording:
     """What an update of the namespace's store found and did: a `Sighting` with names."""
 
     is_new: bool
@@ -34,14 +37,14 @@ class Found:
     expired: int
     evicted: int
     ahead: int
-    oddities: tuple[Oddity, ...]
+    anomalies: tuple[Anomaly, ...]
 
 
 class Checking:
     """Operations on single keys."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     async def check_and_record(self, call: Call) -> CheckResult:
         """Whether the key is new; if so it is recorded."""
@@ -49,16 +52,16 @@ class Checking:
             return self._blank(call)
         inherited: float | None = None
         while True:
-            check, is_own = self._ground.state.begin_check(call.scoped)
+            check, is_own = self._context.state.begin_check(call.scoped)
             if is_own:
                 break
-            end = await self._ground.port.wait(check.latch, None)
+            end = await self._context.runner.wait(check.outcome, None)
             if end.result is not None:
                 call.reports.count("duplicates", "coalesced")
                 return attrs.evolve(end.result, is_new=False, recorded=False)
             # The first caller went away without an answer. If it had found the key new, that answer is now ours.
             inherited = end.decided
-        with call.telling():
+        with call.reporting_errors():
             return await self._lead(call, check, inherited)
 
     def _blank(self, call: Call) -> CheckResult:
@@ -67,7 +70,7 @@ class Checking:
         return CheckResult(is_new=True, recorded=False)
 
     async def _lead(self, call: Call, check: RunningCheck, inherited: float | None) -> CheckResult:
-        state = self._ground.state
+        state = self._context.state
         check.decided = inherited
         try:
             result = await self._decide(call, check, inherited)
@@ -78,12 +81,12 @@ class Checking:
         return result
 
     async def _decide(self, call: Call, check: RunningCheck, inherited: float | None) -> CheckResult:
-        state, scoped = self._ground.state, call.scoped
+        state, scoped = self._context.state, call.scoped
         seen_at = state.recall(scoped, call.now)
         if seen_at is not None:
             call.reports.count("duplicates", "from_memory")
             return CheckResult(is_new=False, recorded=False, seen_at=seen_at / 1000)
-        file = self._ground.file(scoped.namespace)
+        file = self._context.file(scoped.namespace)
         if file is None:
             state.remember(scoped, call.now, call.now)
             call.reports.count("new")
@@ -96,9 +99,9 @@ class Checking:
             return self._unrecorded(call, check, error, time.monotonic() - started)
         return self._recorded(file, call, found, time.monotonic() - started)
 
-    async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Found:
+    async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Recording:
         await self._sweep(file, call)
-        window = self._ground.window
+        window = self._context.window
         change = _seeing(
             call.scoped.key,
             call.now,
@@ -109,20 +112,20 @@ class Checking:
             lambda is_new, seen_at: check.note(is_new, seen_at),
         )
         label = f"check {call.scoped.key[:40]!r}"
-        return Found(*await call.repairing(file.path, file.keys, lambda: file.keys.update(change, label)))
+        return Recording(*await call.repairing(file.path, file.keys, lambda: file.keys.update(change, label)))
 
-    def _recorded(self, file: NamespaceFile, call: Call, found: Found, took: float) -> CheckResult:
+    def _recorded(self, file: NamespaceFile, call: Call, found: Recording, took: float) -> CheckResult:
         path, reports = file.path, call.reports
-        self._ground.state.remember(call.scoped, found.seen_at, call.now)
+        self._context.state.remember(call.scoped, found.seen_at, call.now)
         reports.count("new" if found.is_new else "duplicates")
-        reports.oddities(path, found.oddities)
+        reports.anomalies(path, found.anomalies)
         reports.unexpected(path, "evicted", found.evicted, "%d keys had not expired and were pushed out of %s")
         reports.unexpected(path, "ahead", found.ahead, "%d times too far ahead were set to now in %s")
         return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
     def _unrecorded(self, call: Call, check: RunningCheck, error: Exception, took: float) -> CheckResult:
         """Failing open: new, and in memory at least, unless the file that could not be flushed says otherwise."""
-        state = self._ground.state
+        state = self._context.state
         if isinstance(error, CommitUncertain) and check.seen_at is not None:
             state.remember(call.scoped, check.seen_at, call.now)
             call.reports.count("duplicates")
@@ -135,15 +138,15 @@ class Checking:
         """Whether the key is recent; records nothing."""
         if not call.scoped.key:
             return False
-        with call.telling():
+        with call.reporting_errors():
             return await self.is_recent(call)
 
     async def is_recent(self, call: Call) -> bool:
         """`has_recent` for a call whose errors are reported elsewhere."""
         scoped = call.scoped
-        if self._ground.state.recall(scoped, call.now) is not None:
+        if self._context.state.recall(scoped, call.now) is not None:
             return True
-        file = self._ground.file(scoped.namespace)
+        file = self._context.file(scoped.namespace)
         if file is None:
             return False
         try:
@@ -152,9 +155,9 @@ class Checking:
             call.unusable(file.path, error)
             return False
         seen_at = document.times.get(scoped.key)
-        if seen_at is None or not self._ground.window.is_recent(seen_at, call.now):
+        if seen_at is None or not self._context.window.is_recent(seen_at, call.now):
             return False
-        self._ground.state.remember(scoped, seen_at, call.now)
+        self._context.state.remember(scoped, seen_at, call.now)
         return True
 
     async def forget(self, call: Call) -> bool:
@@ -162,16 +165,16 @@ class Checking:
         scoped = call.scoped
         if not scoped.key:
             return False
-        file = self._ground.file(scoped.namespace)
+        file = self._context.file(scoped.namespace)
         try:
             return True if file is None else await self._forget_in(file, call)
         finally:
             # Last: another call may have read the file, and remembered the key, before it was removed there.
-            self._ground.state.forget(scoped)
+            self._context.state.forget(scoped)
 
     async def _forget_in(self, file: NamespaceFile, call: Call) -> bool:
         key = call.scoped.key
-        with call.telling():
+        with call.reporting_errors():
             try:
                 return await call.repairing(
                     file.path, file.keys, lambda: file.keys.update(lambda keys: keys.forget(key), "forget a key")
@@ -182,12 +185,12 @@ class Checking:
 
     async def _sweep(self, file: NamespaceFile, call: Call) -> None:
         """Once a file and process: remove what failed writes of the original have left behind."""
-        swept = self._ground.state.swept
+        swept = self._context.state.swept
         if file.path in swept:
             return
         swept.add(file.path)
         try:
-            removed = await self._ground.port.work(lambda: remove_leftovers(file.path))
+            removed = await self._context.runner.work(lambda: remove_leftovers(file.path))
         except OSError as error:
             call.reports.failure(file.path, error)  # a matter of tidiness: the check itself may still succeed
         else:
@@ -211,3 +214,90 @@ def _seeing(
         return sighting
 
     return see
+
+
+class Contents:
+    """Operations on whole namespaces."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def warmup(self, call: Call) -> int:
+        """Put the namespace's recent keys into memory; how many there are."""
+        context, namespace = self._context, call.scoped.namespace
+        file = context.file(namespace)
+        if file is None:
+            return 0
+        with call.reporting_errors():
+            try:
+                document = await file.keys.read()
+            except UNUSABLE as error:
+                call.unusable(file.path, error)
+                return 0
+        call.reports.anomalies(file.path, document.anomalies)
+        recent = self._recent(document, call.now)
+        # The newest last, so that whatever memory has no room for is older than what it keeps.
+        for key, seen_at in recent[max(0, len(recent) - context.options.memory_limit) :]:
+            context.state.remember(ScopedKey(namespace, key), seen_at, call.now)
+        return len(recent)
+
+    async def entries(self, call: Call) -> list[Entry]:
+        """The keys of the namespace, newest first, the expired ones included. Raises what the file raises."""
+        file = self._context.file(call.scoped.namespace)
+        if file is None:
+            return []
+        document = await file.keys.read()
+        call.reports.anomalies(file.path, document.anomalies)
+        window = self._context.window
+        entries = [
+            Entry(key=key, seen_at=seen_at / 1000, recent=window.is_recent(seen_at, call.now))
+            for key, seen_at in document.times.items()
+        ]
+        return sorted(entries, key=lambda entry: entry.seen_at, reverse=True)
+
+    async def import_file(self, call: Call, source: Path, remove: bool) -> ImportReport:
+        """Merge another file of this format into the namespace. Raises StoreCorrupt, OSError; then nothing changed."""
+        context = self._context
+        file = context.file(call.scoped.namespace)
+        if file is None:
+            msg = "an object without files cannot import one"
+            raise ValueError(msg)
+        found = await context.runner.work(lambda: _read(source))
+        recent = dict(self._recent(found, call.now))
+
+        def merge(document: Document) -> int:
+            newer = {key: at for key, at in recent.items() if at > document.times.get(key, 0)}
+            document.put(newer)
+            return len(newer)
+
+        imported = await file.keys.update(merge, f"import {source.name}")
+        if remove:
+            await context.runner.work(source.unlink)
+        return ImportReport(
+            imported=imported,
+            expired=len(found.times) - len(recent),
+            invalid=len(found.kept),
+            already_present=len(recent) - imported,
+        )
+
+    def _recent(self, document: Document, now: float) -> list[tuple[str, float]]:
+        """The recent keys, oldest first, with the times to reckon with."""
+        window = self._context.window
+        believed = ((key, window.believed(seen_at, now)) for key, seen_at in document.times.items())
+        return sorted((entry for entry in believed if window.is_recent(entry[1], now)), key=lambda entry: entry[1])
+
+
+def _read(path: Path) -> Document:
+    """The document in a file that is no store of ours. Raises StoreCorrupt, OSError."""
+    try:
+        return decode(path.read_bytes())
+    except DecodeError as error:
+        msg = f"{path} cannot be read: {error.reason}. It was left as it is."
+        raise StoreCorrupt(
+            msg,
+            path=str(path),
+            reason=error.reason,
+            line=error.line,
+            column=error.column,
+            position=error.position,
+        ) from error

@@ -15,10 +15,9 @@ import time
 
 import attrs
 
-from persistent_dedupe.calls import UNUSABLE, Call
 from persistent_dedupe.checking import Checking
 from persistent_dedupe.claims_document import ClaimBook
-from persistent_dedupe.ground import Ground, NamespaceFile
+from persistent_dedupe.context import UNUSABLE, Call, Context, NamespaceFile
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
@@ -43,8 +42,8 @@ class Taken:
 class Claiming:
     """The claims of one object, over its core."""
 
-    def __init__(self, ground: Ground, checking: Checking) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, checking: Checking) -> None:
+        self._context = context
         self._checking = checking
 
     async def claim(self, call: Call) -> Claim:
@@ -53,13 +52,13 @@ class Claiming:
         if not scoped.key:
             call.refuse_blank()
             return self._answer(call, ClaimStatus.CLAIMED)
-        mine, is_own = self._ground.state.begin_claim(scoped)
+        mine, is_own = self._context.state.begin_claim(scoped)
         if not is_own:
             return self._answer(call, ClaimStatus.IN_FLIGHT, local=mine)
-        with call.telling():
+        with call.reporting_errors():
             try:
                 # Within, because a callback that raises ends the claim too: its caller never learns that it has it.
-                with call.telling():
+                with call.reporting_errors():
                     return await self._take(call, mine)
             except Exception as error:
                 await self._end(call, mine, ClaimEnd(error=error))
@@ -69,10 +68,10 @@ class Claiming:
                 raise
 
     async def _take(self, call: Call, mine: LocalClaim) -> Claim:
-        ground, checking = self._ground, self._checking
+        context, checking = self._context, self._checking
         if await checking.is_recent(call):
             return self._is_duplicate(call, mine)
-        file = ground.file(call.scoped.namespace)
+        file = context.file(call.scoped.namespace)
         if file is None:
             return self._answer(call, ClaimStatus.CLAIMED, local=mine)
         try:
@@ -82,7 +81,7 @@ class Claiming:
             call.unusable(file.claims_path, error)
             return self._answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
         if holder is not None:
-            ground.state.end_claim(mine, ClaimEnd(holder=holder))
+            context.state.end_claim(mine, ClaimEnd(holder=holder))
             return self._answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
         # Again, now that the claim is down: its owner before us may have recorded the key since the first look.
         if await checking.is_recent(call):
@@ -91,7 +90,7 @@ class Claiming:
         return self._answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
 
     def _is_duplicate(self, call: Call, mine: LocalClaim) -> Claim:
-        self._ground.state.end_claim(mine, ClaimEnd(result=False))
+        self._context.state.end_claim(mine, ClaimEnd(result=False))
         return self._answer(call, ClaimStatus.DUPLICATE)
 
     def _answer(
@@ -125,12 +124,12 @@ class Claiming:
             return await file.claims.update(lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}")
 
         taken = await call.repairing(file.claims_path, file.claims, attempt)
-        self._ground.state.reports.count("reclaimed", by=taken.reclaimed)
+        self._context.state.reports.count("reclaimed", by=taken.reclaimed)
         return taken.holder
 
     def _judged(self, book: ClaimBook, now: float) -> list[OpenClaim]:
         """The open claims, each with whether it can be taken over."""
-        limit = self._ground.options.claim_limit
+        limit = self._context.options.claim_limit
         verdicts: dict[Owner, bool] = {}
 
         def judged(claim: OpenClaim) -> OpenClaim:
@@ -143,9 +142,9 @@ class Claiming:
 
     async def commit(self, call: Call) -> CheckResult:
         """Record the key and end the claim."""
-        ground, scoped = self._ground, call.scoped
-        mine = ground.state.claim(scoped)
-        with call.telling():
+        context, scoped = self._context, call.scoped
+        mine = context.state.claim(scoped)
+        with call.reporting_errors():
             try:
                 result = await self._checking.check_and_record(call)
             except Exception as error:
@@ -159,17 +158,17 @@ class Claiming:
 
     async def release(self, call: Call, error: Exception | None) -> None:
         """End the claim without a record."""
-        mine = self._ground.state.claim(call.scoped)
-        with call.telling():
+        mine = self._context.state.claim(call.scoped)
+        with call.reporting_errors():
             reason = _released(call.scoped, "it was released before it was committed")
             await self._end(call, mine, ClaimEnd(error=error or reason))
 
     async def forget(self, call: Call) -> bool:
         """End whatever claim there is on the key, then forget the key itself."""
-        ground, scoped = self._ground, call.scoped
-        mine = ground.state.claim(scoped)
-        file = ground.file(scoped.namespace)
-        with call.telling():
+        context, scoped = self._context, call.scoped
+        mine = context.state.claim(scoped)
+        file = context.file(scoped.namespace)
+        with call.reporting_errors():
             await self._end(call, mine, ClaimEnd(error=_released(scoped, "the key was forgotten")))
             if file is not None and scoped.key:
                 await self._forget_claim(file, call)
@@ -188,12 +187,12 @@ class Claiming:
         if mine is None:
             return
         try:
-            await self._ground.port.to_the_end(lambda: self._strike_out(call, mine))
+            await self._context.runner.to_the_end(lambda: self._strike_out(call, mine))
         finally:
-            self._ground.state.end_claim(mine, end)
+            self._context.state.end_claim(mine, end)
 
     async def _strike_out(self, call: Call, mine: LocalClaim) -> None:
-        file = self._ground.file(mine.scoped.namespace)
+        file = self._context.file(mine.scoped.namespace)
         if file is None or not mine.is_written:
             return
         key, token = mine.scoped.key, mine.token
@@ -216,7 +215,7 @@ class Claiming:
         deadline = None if timeout is None else time.monotonic() + timeout
         holder = claim.holder
         if isinstance(claim.local, LocalClaim):
-            end = await self._ground.port.wait(claim.local.latch, timeout)
+            end = await self._context.runner.wait(claim.local.outcome, timeout)
             if end.error is not None:
                 raise end.error
             holder = end.holder
@@ -226,13 +225,13 @@ class Claiming:
 
     async def _wait_for(self, holder: OpenClaim | None, scoped: ScopedKey, deadline: float | None) -> bool:
         """Poll the claim of another object or process until it has ended."""
-        file = self._ground.file(scoped.namespace)
+        file = self._context.file(scoped.namespace)
         if file is None or holder is None:
             msg = f"no other process can hold the claim on {scoped.key!r} of an object without files"
             raise ValueError(msg)
         delays = _PACE.delays(deadline)
         while True:
-            call = self._ground.call(scoped.key, scoped.namespace, None, None)
+            call = self._context.call(scoped.key, scoped.namespace, None, None)
             open_now = [
                 claim
                 for claim in self._judged(await file.claims.read(), call.now)
@@ -246,7 +245,7 @@ class Claiming:
             if delay is None:
                 msg = f"the claim on {scoped.key!r} of {holder.owner or 'an unknown process'} is still open"
                 raise TimeoutError(msg)
-            await self._ground.port.sleep(delay)
+            await self._context.runner.sleep(delay)
 
     async def _outcome(self, call: Call) -> bool:
         # The record comes before the end of the claim, so a committed key is found here.
@@ -256,7 +255,7 @@ class Claiming:
 
     async def open_claims(self, call: Call) -> list[OpenClaim]:
         """The open claims of the namespace, oldest first. Raises what the file raises."""
-        file = self._ground.file(call.scoped.namespace)
+        file = self._context.file(call.scoped.namespace)
         return [] if file is None else self._judged(await file.claims.read(), call.now)
 
 

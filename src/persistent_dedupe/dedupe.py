@@ -10,16 +10,13 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from persistent_dedupe.calls import Call
-from persistent_dedupe.checking import Checking
+from persistent_dedupe.checking import Checking, Contents
 from persistent_dedupe.claiming import Claiming
-from persistent_dedupe.contents import Contents
-from persistent_dedupe.ground import Ground
+from persistent_dedupe.context import Call, Context
 from persistent_dedupe.keys import Location
 from persistent_dedupe.options import DedupeOptions
-from persistent_dedupe.port import Port, TaskPort, ThreadPort, run_here
-from persistent_dedupe.reports import Counters, OnError
-from persistent_dedupe.results import CheckResult, Claim, Entry, ImportReport, OpenClaim
+from persistent_dedupe.results import CheckResult, Claim, Counters, Entry, ImportReport, OnError, OpenClaim
+from persistent_dedupe.runner import Runner, TaskRunner, ThreadRunner, run_here
 
 __all__ = ["AsyncPersistentDedupe", "PersistentDedupe"]
 
@@ -31,41 +28,41 @@ def _tell_nobody(_: Exception) -> None:
 class _Face:
     """What both faces are made of, and what neither has to wait for."""
 
-    def __init__(self, location: Location | None, options: DedupeOptions, port: Port) -> None:
-        self._ground = Ground(location, options, port)
-        self._checking = Checking(self._ground)
-        self._contents = Contents(self._ground)
-        self._claiming = Claiming(self._ground, self._checking)
+    def __init__(self, location: Location | None, options: DedupeOptions, runner: Runner) -> None:
+        self._context = Context(location, options, runner)
+        self._checking = Checking(self._context)
+        self._contents = Contents(self._context)
+        self._claiming = Claiming(self._context, self._checking)
         self.options = options
         """The options given at construction."""
 
     def _call(self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None) -> Call:
-        return self._ground.call(key, namespace, now, on_error)
+        return self._context.call(key, namespace, now, on_error)
 
     def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
         return self._call("", namespace, now, on_error or _tell_nobody)
 
     def clear_memory(self) -> None:
         """Empty the memory; files and claims stay."""
-        self._ground.state.clear_memory()
+        self._context.state.clear_memory()
 
     @property
     def memory_size(self) -> int:
         """Keys in memory."""
-        return self._ground.state.memory_size()
+        return self._context.state.memory_size()
 
     @property
     def counters(self) -> Counters:
         """What this object has seen in this process so far."""
-        return self._ground.state.reports.counters()
+        return self._context.state.reports.counters()
 
     def path(self, namespace: str | None = None) -> Path | None:
         """The file of a namespace; None if this object keeps its keys in memory only."""
-        file = self._ground.file(self._call("", namespace).scoped.namespace)
+        file = self._context.file(self._call("", namespace).scoped.namespace)
         return None if file is None else file.path
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._ground.location!r})"
+        return f"{type(self).__name__}({self._context.location!r})"
 
 
 class PersistentDedupe(_Face):
@@ -81,7 +78,7 @@ class PersistentDedupe(_Face):
     """
 
     def __init__(self, location: Location | None, options: DedupeOptions) -> None:
-        super().__init__(location, options, ThreadPort(options))
+        super().__init__(location, options, ThreadRunner(options))
 
     def check_and_record(
         self,
@@ -244,7 +241,7 @@ class AsyncPersistentDedupe(_Face):
     """
 
     def __init__(self, location: Location | None, options: DedupeOptions) -> None:
-        super().__init__(location, options, TaskPort(options))
+        super().__init__(location, options, TaskRunner(options))
 
     async def check_and_record(
         self,

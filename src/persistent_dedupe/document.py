@@ -16,14 +16,14 @@ from typing import Literal
 
 import attrs
 
-from persistent_dedupe.window import Window
+from persistent_dedupe.options import Window
 
-__all__ = ["Document", "KeptEntry", "Oddity", "Pruned"]
+__all__ = ["Anomaly", "Document", "KeptEntry", "Pruned"]
 
-OddityKind = Literal["invalid entry", "duplicate key"]
+AnomalyKind = Literal["invalid entry", "duplicate key"]
 
 
-Oddity = tuple[OddityKind, str]
+Anomaly = tuple[AnomalyKind, str]
 """Something in a file that its writer cannot have meant, and the key where it is."""
 
 
@@ -47,8 +47,8 @@ class Pruned:
     """Times too far ahead that were set to now."""
 
 
-Sighting = tuple[bool, float, int, int, int, tuple[Oddity, ...]]
-"""What `Document.see` answers: is it new, since when is it known, the counts of `Pruned`, and the oddities."""
+Sighting = tuple[bool, float, int, int, int, tuple[Anomaly, ...]]
+"""What `Document.see` answers: is it new, since when is it known, the counts of `Pruned`, and the anomalies."""
 
 Age = tuple[float, int, str]
 
@@ -65,7 +65,7 @@ class Document:
     """Key to time of the first sighting, in milliseconds since the epoch."""
     kept: tuple[KeptEntry, ...] = attrs.field(factory=_no_kept)
     """Entries that are none of ours."""
-    oddities: tuple[Oddity, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
     """What was noticed while reading."""
     source: bytes | None = None
     """The bytes that hold exactly this document; None once it has changed."""
@@ -87,10 +87,10 @@ class Document:
         seen_at = self.times.get(key)
         if seen_at is None or not window.is_recent(seen_at, now):
             pruned = self.record(key, now, window, limit)
-            return True, now, pruned.expired, pruned.evicted, pruned.ahead, self.oddities
+            return True, now, pruned.expired, pruned.evicted, pruned.ahead, self.anomalies
         if seen_at == inherited:
-            return True, seen_at, 0, 0, 0, self.oddities
-        return False, window.believed(seen_at, now), 0, 0, 0, self.oddities
+            return True, seen_at, 0, 0, 0, self.anomalies
+        return False, window.believed(seen_at, now), 0, 0, 0, self.anomalies
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
         """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""

@@ -19,7 +19,7 @@ from typing import Any, cast
 import attrs
 import orjson
 
-from persistent_dedupe.document import Document, KeptEntry, Oddity
+from persistent_dedupe.document import Anomaly, Document, KeptEntry
 from persistent_dedupe.keys import BLANKS
 from storewriter.codecs import DecodeError, explained
 
@@ -124,19 +124,19 @@ def _is_ours(key: str, value: object) -> bool:
 def _walked(data: bytes) -> Document:
     text = _text(data)
     times: dict[str, float] = {}
-    oddities: list[Oddity] = []
+    anomalies: list[Anomaly] = []
     known: set[str] = set()
     invalid = 0
     for key, value in _pairs(text):
         if key in known:
-            oddities.append(("duplicate key", key))
+            anomalies.append(("duplicate key", key))
         known.add(key)
         if _is_ours(key, value):
             times[key] = max(value, times.get(key, 0))
         else:
-            oddities.append(("invalid entry", key))
+            anomalies.append(("invalid entry", key))
             invalid += 1
-    return Document(times, _as_written(text, invalid), tuple(oddities), source=data)
+    return Document(times, _as_written(text, invalid), tuple(anomalies), source=data)
 
 
 def _pairs(text: str) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ A forked child starts with an empty one: the checks and claims it would inherit 
 
 from __future__ import annotations
 
+import heapq
 import os
 import threading
 import uuid
@@ -14,13 +15,68 @@ from pathlib import Path
 import attrs
 
 from persistent_dedupe.keys import ScopedKey
-from persistent_dedupe.latch import Latch
-from persistent_dedupe.memory import Memory
-from persistent_dedupe.options import DedupeOptions
-from persistent_dedupe.reports import Reports
-from persistent_dedupe.results import CheckResult, OpenClaim
+from persistent_dedupe.options import DedupeOptions, Window
+from persistent_dedupe.results import CheckResult, OpenClaim, Reports
+from persistent_dedupe.runner import OneShotResult
 
-__all__ = ["CheckEnd", "ClaimEnd", "LocalClaim", "ProcessState", "RunningCheck", "is_held_here"]
+__all__ = ["CheckEnd", "ClaimEnd", "LocalClaim", "Memory", "ProcessState", "RunningCheck", "is_held_here"]
+
+
+@attrs.define(eq=False)
+class Memory:
+    """Keys seen lately, over all namespaces of one object."""
+
+    window: Window
+    limit: int
+    _times: dict[ScopedKey, float] = attrs.field(factory=dict[ScopedKey, float], init=False)
+    _ages: list[tuple[float, str, str]] = attrs.field(factory=list[tuple[float, str, str]], init=False)
+    # Invariant: every entry of `_times` has its item among the ages; items that `_times` contradicts are outdated.
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def peek(self, scoped: ScopedKey, now: float) -> float | None:
+        """When the key was first seen, if that is recent; an expired entry is removed."""
+        seen_at = self._times.get(scoped)
+        if seen_at is None:
+            return None
+        if not self.window.is_recent(seen_at, now):
+            del self._times[scoped]
+            return None
+        return seen_at
+
+    def remember(self, scoped: ScopedKey, seen_at: float, now: float) -> None:
+        """Store a first sighting at the end; drop what has expired, then from the front until the limit fits."""
+        if self.limit == 0:
+            return
+        self._times.pop(scoped, None)
+        self._times[scoped] = self.window.believed(seen_at, now)
+        heapq.heappush(self._ages, (self._times[scoped], scoped.namespace, scoped.key))
+        self._drop_expired(now)
+        while len(self._times) > self.limit:
+            del self._times[next(iter(self._times))]
+        self._compact()
+
+    def forget(self, scoped: ScopedKey) -> bool:
+        """Remove the key; whether it was there."""
+        return self._times.pop(scoped, None) is not None
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._times.clear()
+        self._ages.clear()
+
+    def _drop_expired(self, now: float) -> None:
+        while self._ages and not self.window.is_recent(self._ages[0][0], now):
+            seen_at, namespace, key = heapq.heappop(self._ages)
+            scoped = ScopedKey(namespace, key)
+            if self._times.get(scoped) == seen_at:
+                del self._times[scoped]
+
+    def _compact(self) -> None:
+        if len(self._ages) > 2 * len(self._times) + 64:
+            self._ages = [(seen_at, at.namespace, at.key) for at, seen_at in self._times.items()]
+            heapq.heapify(self._ages)
 
 
 @attrs.frozen
@@ -37,7 +93,7 @@ class CheckEnd:
 class RunningCheck:
     """A check of one key that is under way in this object."""
 
-    latch: Latch[CheckEnd] = attrs.field(factory=Latch[CheckEnd])
+    outcome: OneShotResult[CheckEnd] = attrs.field(factory=OneShotResult[CheckEnd])
     decided: float | None = None
     """The time with which this check records the key, once it has found it new."""
     seen_at: float | None = None
@@ -67,7 +123,7 @@ class LocalClaim:
 
     scoped: ScopedKey
     token: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
-    latch: Latch[ClaimEnd] = attrs.field(factory=Latch[ClaimEnd], init=False)
+    outcome: OneShotResult[ClaimEnd] = attrs.field(factory=OneShotResult[ClaimEnd], init=False)
     is_written: bool = attrs.field(default=False, init=False)
     """Whether it may stand in the namespace's claims."""
 
@@ -130,7 +186,7 @@ class ProcessState:
         """The check is over: its waiters go on."""
         with self._lock:
             del self._checks[scoped]
-        check.latch.set(CheckEnd(result, check.decided))
+        check.outcome.set(CheckEnd(result, check.decided))
 
     def begin_claim(self, scoped: ScopedKey) -> tuple[LocalClaim, bool]:
         """The claim on this key in this object, and whether it is the caller's own."""
@@ -150,4 +206,4 @@ class ProcessState:
             if self._claims.get(claim.scoped) is claim:
                 del self._claims[claim.scoped]
         _held.pop(claim.token, None)
-        claim.latch.set(end)
+        claim.outcome.set(end)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitments.__main__ import run
+from commitments.cli.text import cell_width, fit, safe_text
+from commitments.cli.times import parse_duration, parse_time, utc_text
 from commitments.store import system_clock
-from commitments.terminal import cell_width, fit, safe_text
-from commitments.times import parse_duration, parse_time, utc_text
 
 Place = Callable[[str], Path]
 Write = Callable[..., Path]

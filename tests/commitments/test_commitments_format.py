@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commitments import Commitment, changes, queries
-from commitments.codec import DocumentCodec
-from commitments.document import Document
-from commitments.entry import changed
+from commitments.document import Document, DocumentCodec
 from commitments.json_text import edit_object, encode_object, encode_value
-from commitments.record import InvalidEntry
+from commitments.record import InvalidEntry, changed
 from storewriter.codecs import DecodeError
 
 CODEC = DocumentCodec()

@@ -24,11 +24,9 @@ from commitments_support import (
 )
 
 from commitments import CandidateRefused, Commitment, CommitmentsConfig, Item, Scope, changes, queries
-from commitments.codec import DocumentCodec
-from commitments.document import Document
-from commitments.ids import new_id
-from commitments.outcomes import Marked
-from commitments.trimming import is_blank, trim
+from commitments.changes import Marked, new_id
+from commitments.document import Document, DocumentCodec
+from commitments.record import is_blank, trim
 
 
 def document_of(*entries: Any) -> Document:

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commitments import changes, queries
-from commitments.codec import DocumentCodec
-from commitments.document import Document
+from commitments.document import Document, DocumentCodec
 
 CODEC = DocumentCodec()
 

@@ -16,8 +16,7 @@ import attrs
 import pytest
 
 from persistent_dedupe import AsyncPersistentDedupe, DedupeOptions, PersistentDedupe
-from persistent_dedupe.latch import Latch
-from persistent_dedupe.port import run_here
+from persistent_dedupe.runner import OneShotResult, run_here
 from storewriter.locks import Hold, InProcess
 
 NOW = 1899374400.0
@@ -163,7 +162,7 @@ class Gate:
 
     name: str = "gate"
     is_quick: bool = True
-    saving: Latch[bool] = attrs.field(factory=Latch[bool])
+    saving: OneShotResult[bool] = attrs.field(factory=OneShotResult[bool])
     """Set when a save has begun."""
     open: threading.Event = attrs.field(factory=threading.Event)
     """Saves wait until this is set."""

@@ -75,7 +75,7 @@ def race(dedupe: PersistentDedupe, count: int, tasks: int, pair: int, seed: int)
     dice = random.Random(seed)
     order = [order[place] for place in sorted(range(count), key=lambda place: place + dice.uniform(0, 4 * tasks))]
     new: list[int] = []
-    racing = AsyncPersistentDedupe(dedupe._ground.location, dedupe.options)
+    racing = AsyncPersistentDedupe(dedupe._context.location, dedupe.options)
 
     async def checker(lane: int) -> None:
         new.extend([key for key in order[lane // 2 :: tasks // 2] if await racing.check_and_record(f"key-{key}")])

@@ -16,8 +16,9 @@ import pytest
 
 from persistent_dedupe import DedupeOptions, PersistentDedupe
 from persistent_dedupe.__main__ import run as run_here
-from persistent_dedupe.durations import age_text, parse_duration, parse_ttl, utc_text
-from persistent_dedupe.terminal import json_text, safe_text
+from persistent_dedupe.cli.commands import parse_ttl
+from storewriter.cli.base.text import json_text, safe_text
+from storewriter.cli.base.times import age_text, parse_duration, utc_text
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -367,6 +368,6 @@ def test_only_the_word_forever_means_for_ever() -> None:
 
 
 def test_times_and_ages_are_written_for_people() -> None:
-    assert utc_text(1899374400.5) == "2030-03-10T12:00:00.500Z"
-    assert utc_text(1e20) == "n/a"
+    assert utc_text(1899374400500) == "2030-03-10T12:00:00.500Z"
+    assert utc_text(1e23) == "n/a"
     assert [age_text(seconds) for seconds in (-5, 0.4, 61, 3600, 90061)] == ["0s", "0s", "1m 1s", "1h", "1d 1h"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from persistent_dedupe.document import Document, Pruned
 from persistent_dedupe.document_codec import decode, encode
-from persistent_dedupe.window import Window, moment, whole_milliseconds
+from persistent_dedupe.options import Window, moment, whole_milliseconds
 from storewriter.codecs import DecodeError
 
 NOW = 1899374400000
@@ -154,7 +154,7 @@ def test_a_document_is_written_as_the_original_writes_it(fixtures: Path) -> None
 def test_the_valid_fixture_has_eight_keys_of_which_seven_are_recent(fixtures: Path) -> None:
     document = decode((fixtures / "dedupe-valid.json").read_bytes())
     assert len(document.times) == 8
-    assert document.oddities == ()
+    assert document.anomalies == ()
     assert [key for key, at in document.times.items() if not DAY.is_recent(at, NOW)] == ["evt-demo-001"]
 
 
@@ -173,8 +173,8 @@ def test_the_mixed_fixture_gives_the_times_of_plain_keys_and_keeps_the_rest(fixt
         *("bad-string", "bad-iso", "bad-null", "bad-bool", "bad-zero", "bad-negative", "bad-overflow"),
         *("bad-object", "bad-array", " odd-padded ", ""),
     ]
-    assert ("duplicate key", "odd-twice") in document.oddities
-    assert len(document.oddities) == 12
+    assert ("duplicate key", "odd-twice") in document.anomalies
+    assert len(document.anomalies) == 12
 
 
 def test_an_unchanged_document_keeps_its_bytes_whatever_its_layout(fixtures: Path) -> None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from persistent_dedupe import AsyncPersistentDedupe, CheckResult, DedupeOptions, PersistentDedupe, document_codec
-from persistent_dedupe.latch import Latch
+from persistent_dedupe.runner import OneShotResult
 from storewriter import CommitUncertain, PerStoreWriterQueue
 from storewriter.events import BatchCommitted, subscribe
 
@@ -311,35 +311,35 @@ def test_tasks_of_several_event_loops_may_share_one_object(backend: str, tmp_pat
     assert sorted(told, key=int) == list(map(str, range(20)))
 
 
-# -- the latch itself
+# -- the outcome itself
 
 
 def test_a_latch_wakes_a_thread_and_keeps_its_first_result() -> None:
-    latch = Latch[int]()
+    outcome = OneShotResult[int]()
     with pytest.raises(TimeoutError):
-        latch.wait(0.001)
-    threading.Thread(target=latch.set, args=(1,)).start()
-    assert latch.wait(PATIENCE) == 1
-    latch.set(2)
-    assert latch.wait(0) == 1
+        outcome.wait(0.001)
+    threading.Thread(target=outcome.set, args=(1,)).start()
+    assert outcome.wait(PATIENCE) == 1
+    outcome.set(2)
+    assert outcome.wait(0) == 1
 
 
 @anyio_backends
 def test_a_latch_wakes_tasks_from_another_thread(backend: str) -> None:
     async def main() -> None:
-        latch = Latch[int]()
+        outcome = OneShotResult[int]()
         results: list[int] = []
 
         async def wait() -> None:
-            results.append(await latch.wait_async())
+            results.append(await outcome.wait_async())
 
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            threading.Thread(target=latch.set, args=(7,)).start()
+            threading.Thread(target=outcome.set, args=(7,)).start()
         assert results == [7, 7, 7]
-        assert await latch.wait_async() == 7
+        assert await outcome.wait_async() == 7
 
     run(backend, main)
 
@@ -347,26 +347,26 @@ def test_a_latch_wakes_tasks_from_another_thread(backend: str) -> None:
 @anyio_backends
 def test_a_waiter_that_gave_up_does_not_disturb_the_latch(backend: str) -> None:
     async def main() -> None:
-        latch = Latch[int]()
+        outcome = OneShotResult[int]()
         with pytest.raises(TimeoutError):
-            await latch.wait_async(0.001)
+            await outcome.wait_async(0.001)
         with anyio.move_on_after(0.001):
-            await latch.wait_async()
-        latch.set(3)
-        assert await latch.wait_async() == 3
+            await outcome.wait_async()
+        outcome.set(3)
+        assert await outcome.wait_async() == 3
 
     run(backend, main)
 
 
 @anyio_backends
 def test_a_latch_outlives_the_event_loop_of_a_waiter(backend: str, caplog: pytest.LogCaptureFixture) -> None:
-    latch = Latch[int]()
+    outcome = OneShotResult[int]()
 
     async def main() -> None:
         with anyio.move_on_after(0.001):
-            await latch.wait_async()
+            await outcome.wait_async()
 
     run(backend, main)
-    latch.set(5)
-    assert latch.wait(0) == 5
+    outcome.set(5)
+    assert outcome.wait(0) == 5
     assert caplog.records == []

@@ -47,12 +47,12 @@ with queue.turn(path):
 def test_a_task_is_known_beside_the_other_library_with_nothing_in_it(here: str, half: str, tmp_path: Path) -> None:
     code = """
 import sys, threading, types
-from persistent_dedupe.latch import Latch
+from persistent_dedupe.runner import OneShotResult
 from storewriter import AsyncStore, PerStoreWriterQueue, ReentrantTurn
 
 here, half, path = sys.argv[1:]
 library = __import__(here)
-latch = Latch()
+latch = OneShotResult()
 
 async def main():
     sys.modules[half] = types.ModuleType(half)  # here, because `trio.run` asks for asyncio

@@ -1,9 +1,8 @@
-"""The commands: `check`, `list`, `forget`, `stats`. Errors and exit codes are in `__main__`."""
+"""The commands: `check`, `list`, `forget`, `stats`."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from persistent_dedupe.dedupe import PersistentDedupe
-from persistent_dedupe.durations import parse_ttl
-from persistent_dedupe.keys import trimmed
-from persistent_dedupe.options import BadFile, DedupeOptions
-from persistent_dedupe.output import (
+from persistent_dedupe.cli.output import (
     claims_json,
     figures_json,
     keys_json,
@@ -26,19 +21,33 @@ from persistent_dedupe.output import (
     result_json,
     verdict,
 )
-from persistent_dedupe.survey import survey
-from persistent_dedupe.terminal import json_text, safe_text
+from persistent_dedupe.cli.summary import summarize
+from persistent_dedupe.dedupe import PersistentDedupe
+from persistent_dedupe.keys import trimmed
+from persistent_dedupe.options import BadFile, DedupeOptions
 from storewriter import StoreCorrupt, StoreWriterError
-from storewriter.cli.base.options import DURATION, STORE_PATH, group, json_option, parsed
+from storewriter.cli.base.options import DURATION, STORE_PATH, exit_codes, group, json_option, parsed, say
+from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE
+from storewriter.cli.base.text import json_text, safe_text
+from storewriter.cli.base.times import parse_duration
 
 __all__ = ["persistent_dedupe"]
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-NEW, SEEN_BEFORE, NOT_THERE, USAGE, UNREADABLE = 0, 1, 1, 2, 3
-
 STORE_VARIABLE = "PERSISTENT_DEDUPE_STORE"
+
+
+def parse_ttl(text: str) -> float:
+    """Return how long a key counts, in seconds; 0 for `forever`, and for nothing else. Raises ValueError."""
+    if text.strip().lower() == "forever":
+        return 0.0
+    seconds = parse_duration(text)
+    if seconds == 0:
+        raise ValueError(f"{text!r} is not a length of time; for keys that never expire, write forever")
+    return seconds
 
 
 TTL = parsed("DURATION", parse_ttl)
@@ -127,7 +136,9 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 """
 
 
-@persistent_dedupe.command(help=_CHECK)
+@persistent_dedupe.command(
+    help=_CHECK, epilog=exit_codes({DONE: "the key is new", NEGATIVE: "negative result: seen before"})
+)
 @click.argument("key")
 @_common
 @_namespace
@@ -176,15 +187,15 @@ def check(
     dedupe = PersistentDedupe(store, options)
     result = _advising(lambda: dedupe.check_and_record(_given(key), namespace=namespace))
     if result.error is not None:
-        print(f"persistent-dedupe: not recorded: {safe_text(str(result.error))}", file=sys.stderr)
+        say(f"not recorded: {result.error!s}")
     if as_json:
         print(result_json(trimmed(key), dedupe.path(namespace), result))
     elif not quiet:
         print(verdict(result))
-    return NEW if result else SEEN_BEFORE
+    return DONE if result else NEGATIVE
 
 
-@persistent_dedupe.command("list")
+@persistent_dedupe.command("list", epilog=exit_codes(without=[LOCK]))
 @_common
 @_namespace
 @_ttl
@@ -209,7 +220,7 @@ def list_(
         print_keys(entries, ttl)
 
 
-@persistent_dedupe.command()
+@persistent_dedupe.command(epilog=exit_codes({NEGATIVE: "negative result: some key was not there"}))
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @_common
 @_namespace
@@ -243,17 +254,17 @@ def forget(
         for key in forgotten:
             print(f"forgotten: {safe_text(key)}")
         for key in missing:
-            print(f"persistent-dedupe: not there: {safe_text(key)}", file=sys.stderr)
-    return NOT_THERE if missing else 0
+            say(f"not there: {key}")
+    return NEGATIVE if missing else DONE
 
 
-@persistent_dedupe.command()
+@persistent_dedupe.command(epilog=exit_codes(without=[LOCK]))
 @_common
 @_namespace
 @_ttl
 def stats(store: Path, as_json: bool, namespace: str | None, ttl: float | None) -> int:
     """Show the figures of every namespace in the store, or of one."""
-    figures = survey(store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
+    figures = summarize(store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
     if ttl is None:
         figures = [attrs.evolve(each, recent=None) for each in figures]
     if as_json:
@@ -262,8 +273,8 @@ def stats(store: Path, as_json: bool, namespace: str | None, ttl: float | None) 
         print_figures(figures, store)
     for each in figures:
         if each.problem is not None and not as_json:
-            print(f"persistent-dedupe: {safe_text(each.problem)}", file=sys.stderr)
-    return UNREADABLE if any(each.problem is not None for each in figures) else 0
+            say(each.problem)
+    return STORE if any(each.problem is not None for each in figures) else DONE
 
 
 def _advising(call: Callable[[], T]) -> T:

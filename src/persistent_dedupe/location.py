@@ -1,20 +1,25 @@
-"""OpenClaw's own files: whether a file of keys is one, its lock, and its database.
+"""Facts that hold for files only: whether OpenClaw knows a file too, its lock, its database; what dead writers left.
 
 OpenClaw kept its dedupe keys in JSON files until its pull request #91133 (2026-06-07), and in `state/openclaw.sqlite`
-since.
+since. storewriter uses one temporary name per store, so its own never pile up; OpenClaw's are
+`<name>.<random uuid>.tmp`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
+import time
 from pathlib import Path
 
 from persistent_dedupe.options import DedupeOptions
 from storewriter import PerStoreWriterQueue
 from storewriter.locks import OpenClawLock
 
-__all__ = ["queue_for", "warn_of_database"]
+__all__ = ["OLD_ENOUGH", "queue_for", "remove_leftovers", "warn_of_database"]
+
 
 log = logging.getLogger("persistent_dedupe")
 
@@ -57,3 +62,31 @@ def warn_of_database(path: Path) -> None:
         database,
         path,
     )
+
+
+OLD_ENOUGH = 3600.0
+"""Seconds after which a temporary file was left by a dead writer: a live one needs it for milliseconds."""
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+def remove_leftovers(path: Path, older_than: float = OLD_ENOUGH) -> int:
+    """Remove the left-over temporary files of this file; how many there were. A folder that is missing has none."""
+    pattern = re.compile(rf"{re.escape(path.name)}\.{_UUID}\.tmp")
+    limit = time.time() - older_than
+    try:
+        names = [name for name in os.listdir(path.parent) if pattern.fullmatch(name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return sum(_removed(path.parent / name, limit) for name in names)
+
+
+def _removed(leftover: Path, limit: float) -> bool:
+    try:
+        status = leftover.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_mtime > limit:
+            return False
+        leftover.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,34 +1,95 @@
-"""What the one core needs of its surroundings, and the two that give it: threads and tasks.
+"""How the operations wait: written once as coroutines over a `Runner`, they run in plain threads and in tasks.
 
-How        The core is written as coroutines over a `Port`. `TaskPort` waits in the event loop; `ThreadPort` does its
-           blocking work at once, so that its coroutines never suspend and `run_here` can drive them in plain code.
+How        `TaskRunner` waits in the event loop. `ThreadRunner` does its blocking work at once, so that its coroutines
+           never suspend and `run_here` can drive them in plain code. A `OneShotResult` is what callers wait for: set
+           once, from any thread; waiting consumes nothing, and an error without a waiter makes no noise.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
 
 import anyio
 import attrs
 
-from persistent_dedupe.latch import Latch
-from persistent_dedupe.openclaw import queue_for
+from persistent_dedupe.location import queue_for
 from persistent_dedupe.options import DedupeOptions
 from storewriter import AsyncStore, Store
 from storewriter.codecs import Codec
 
-__all__ = ["Port", "StorePort", "TaskPort", "ThreadPort", "run_here"]
+__all__ = ["OneShotResult", "Runner", "StoreRunner", "TaskRunner", "ThreadRunner", "run_here"]
 
-S = TypeVar("S")
-S_co = TypeVar("S_co", covariant=True)
+
 T = TypeVar("T")
 
 
-class StorePort(Protocol[S_co]):
+class OneShotResult(Generic[T]):
+    """Set once, from any thread."""
+
+    def __init__(self) -> None:
+        self._future: Future[T] = Future()
+
+    def set(self, result: T) -> None:
+        """Give all waiters the result. The first result counts; later ones are ignored."""
+        with contextlib.suppress(InvalidStateError):
+            self._future.set_result(result)
+
+    def result(self) -> T | None:
+        """The result, or None as long as there is none."""
+        return self._future.result() if self._future.done() else None
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Block this thread for the result. Raises TimeoutError after `timeout` seconds."""
+        return self._future.result(timeout)
+
+    async def wait_async(self, timeout: float | None = None) -> T:
+        """Wait in a task. Raises TimeoutError after `timeout` seconds; cancelling the task affects no other waiter."""
+        event = anyio.Event()
+        self._future.add_done_callback(_waking(event))
+        with anyio.fail_after(timeout):
+            await event.wait()
+        return self._future.result()
+
+
+def _waking(event: anyio.Event) -> Callable[[object], None]:
+    """A callback for any thread that sets the event in the loop of the task that called this."""
+    schedule = _scheduler()
+
+    def wake(_: object) -> None:
+        try:
+            schedule(event.set)
+        except RuntimeError:
+            return  # That loop has ended, and the waiting task with it.
+
+    return wake
+
+
+def _scheduler() -> Callable[[Callable[[], None]], object]:
+    """The door through which other threads reach the event loop of the running task."""
+    # asyncio first: unless this is a task of trio, that module may be half imported, by another thread. In guest mode a
+    # task of trio runs in a callback of an asyncio loop, and is no task of it.
+    loop = asyncio._get_running_loop()
+    if loop is not None and asyncio.current_task(loop) is not None:
+        return loop.call_soon_threadsafe
+    run_sync_soon: Callable[[Callable[[], None]], object] = (
+        sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+    )
+    return run_sync_soon
+
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class StoreRunner(Protocol[S_co]):
     """One store."""
 
     async def read(self) -> S_co:
@@ -47,10 +108,10 @@ class StorePort(Protocol[S_co]):
         ...
 
 
-class Port(Protocol):
+class Runner(Protocol):
     """The surroundings of the core."""
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
         """The store at a path. `has_neighbours`: other programs know this kind of file (`openclaw.py`)."""
         ...
 
@@ -58,8 +119,8 @@ class Port(Protocol):
         """Run blocking work."""
         ...
 
-    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
-        """Wait for a latch. Raises TimeoutError."""
+    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
+        """Wait for a outcome. Raises TimeoutError."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -72,14 +133,14 @@ class Port(Protocol):
 
 
 def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine over a `ThreadPort` to its end, in this thread."""
+    """Run a coroutine over a `ThreadRunner` to its end, in this thread."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
     coroutine.close()
-    msg = "the core suspended in plain code: its port is not a ThreadPort"
+    msg = "the core suspended in plain code: its runner is not a ThreadRunner"
     raise RuntimeError(msg)
 
 
@@ -89,7 +150,7 @@ that wait together can go on with one of them: one decoding for all."""
 
 
 @attrs.frozen
-class _ThreadStore(StorePort[S]):
+class _ThreadStore(StoreRunner[S]):
     store: Store[S]
 
     async def read(self) -> S:
@@ -102,37 +163,37 @@ class _ThreadStore(StorePort[S]):
         return self.store.recover(force=True).moved_to
 
 
-class ThreadPort:
+class ThreadRunner:
     """Plain code: every call blocks its thread."""
 
     def __init__(self, options: DedupeOptions) -> None:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
-        """See `Port`."""
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
+        """See `Runner`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
         return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION))
 
     async def work(self, work: Callable[[], T]) -> T:
-        """See `Port`."""
+        """See `Runner`."""
         return work()
 
-    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
-        """See `Port`."""
-        return latch.wait(timeout)
+    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
+        """See `Runner`."""
+        return outcome.wait(timeout)
 
     async def sleep(self, seconds: float) -> None:
-        """See `Port`."""
+        """See `Runner`."""
         time.sleep(seconds)  # noqa: ASYNC251 - this coroutine never runs in an event loop
 
     async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
-        """See `Port`."""
+        """See `Runner`."""
         return await work()
 
 
 @attrs.frozen
-class _TaskStore(StorePort[S]):
+class _TaskStore(StoreRunner[S]):
     store: AsyncStore[S]
 
     async def read(self) -> S:
@@ -147,53 +208,53 @@ class _TaskStore(StorePort[S]):
 
 async def _off_loop(work: Callable[[], T]) -> T:
     """Run blocking work in a thread of its own: no pool that others could fill, and no thread that stays behind."""
-    latch = Latch[Callable[[], T]]()
+    outcome = OneShotResult[Callable[[], T]]()
 
     def run() -> None:
         try:
             result = work()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             raised = error
-            latch.set(lambda: _raise(raised))
+            outcome.set(lambda: _raise(raised))
         else:
-            latch.set(lambda: result)
+            outcome.set(lambda: result)
 
     threading.Thread(target=run, daemon=True).start()
-    return (await latch.wait_async())()
+    return (await outcome.wait_async())()
 
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-class TaskPort:
+class TaskRunner:
     """Tasks of asyncio and trio: nothing here blocks their event loop."""
 
     def __init__(self, options: DedupeOptions) -> None:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StorePort[S]:
-        """See `Port`."""
+    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
+        """See `Runner`."""
         queue = queue_for(path, self._options, has_neighbours=has_neighbours)
         return _TaskStore(
             AsyncStore(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
         )
 
     async def work(self, work: Callable[[], T]) -> T:
-        """See `Port`."""
+        """See `Runner`."""
         return await _off_loop(work)
 
-    async def wait(self, latch: Latch[T], timeout: float | None) -> T:
-        """See `Port`."""
-        return await latch.wait_async(timeout)
+    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
+        """See `Runner`."""
+        return await outcome.wait_async(timeout)
 
     async def sleep(self, seconds: float) -> None:
-        """See `Port`."""
+        """See `Runner`."""
         await anyio.sleep(seconds)
 
     async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
-        """See `Port`."""
+        """See `Runner`."""
         with anyio.CancelScope(shield=True):
             return await work()
         raise AssertionError  # a scope that is never cancelled swallows nothing

@@ -11,17 +11,15 @@ import attrs
 import click
 
 from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefused, Item
+from commitments.changes import Marked
+from commitments.cli.listing import listing_json, object_json, plain_table, print_coloured
+from commitments.cli.text import safe_text
+from commitments.cli.times import parse_duration, parse_time, utc_text, zone
 from commitments.document import EXPIRE_AFTER_MS
-from commitments.json_output import listing_json, object_json
-from commitments.outcomes import Marked
 from commitments.queries import Listing
-from commitments.record import KINDS, SENSITIVITIES, SOURCES, STATUSES, Scope, Status
+from commitments.record import KINDS, SENSITIVITIES, SOURCES, STATUSES, Scope, Status, trim
 from commitments.store import CommitmentsStore, system_clock
-from commitments.table import plain_table, print_coloured
-from commitments.terminal import safe_text
-from commitments.times import parse_duration, parse_time, utc_text, zone
-from commitments.trimming import trim
-from storewriter.cli.base.options import STORE_PATH, Group, checked, group, json_option, say
+from storewriter.cli.base.options import STORE_PATH, Group, checked, exit_codes, group, json_option, say
 from storewriter.cli.base.program import DONE, NEGATIVE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,6 +56,8 @@ commitments = group(
     cls=_ListByDefault,
 )
 
+_MARKING = exit_codes({NEGATIVE: "negative result: some ids were not changed"})
+
 
 def _opened(path: str | None, neighbour_lock: bool | None) -> CommitmentsStore:
     """The store. A path that cannot name a file is wrong usage."""
@@ -81,7 +81,7 @@ def _ids(command: F) -> F:
     return click.argument("ids", nargs=-1, metavar="ID...")(every_copy(_common(command)))
 
 
-@commitments.command("list")
+@commitments.command("list", epilog=exit_codes())
 @_common
 @click.option("--status", type=click.Choice(STATUSES), help="Only this status (default: pending).")
 @click.option("--agent", metavar="ID", help="Only this agent.")
@@ -151,7 +151,7 @@ class _View:
             yield f"Agent filter: {self.agent_id}"
 
 
-@commitments.command()
+@commitments.command(epilog=_MARKING)
 @_ids
 def dismiss(
     path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
@@ -161,7 +161,7 @@ def dismiss(
     return _report("dismissed", store.mark_status(wanted, "dismissed", every_copy=every_copy), as_json)
 
 
-@commitments.command()
+@commitments.command(epilog=_MARKING)
 @_ids
 def sent(path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool) -> int:
     """Mark commitments as delivered."""
@@ -169,7 +169,7 @@ def sent(path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tupl
     return _report("sent", store.mark_status(wanted, "sent", every_copy=every_copy), as_json)
 
 
-@commitments.command()
+@commitments.command(epilog=_MARKING)
 @_ids
 def attempt(
     path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
@@ -182,7 +182,7 @@ def attempt(
     return _report("attempted", marked, as_json)
 
 
-@commitments.command()
+@commitments.command(epilog=_MARKING)
 @_ids
 @click.option("--until", metavar="TIME", help="When it may be brought up again: 2030-03-10T09:00+01:00, or +6h.")
 @click.option("--for", "for_", metavar="DURATION", help="How long to hide it: 90s, 45m, 6h, 2d.")
@@ -228,7 +228,7 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
     return NEGATIVE if marked.unchanged else DONE
 
 
-@commitments.command()
+@commitments.command(epilog=exit_codes())
 @_common
 @click.option("--agent", required=True, metavar="ID", help="The agent that owes the follow-up.")
 @click.option("--session", required=True, metavar="KEY", help="Its conversation.")

@@ -1,4 +1,4 @@
-"""Times and durations as text."""
+"""Times on the command line, in milliseconds since the Unix epoch as in the file."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import attrs
 
-from persistent_dedupe.durations import age_text, utc_text
+from persistent_dedupe.cli.summary import NamespaceFigures
 from persistent_dedupe.results import CheckResult, Entry, OpenClaim
-from persistent_dedupe.survey import NamespaceFigures
-from persistent_dedupe.terminal import json_text, safe_text
+from storewriter.cli.base.text import json_text, safe_text
+from storewriter.cli.base.times import age_text, utc_text
 
 __all__ = [
     "claims_json",
@@ -41,7 +41,7 @@ def result_json(key: str, path: Path | None, result: CheckResult) -> str:
         "file": str(path),
         "new": result.is_new,
         "recorded": result.recorded,
-        "seenAt": None if result.seen_at is None else utc_text(result.seen_at),
+        "seenAt": None if result.seen_at is None else utc_text(result.seen_at * 1000),
         "error": None if result.error is None else str(result.error),
         "seconds": round(result.took, 6),
     }
@@ -54,7 +54,7 @@ def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
 
     def cells(entry: Entry) -> tuple[str, ...]:
         age = now - entry.seen_at
-        shown = entry.key, utc_text(entry.seen_at), age_text(age)
+        shown = entry.key, utc_text(entry.seen_at * 1000), age_text(age)
         if ttl is None:
             return shown
         expires = "never" if ttl == 0 else f"in {age_text(ttl - max(0.0, age))}" if entry.recent else "expired"
@@ -67,7 +67,7 @@ def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
 def keys_json(entries: Sequence[Entry], path: Path | None, ttl: float | None) -> str:
     """The keys of a namespace; `recent` is null if `ttl` is not known."""
     keys = [
-        {"key": entry.key, "seenAt": utc_text(entry.seen_at), "recent": None if ttl is None else entry.recent}
+        {"key": entry.key, "seenAt": utc_text(entry.seen_at * 1000), "recent": None if ttl is None else entry.recent}
         for entry in entries
     ]
     return json_text({"file": str(path), "count": len(keys), "keys": keys})
@@ -90,7 +90,7 @@ def claims_json(claims: Sequence[OpenClaim]) -> str:
     def members(claim: OpenClaim) -> dict[str, object]:
         return {
             "key": claim.key,
-            "since": utc_text(claim.since),
+            "since": utc_text(claim.since * 1000),
             "pid": None if claim.owner is None else claim.owner.pid,
             "host": None if claim.owner is None else claim.owner.host,
             "abandoned": claim.gone,
@@ -109,7 +109,7 @@ def print_figures(figures: Sequence[NamespaceFigures], store: Path) -> None:
         name = each.namespace if each.namespace is not None else Path(each.path).name
         if each.problem is not None:
             return (name, "unreadable", *[""] * 5, str(each.moved_aside))
-        newest = "" if each.newest is None else utc_text(each.newest)
+        newest = "" if each.newest is None else utc_text(each.newest * 1000)
         recent = "-" if each.recent is None else each.recent
         counts = (each.entries, recent, each.invalid, newest, each.size, each.open_claims, each.moved_aside)
         return (name, *map(str, counts))
@@ -123,7 +123,7 @@ def figures_json(figures: Sequence[NamespaceFigures], store: Path) -> str:
     def members(each: NamespaceFigures) -> dict[str, object]:
         found = {_camel(name): value for name, value in attrs.asdict(each).items()}
         for name in ("oldest", "newest"):
-            found[name] = None if found[name] is None else utc_text(found[name])
+            found[name] = None if found[name] is None else utc_text(found[name] * 1000)
         return found
 
     return json_text({"store": str(store), "namespaces": [members(each) for each in figures]})

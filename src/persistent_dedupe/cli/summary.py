@@ -12,7 +12,7 @@ from persistent_dedupe.keys import file_name, namespace_of
 from persistent_dedupe.options import DedupeOptions
 from storewriter import StoreWriterError
 
-__all__ = ["NamespaceFigures", "survey"]
+__all__ = ["NamespaceFigures", "summarize"]
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +41,7 @@ class NamespaceFigures:
     """Why the file cannot be read."""
 
 
-def survey(folder: Path, options: DedupeOptions, namespace: str | None = None) -> list[NamespaceFigures]:
+def summarize(folder: Path, options: DedupeOptions, namespace: str | None = None) -> list[NamespaceFigures]:
     """The figures of every namespace in the folder, or of one. Raises OSError if the folder cannot be read."""
     names = _names(folder) if namespace is None else [file_name(namespace)]
     return [_figures(folder / name, namespace or namespace_of(name), options) for name in names]
