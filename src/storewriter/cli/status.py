@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import attrs
 import click
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
 from storewriter._files.keys import canonical, sidecar
@@ -20,17 +23,30 @@ from storewriter._platform.liveness import Verdict, describe, judge
 from storewriter._platform.mounts import Mount, Trust
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
-from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_option, say
+from storewriter.cli.access import Access, codec_option
+from storewriter.cli.base.options import DURATION, STORE_PATH, checked, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, STORE
 from storewriter.cli.base.text import json_text, safe_text
-from storewriter.errors import StoreWriterError
+from storewriter.cli.base.times import age_text
+from storewriter.cli.beside import Beside, beside, time_text
+from storewriter.codecs import Codec, JsonCodec
+from storewriter.errors import StoreCorrupt, StoreWriterError
 from storewriter.locks._existence import owner_of_store
 from storewriter.locks._marker_file import Seen, UnreadableMarker, look, marker_file
 from storewriter.locks._sidecar import read_record
 from storewriter.locks.neighbours._detection import advice, findings
 from storewriter.locks.neighbours._whose import Foreign
 
-__all__ = ["Status", "status", "status_of"]
+__all__ = [
+    "Status",
+    "holder_text",
+    "neighbour_text",
+    "place_text",
+    "status",
+    "status_of",
+    "strategy_text",
+    "trust_text",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -61,16 +77,31 @@ class Status:
     """Why nothing more is known about the holder; None: nothing prevents that."""
     neighbours: tuple[Foreign, ...] = ()
     """Locks of other programs, beside the document and on it."""
+    committed: float | None = None
+    """When the document was last written, in seconds since the epoch; None if there is none."""
+    version: str | None = None
+    """The document's version, `absent` if there is none; None if it cannot be read."""
+    unsound: str | None = None
+    """Why the document cannot be read; None: it can, or there is none."""
+    leftovers: tuple[Beside, ...] = ()
+    """What killed writers, backups and recoveries have left beside the document."""
 
 
-def status_of(path: str) -> Status:
-    """Look at a store. Takes its lock for an instant, shared and only if it is free, to see whether locks work.
+_PERMANENT: Final = ("the lock file", "the guard", "the marker")
+"""Files that are no leftovers: they are there as long as the store, or are shown by themselves."""
+
+
+def status_of(path: str, codec: Codec[Any] | None = None) -> Status:
+    """Look at a store, whose document `codec` reads (None: JSON).
+
+    Takes its lock for an instant, shared and only if it is free, to see whether locks work.
 
     Raises ValueError for what cannot be the path of a store, NotARegularFile for a folder, a FIFO or a device at it,
     OSError for a document or a folder that cannot be read.
     """
     key = canonical(path)
-    size = _size(key)
+    size, committed = _size(key)
+    version, unsound = _content(key, codec)
     marker, unseen = _marker(key)
     unseen = unseen or _closed(sidecar(key))
     owner = owner_of_store(key)
@@ -91,7 +122,20 @@ def status_of(path: str) -> Status:
         refused=refused,
         unseen=unseen,
         neighbours=tuple(findings(key, None)),
+        committed=committed,
+        version=version,
+        unsound=unsound,
+        leftovers=tuple(each for each in beside(key) if each.use not in _PERMANENT),
     )
+
+
+def _content(path: str, codec: Codec[Any] | None) -> tuple[str | None, str | None]:
+    """The version of the document, and why it cannot be read."""
+    try:
+        return Access(codec=codec or JsonCodec()).typed_store(path, dict).read_versioned()[1], None
+    except StoreCorrupt as error:
+        place = f"line {error.line}, column {error.column}: " if error.line is not None else ""
+        return None, f"{place}{error.reason}"
 
 
 def _marker(path: str) -> tuple[Seen | None, str | None]:
@@ -113,15 +157,16 @@ def _closed(name: str) -> str | None:
     return None
 
 
-def _size(path: str) -> int | None:
-    """Bytes of the document; None if there is none. Raises what reading it would raise."""
+def _size(path: str) -> tuple[int | None, float | None]:
+    """Bytes of the document, and when it was written; None if there is none. Raises what reading it would raise."""
     try:
         require_regular(path, os.lstat(path))  # before the open, which could have effects on a device
         fd = os.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC | NOCTTY)
     except FileNotFoundError:
-        return None
+        return None, None
     try:
-        return os.fstat(fd).st_size
+        found = os.fstat(fd)
+        return found.st_size, found.st_mtime
     finally:
         os.close(fd)
 
@@ -166,23 +211,45 @@ def _try_lock(name: str) -> tuple[bool | None, bool]:
         os.close(fd)
 
 
-@click.command(
-    epilog=exit_codes({STORE: "a store cannot be read; the others are shown"}, without=[LOCK]),
-    short_help="Show the holder of a store, its waiters and its locks.",
-)
+_EPILOG = """\b
+Examples:
+  storewriter status state.json
+  storewriter status --watch state.json queue.json
+
+""" + exit_codes({STORE: "a store cannot be looked at; the others are shown"}, without=[LOCK])
+
+
+@click.command(epilog=_EPILOG, short_help="Show the holder of a store, its waiters and its document.")
 @click.argument("stores", nargs=-1, required=True, type=STORE_PATH, metavar="STORE...")
+@click.option("--watch", "again", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--every", type=DURATION, default="1s", show_default=True, help="With --watch: how often.")
+@codec_option
 @json_option
-def status(stores: tuple[str, ...], as_json: bool) -> int:
-    """Show the holder of STORES, the waiters, the strategy, and whether locks are effective on their file systems.
+def status(stores: tuple[str, ...], again: bool, every: float, codec: Codec[Any], as_json: bool) -> int:
+    """Show the holder of each STORE, the waiters, the strategy, the document, and what its kernel locks exclude.
 
     Nothing is changed. `--json` prints one JSON object a line for each store. Whether locks work at all is tested on
     the lock file, if there is one, for an instant.
     """
+    if not again:
+        return _show(stores, codec, as_json=as_json)
+    if as_json or not sys.stdout.isatty():
+        while True:
+            _show(stores, codec, as_json=as_json)
+            time.sleep(every)
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            live.update(Group(*_screen(stores, codec)), refresh=True)
+            time.sleep(every)
+
+
+def _show(stores: tuple[str, ...], codec: Codec[Any], *, as_json: bool) -> int:
     console = Console(highlight=False, soft_wrap=True)
     code = DONE
     for number, path in enumerate(stores):
         try:
-            found = checked(status_of, path)
+            found = checked(status_of, path, codec)
         except (StoreWriterError, OSError) as error:
             say(str(error))
             code = STORE
@@ -197,24 +264,49 @@ def status(stores: tuple[str, ...], as_json: bool) -> int:
     return code
 
 
+def _screen(stores: tuple[str, ...], codec: Codec[Any]) -> Iterator[Text]:
+    yield Text(time.strftime("%Y-%m-%d %H:%M:%S"), "dim")
+    for path in stores:
+        yield Text()
+        try:
+            yield from _lines(checked(status_of, path, codec))
+        except (StoreWriterError, OSError) as error:
+            yield Text(safe_text(str(error)), "red")
+
+
 def _lines(found: Status) -> list[Text]:
     facts = {
         "store": found.path,
-        "document": "none yet" if found.size is None else f"{found.size} bytes",
-        "holder": _holder_text(found),
-        "strategy": _strategy_text(found),
+        "document": _document_text(found),
+        "last commit": "none yet" if found.committed is None else _commit_text(found.committed),
+        "holder": holder_text(found),
+        "strategy": strategy_text(found),
         "waiting": "none that can be seen" if not found.waiters else "; ".join(str(one) for one in found.waiters),
-        "file system": _place_text(found),
-        "kernel locks": _trust_text(found),
+        "file system": place_text(found),
+        "kernel locks": trust_text(found),
         "lock file": _file_text(sidecar(found.path)),
         "marker": _file_text(marker_file(found.path)),
-        **{f"neighbour {number}": _neighbour_text(found.path, one) for number, one in enumerate(found.neighbours, 1)},
+        **{f"neighbour {number}": neighbour_text(found.path, one) for number, one in enumerate(found.neighbours, 1)},
+        **{f"beside {number}": str(one) for number, one in enumerate(found.leftovers, 1)},
     }
     width = max(map(len, facts)) + 2
     return [Text.assemble((f"{key:<{width}}", "bold"), safe_text(text)) for key, text in facts.items()]
 
 
-def _holder_text(found: Status) -> str:
+def _document_text(found: Status) -> str:
+    if found.size is None:
+        return "none yet"
+    if found.unsound is not None:
+        return f"{found.size} bytes, cannot be read: {found.unsound}"
+    return f"{found.size} bytes, can be read; version {found.version}"
+
+
+def _commit_text(seconds: float) -> str:
+    return f"{time_text(seconds)} ({age_text(time.time() - seconds)} ago)"
+
+
+def holder_text(found: Status) -> str:
+    """The holder, and what is known of it."""
     if found.unseen is not None and found.holder is None:
         return f"unknown: {found.unseen}"
     if found.holder is None:
@@ -225,7 +317,8 @@ def _holder_text(found: Status) -> str:
     return f"{found.holder} ({verdict}){more}"
 
 
-def _strategy_text(found: Status) -> str:
+def strategy_text(found: Status) -> str:
+    """The strategy in use, or the one that was used last."""
     if found.strategy is None:
         return "unknown" if found.holder is not None or found.unseen is not None else "not used yet"
     text = found.strategy if found.holder is not None else f"{found.strategy} was used last"
@@ -239,7 +332,8 @@ def _age(seen: Seen) -> float:
     return max(0.0, time.time() - seen.modified)
 
 
-def _place_text(found: Status) -> str:
+def place_text(found: Status) -> str:
+    """The file system and its mount."""
     return "unknown" if found.mount is None else f"{found.mount.kind}, mounted at {found.mount.point}"
 
 
@@ -251,7 +345,8 @@ _TRUST = {
 }
 
 
-def _trust_text(found: Status) -> str:
+def trust_text(found: Status) -> str:
+    """What kernel locks exclude there."""
     return f"{_TRUST[found.trust]} ({_test_text(found)})"
 
 
@@ -262,7 +357,8 @@ def _test_text(found: Status) -> str:
     return "not tested: the lock file cannot be opened" if there else "not tested: no lock file yet"
 
 
-def _neighbour_text(path: str, one: Foreign) -> str:
+def neighbour_text(path: str, one: Foreign) -> str:
+    """Another program's lock, and what to do about it."""
     by = "" if one.owner is None else f", by {one.owner}"
     return f"{one.lock} is {one.what}{by}; programs that are not configured for it do not take it: {advice(path, one)}"
 
@@ -276,6 +372,9 @@ def _as_json(found: Status) -> dict[str, Any]:
     return {
         "path": found.path,
         "size": found.size,
+        "version": found.version,
+        "unsound": found.unsound,
+        "committed": found.committed,
         "holder": None if found.holder is None else _owner_json(found.holder, found.verdict),
         "holder_unknown": found.unseen,
         "strategy": found.strategy,
@@ -296,6 +395,9 @@ def _as_json(found: Status) -> dict[str, Any]:
                 "advice": advice(found.path, one),
             }
             for one in found.neighbours
+        ],
+        "leftovers": [
+            {"path": one.path, "use": one.use, "size": one.size, "modified": one.modified} for one in found.leftovers
         ],
     }
 

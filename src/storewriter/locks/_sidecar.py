@@ -47,13 +47,14 @@ NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errn
 """What locking answers where a file system has no kernel locks."""
 
 
-def _open_lock_files() -> list[LockFile]:
+def open_lock_files() -> list[LockFile]:
+    """The lock files that this process has open."""
     return [file for file in all_open() if isinstance(file, LockFile)]
 
 
 def _close_in_child() -> None:
     # flock(2) belongs to the open file: the child's copies would keep the locks after the parent has ended.
-    for file in _open_lock_files():
+    for file in open_lock_files():
         file.close(quietly=True)
 
 
@@ -173,7 +174,7 @@ def _refused(error: OSError, path: str, name: str) -> OSError:
 
 def has_open(device: int, inode: int) -> bool:
     """Whether this process has that file open as a lock file."""
-    for file in _open_lock_files():
+    for file in open_lock_files():
         with contextlib.suppress(OSError):  # closed meanwhile by another thread
             found = os.fstat(file.fd)
             if (found.st_dev, found.st_ino) == (device, inode):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from storewriter.cli.base.program import EXIT_CODES, NEGATIVE, USAGE, Program
 from storewriter.cli.base.times import parse_duration
@@ -113,16 +114,24 @@ def parsed(metavar: str, parse: Callable[[str], T]) -> Callable[[str], T]:
     return read
 
 
-def _given_store(text: str) -> str:
-    if "\0" in text or not text.replace("\ufeff", "").strip():
-        raise ValueError(f"{text!r} names no store (an empty variable of a script?)")
-    return text
+class _StorePath(click.ParamType[str]):
+    """A store as it was given, completed by the shell as a file."""
+
+    name = "PATH"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "\0" in value or not value.replace("\ufeff", "").strip():
+            self.fail(f"{value!r} names no store (an empty variable of a script?).", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
 
 
 DURATION = parsed("DURATION", parse_duration)
 """A duration such as `90s` or `1d12h`, in seconds."""
 
-STORE_PATH = parsed("PATH", _given_store)
+STORE_PATH = _StorePath()
 """A store as it was given. A blank text, a script's empty variable, is refused: it must not mean a default."""
 
 

@@ -47,7 +47,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
 }
 """Every exit code with its meaning. A command says in its help what its own 1 means."""
 
-_NEEDED = ("click", "rich")
+_NEEDED = ("click", "rich", "jsonpatch", "jsonpointer")
 """What the extra `cli` brings; the library itself does without."""
 
 
