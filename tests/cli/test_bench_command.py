@@ -258,7 +258,7 @@ def test_a_measuring_process_that_dies_is_one_line_and_no_traceback(
 
     code = run(["bench", "--only", "flock", "--folder", str(tmp_path)])
 
-    assert (code, capsys.readouterr()) == (1, ("", "Error: the measuring process ended with exit code 1\n"))
+    assert (code, capsys.readouterr()) == (1, ("", "storewriter: the measuring process ended with exit code 1\n"))
     assert list(tmp_path.iterdir()) == []
 
 
