@@ -21,9 +21,11 @@ from weakref import ref
 
 import attrs
 
+from storewriter._backends.addresses import Place, is_url, lock_of
 from storewriter._files.keys import canonical
 from storewriter._platform.owner import Owner
 from storewriter._turns import line
+from storewriter._turns.adapter import LockAdapter
 from storewriter._turns.ending import leave_turn, release_abandoned
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import HOLDING, Settings, Ticket
@@ -36,7 +38,6 @@ from storewriter.locks._adapter import FileLock
 __all__ = ["PerStoreWriterQueue", "Turn", "default_queue", "run_exclusive"]
 
 T = TypeVar("T")
-PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 log = logging.getLogger("storewriter")
 
@@ -185,7 +186,7 @@ class PerStoreWriterQueue:
         # What takes the neighbours' locks as well is the queue's strategy from now on.
         object.__setattr__(self, "lock", self._adapters.strategy)
 
-    def turn(self, *paths: PathLike, label: str | None = None, timeout: float | None | Unset = UNSET) -> TurnRequest:
+    def turn(self, *paths: Place, label: str | None = None, timeout: float | None | Unset = UNSET) -> TurnRequest:
         """Return a turn on a store, or on several: `with` in plain code, `async with` in asyncio and trio.
 
         The caller joins the line when it enters the block, and has the turn inside it. Several stores are taken in one
@@ -194,7 +195,7 @@ class PerStoreWriterQueue:
 
         Args:
             paths: Files to take the turn on, at least one. They need not exist; missing folders are created. The same
-                file named twice counts once.
+                file named twice counts once. A document that is no file is named by its URL or its backend.
             label: What the turn is for; shown to other callers while they wait for it.
             timeout: Seconds for the whole wait, for all paths together; None: no limit; 0: only if it is free. Not
                 given: that of the queue.
@@ -221,7 +222,7 @@ class PerStoreWriterQueue:
     @overload
     async def run_exclusive(
         self,
-        path: PathLike,
+        path: Place,
         fn: Callable[[], Awaitable[T]],
         *,
         label: str | None = None,
@@ -231,7 +232,7 @@ class PerStoreWriterQueue:
     @overload
     async def run_exclusive(
         self,
-        path: PathLike,
+        path: Place,
         fn: Callable[[], T],
         *,
         label: str | None = None,
@@ -240,7 +241,7 @@ class PerStoreWriterQueue:
 
     async def run_exclusive(
         self,
-        path: PathLike,
+        path: Place,
         fn: Callable[[], Any],
         *,
         label: str | None = None,
@@ -264,18 +265,24 @@ class PerStoreWriterQueue:
             result = fn()
             return await result if inspect.isawaitable(result) else result
 
-    def pending(self, path: PathLike) -> int:
+    def pending(self, path: Place) -> int:
         """Return how many callers of this process wait for the turn on `path` now, without the holder."""
-        return line.pending(canonical(path))
+        return line.pending(self._lock_of(path).key)
 
-    def owner(self, path: PathLike) -> Owner | None:
+    def owner(self, path: Place) -> Owner | None:
         """Return who has the turn on `path` now, in this process or another; None: none, or it is unknown.
 
         For people and logs: it may have changed when the answer arrives. Raises OSError if the lock file cannot be
         read.
         """
-        key = canonical(path)
-        return local_owner(line.lanes.get(key)) or self.lock.owner(key)
+        lock = self._lock_of(path)
+        return local_owner(line.lanes.get(lock.key)) or lock.owner()
+
+    def _lock_of(self, place: Place) -> LockAdapter:
+        """The lock on a store."""
+        if isinstance(place, (bytes, os.PathLike)) or (isinstance(place, str) and not is_url(place)):
+            return self._adapters[canonical(place)]
+        return lock_of(place)
 
 
 def require_seconds(name: str, value: float | None) -> float | None:
@@ -306,7 +313,7 @@ class TurnRequest:
     __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_users")
 
     def __init__(
-        self, queue: PerStoreWriterQueue, paths: tuple[PathLike, ...], label: str | None, timeout: float | None
+        self, queue: PerStoreWriterQueue, paths: tuple[Place, ...], label: str | None, timeout: float | None
     ) -> None:
         self._queue = queue
         self._paths = paths
@@ -323,14 +330,18 @@ class TurnRequest:
 
     def __enter__(self) -> Turn:
         paths = self._paths
-        keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
         queue = self._queue
+        try:
+            key = canonical(paths[0])  # type: ignore[arg-type]  # if it is one
+            locks = {key: queue._adapters[key]} if len(paths) == 1 else self._locks()
+        except (TypeError, ValueError):  # not the path of a file
+            locks = self._locks()
         user = ticket = Ticket(queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
                 raise _in_use()
-            for key in keys:
+            for lock in locks.values():
                 if tickets:
                     ticket = ticket.again()
                 # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
@@ -338,8 +349,8 @@ class TurnRequest:
                 release = partial(release_abandoned, ticket)
                 ticket.finalizer = (ref(self, release), ref(self, release))  # as `tie_to`, without the call
                 tickets.append(ticket)
-                enter(ticket, queue._adapters[key])
-            return Turn(keys, tuple(tickets), self._label)
+                enter(ticket, lock)
+            return Turn(tuple(locks), tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
                 self.__exit__(None, None, None)
@@ -371,22 +382,26 @@ class TurnRequest:
 
     async def __aenter__(self) -> Turn:
         paths = self._paths
-        keys = (canonical(paths[0]),) if len(paths) == 1 else self._keys()
         queue = self._queue
+        try:
+            key = canonical(paths[0])  # type: ignore[arg-type]  # if it is one
+            locks = {key: queue._adapters[key]} if len(paths) == 1 else self._locks()
+        except (TypeError, ValueError):  # not the path of a file
+            locks = self._locks()
         user = ticket = Ticket(queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
                 raise _in_use()
             self._loop = user.loop
-            for key in keys:
+            for lock in locks.values():
                 if tickets:
                     ticket = ticket.again()
                 release = partial(release_abandoned, ticket)
                 ticket.finalizer = (ref(self, release), ref(self, release))
                 tickets.append(ticket)
-                await aenter(ticket, queue._adapters[key])
-            return Turn(keys, tuple(tickets), self._label)
+                await aenter(ticket, lock)
+            return Turn(tuple(locks), tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
                 self._loop = user.loop
@@ -396,15 +411,17 @@ class TurnRequest:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._queue.lock.is_quick:
+        if all(ticket.is_quick for ticket in self._tickets):
             self.__exit__(None, None, None)
             return
         _, cancelled = await off_loop(partial(self.__exit__, None, None, None), self._loop)
         if cancelled is not None:
             raise cancelled
 
-    def _keys(self) -> tuple[str, ...]:
-        return tuple(sorted({canonical(path) for path in self._paths}))
+    def _locks(self) -> dict[str, LockAdapter]:
+        """By key, in the order in which they are taken."""
+        locks = [self._queue._lock_of(place) for place in self._paths]
+        return {lock.key: lock for lock in sorted(locks, key=lambda lock: lock.key)}
 
 
 def _in_use() -> RuntimeError:
@@ -420,14 +437,14 @@ default_queue = PerStoreWriterQueue()
 
 
 @overload
-async def run_exclusive(path: PathLike, fn: Callable[[], Awaitable[T]]) -> T: ...
+async def run_exclusive(path: Place, fn: Callable[[], Awaitable[T]]) -> T: ...
 
 
 @overload
-async def run_exclusive(path: PathLike, fn: Callable[[], T]) -> T: ...
+async def run_exclusive(path: Place, fn: Callable[[], T]) -> T: ...
 
 
-async def run_exclusive(path: PathLike, fn: Callable[[], Any]) -> Any:
+async def run_exclusive(path: Place, fn: Callable[[], Any]) -> Any:
     """Run `fn` in a turn on a file, in the caller's task, on asyncio or trio; return what it returns.
 
     The turn is one of the queue of this process: lock strategy `flock`, 30 s timeout. Cancelled while it waits, `fn` is

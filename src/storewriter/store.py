@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypedDict, TypeV
 from weakref import WeakValueDictionary, ref
 
 from storewriter._backends.addresses import Durability, FileSettings, Place, address_of
-from storewriter._backends.protocol import Backend, Moved
+from storewriter._backends.protocol import Backend, Fixed, Moved
 from storewriter._commits.batch import Batch, Isolation, Request
 from storewriter._commits.document import Document, version_of
 from storewriter._commits.leading import TRIES, alead, leave_off_loop, may_begin_anew
@@ -150,8 +150,11 @@ class _StoreBase(Generic[S]):
         self._isolation: Isolation = isolation
         self._restores = on_corrupt == "restore"
         settings = FileSettings(durability, mode, backups, in_place, system)
-        self._address = address_of(path, settings, self._queue.lock)
+        self._address = address_of(path, settings, self._queue.lock, self._queue.backoff)
         self._backend = self._address.locate(exactly=True)
+        if lock is not None and isinstance(self._address, Fixed):
+            msg = f"lock={lock!r} is for documents in files; {self._backend.key} has a lock of its own"
+            raise TypeError(msg)
         self._document = self._document_of(self._backend)
 
     def _document_of(self, backend: Backend[Any, Any]) -> Document:
@@ -406,7 +409,7 @@ class Store(_StoreBase[S]):
             try:
                 release = partial(release_abandoned, ticket)
                 ticket.finalizer = (ref(frame, release), ref(frame, release))  # as `tie_to`, without the call
-                enter(ticket, self._queue._adapters[document.path])
+                enter(ticket, document.backend.lock)
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and
                 # `leave_turn` hands it on or saves it.
                 batch: Any = ticket.batch
@@ -453,7 +456,7 @@ class Store(_StoreBase[S]):
                 loaded. Nothing was written; the block is not run again.
             OSError: Loading or saving failed.
         """
-        return Transaction(self._current_document, self._queue, lambda: self._ticket(label, timeout), self._restore)
+        return Transaction(self._current_document, lambda: self._ticket(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> Watch[S]:
         """Return an iterator over the current state and then each new one, from whatever process commits it.
@@ -510,7 +513,7 @@ class Store(_StoreBase[S]):
         frame = Frame()
         try:
             tie_to(ticket, frame)
-            enter(ticket, self._queue._adapters[document.path])
+            enter(ticket, document.backend.lock)
             return _recovered(step, document, ticket)
         finally:
             try:
@@ -655,7 +658,7 @@ class AsyncStore(_StoreBase[S]):
             ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
             ticket.payload = request
             try:
-                await aenter(ticket, self._queue._adapters[document.path])
+                await aenter(ticket, document.backend.lock)
                 if ticket.state is not ANSWERED:
                     await alead(document, ticket, self._isolation)
             except BaseException:
@@ -699,9 +702,7 @@ class AsyncStore(_StoreBase[S]):
         Cancelled while it waits for the turn, the block is not entered. Cancelled while the block is left, the commit
         is completed first.
         """
-        return AsyncTransaction(
-            self._current_document, self._queue, lambda: self._ticket(label, timeout), self._restore
-        )
+        return AsyncTransaction(self._current_document, lambda: self._ticket(label, timeout), self._restore)
 
     def watch(self, *, poll: Backoff | None = None, events: bool = True) -> AsyncWatch[S]:
         """See `Store.watch`; iterated with `async for`, best inside `async with store.watch() as states`."""
@@ -719,7 +720,7 @@ class AsyncStore(_StoreBase[S]):
         document = self._current_document()
         ticket = self._ticket(label, timeout)
         try:
-            await aenter(ticket, self._queue._adapters[document.path])
+            await aenter(ticket, document.backend.lock)
             call, abandon = partial(_recovered, step, document, ticket), partial(leave_turn, ticket)
             done, cancelled = await off_loop(call, ticket.loop, abandon)
         finally:

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.helpers.documents import load, save
 
+from helpers.documents import load, save
 from storewriter import PerStoreWriterQueue, Store
 from storewriter.testing import Around, Call, Recorder, System, intercepted
 from storewriter.testing.power import ACKNOWLEDGED, PowerCut, Recorded, disk_of, final_state, power_cuts

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from tests.helpers.documents import load
 
+from helpers.documents import load
 from storewriter import AsyncStore, CommitUncertain, Store
 from storewriter.locks import Flock
 from storewriter.testing import Call, Fault, Recorder, System, intercepted

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.documents import save
 
+from helpers.documents import save
 from storewriter import NotARegularFile, ReadOnlyStore, Store
 from storewriter.testing import Call, intercepted
 

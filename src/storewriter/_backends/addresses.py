@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -16,9 +16,11 @@ from storewriter._backends.files import FileAddress
 from storewriter._backends.protocol import Address, Backend, Fixed
 from storewriter._files.replace import Durability
 from storewriter._platform.system import SYSTEM, System
+from storewriter._turns.adapter import LockAdapter
+from storewriter.backoff import Backoff
 from storewriter.locks import Strategy
 
-__all__ = ["Durability", "FileSettings", "Place", "address_of"]
+__all__ = ["Durability", "FileSettings", "PathLike", "Place", "address_of", "is_url", "lock_of"]
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Place = PathLike | Backend[Any, Any]
@@ -44,10 +46,10 @@ class FileSettings:
     system: System = SYSTEM
 
 
-def address_of(place: Place, settings: FileSettings, strategy: Strategy) -> Address:
+def address_of(place: Place, settings: FileSettings, strategy: Strategy, backoff: Backoff) -> Address:
     """Where a store is. Raises TypeError or ValueError for settings that do not go with it, or for an unknown scheme.
 
-    `strategy` locks files; another backend has a lock of its own.
+    `strategy` locks files, and is polled with the backoff; another backend has a lock of its own.
     """
     if not isinstance(place, (str, bytes, os.PathLike)):
         if not hasattr(place, "new_commit"):
@@ -59,15 +61,24 @@ def address_of(place: Place, settings: FileSettings, strategy: Strategy) -> Addr
     if scheme is not None:
         _require_default(settings, f"a {scheme[1]} store", "mode", "in_place", "system")
         return Fixed(_from_url(place, scheme[1].lower(), settings))
-    return FileAddress(
-        place,
-        strategy,
-        settings.durability,
-        settings.mode,
-        settings.backups,
-        settings.in_place,
-        settings.system,
-    )
+    return FileAddress(place, strategy=strategy, backoff=backoff, **attrs.asdict(settings, recurse=False))
+
+
+def is_url(text: str) -> bool:
+    """Whether a text that names a store is a URL, and not a path."""
+    return _URL.match(text) is not None
+
+
+def lock_of(place: object) -> LockAdapter:
+    """The lock of something that is not the path of a file: of a URL, or of a backend. Raises TypeError, ValueError."""
+    scheme = _URL.match(place) if isinstance(place, str) else None
+    if scheme is not None:
+        return _from_url(place, scheme[1].lower(), FileSettings()).lock
+    lock = getattr(place, "lock", None)
+    if not hasattr(lock, "attempt"):
+        msg = f"a store is named by a path, a URL or a backend, got {place!r}"
+        raise TypeError(msg)
+    return cast("LockAdapter", lock)
 
 
 def _from_url(url: Any, scheme: str, settings: FileSettings) -> Backend[Any, Any]:

@@ -19,7 +19,7 @@ from storewriter._files import backups
 from storewriter._files.replace import document_changed, existing, flush_now, replace_now
 from storewriter._platform.interrupts import quietly
 from storewriter.errors import DocumentChanged, NotARegularFile
-from storewriter.locks import Hold as LockHold
+from storewriter.locks import Hold
 
 if TYPE_CHECKING:
     from storewriter._backends.files import FileBackend
@@ -79,7 +79,7 @@ class FileRescue:
             time.sleep(_QUIET_SECONDS)  # a program without the lock does not show when it has finished writing
         return self.backend.read() == found.data
 
-    def replace(self, hold: LockHold, found: Loaded, data: bytes, *, like: str | None) -> str | None:
+    def replace(self, hold: Hold, found: Loaded, data: bytes, *, like: str | None) -> str | None:
         """See `Rescue`. Where no document is, its owner and its mode are known from the backup `like`."""
         backend = self.backend
         with hold.fence():

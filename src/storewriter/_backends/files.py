@@ -44,9 +44,10 @@ from storewriter._files.replace import (
 from storewriter._platform import forks, linux_calls
 from storewriter._platform.descriptors import Descriptor
 from storewriter._platform.system import NOCTTY, NOFOLLOW, NONBLOCK, SYSTEM, System
+from storewriter.backoff import Backoff
 from storewriter.errors import CommitUncertain, DocumentChanged
-from storewriter.locks import Flock, Lease, OpenClawLock, ProperLockfile, Strategy, _rights
-from storewriter.locks import Hold as LockHold
+from storewriter.locks import Flock, Hold, Lease, OpenClawLock, ProperLockfile, Strategy, _rights
+from storewriter.locks._adapter import FileLock
 from storewriter.locks.neighbours._detection import changed
 from storewriter.locks.neighbours._joined import Joined
 
@@ -153,6 +154,14 @@ class FileBackend:
     program that uses the store must set it (see `in_place.py`)."""
     strategy: Strategy = attrs.field(factory=Flock, kw_only=True)
     """The lock, and what other programs' locks are taken with it."""
+    backoff: Backoff = attrs.field(default=Backoff(), kw_only=True)
+    """Pace of a strategy that must poll."""
+    lock: FileLock = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(lambda self: FileLock(self.strategy, self.backoff, self.path), takes_self=True),
+    )
     _target: Target = attrs.field(
         init=False,
         eq=False,
@@ -207,7 +216,7 @@ class FileBackend:
             return self.look()
         return _read(self.path, self.system)
 
-    def commit(self, hold: LockHold, data: bytes, found: Loaded, commit: Commit) -> None:
+    def commit(self, hold: Hold, data: bytes, found: Loaded, commit: Commit) -> None:
         """See `Backend`. Raises as `_files.replace.replace` does, and Moved."""
         check, fence, suffix = (
             (hold.check, None, None) if getattr(hold, "is_irrevocable", False) else (_no_check, hold.fence, hold.token)
@@ -239,7 +248,7 @@ class FileBackend:
         if commit.descriptor is not None:
             self.flushes.note(commit)
 
-    def landed(self, hold: LockHold, data: bytes, commit: Commit) -> bool:
+    def landed(self, hold: Hold, data: bytes, commit: Commit) -> bool:
         """See `Backend`."""
         try:
             has_name = self.look().data == data
@@ -445,22 +454,14 @@ class FileAddress:
 
     __slots__ = ("_backend", "_given", "_looked", "_settings")
 
-    def __init__(
-        self,
-        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-        strategy: Strategy,
-        durability: Durability,
-        mode: int,
-        backups: int,
-        in_place: bool,
-        system: System,
-    ) -> None:
-        if in_place:
-            _require_instant(strategy)
+    def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes], **settings: Any) -> None:
+        """`settings`: those of `FileBackend`."""
+        if settings.get("in_place"):
+            _require_instant(settings["strategy"])
         linux_calls.load()
         # Absolute now: the working folder may change under a long-lived store.
         self._given = keys.absolute(path)
-        self._settings = (durability, mode, system, backups, in_place, strategy)
+        self._settings = settings
         self._backend = self._at(keys.canonical(self._given))
         self._looked = 0.0
 
@@ -477,10 +478,9 @@ class FileAddress:
         return self._backend
 
     def _at(self, path: str) -> FileBackend:
-        durability, mode, system, backups, in_place, strategy = self._settings
-        backend = FileBackend(path, durability, mode, system, backups=backups, in_place=in_place, strategy=strategy)
+        backend = FileBackend(path, **self._settings)
         try:
-            backend = _backends.setdefault((path, *self._settings), backend)
+            backend = _backends.setdefault((path, *self._settings.values()), backend)
         except TypeError:  # a strategy, say, that cannot be hashed
             pass
         _rights.expected[path] = backend  # what the lock file of a new document should be

@@ -7,7 +7,9 @@ every setting that changes what a commit does.
 A backend does all the work; what it hands out is opaque to everything above it and comes back as an argument:
 
 * a *hold*, from `lock.attempt` or `lock.wait`: the turn. It may have been taken for another store object or for a plain
-  `queue.turn()` of the same key, and handed on inside this process;
+  `queue.turn()` of the same key, and handed on inside this process. Its `check` and `may_pass` are called on event
+  loops, so they answer from what this process knows, and never wait for a disk or a network. `check` raises LockLost in
+  a forked child. Once a commit has ended a hold, `may_pass` is False and `release` does nothing;
 * a *stamp*, in `Loaded`: which document was loaded;
 * a *commit*, from `new_commit`: how far one commit has come.
 
@@ -31,14 +33,15 @@ Forks     A forked child holds nothing: `hold.check` raises LockLost there, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from storewriter._turns.adapter import Hold, LockAdapter
 from storewriter.errors import DocumentChanged
 
-__all__ = ["Address", "Backend", "Fixed", "Hold", "Loaded", "Moved", "News", "Rescue", "Status"]
+__all__ = ["Address", "Backend", "Fixed", "Loaded", "Moved", "News", "Rescue", "Status"]
 
-H = TypeVar("H", bound="Hold", contravariant=True)
+H = TypeVar("H", bound=Hold, contravariant=True)
 """What the backend's lock hands out."""
 C = TypeVar("C")
 """What the backend remembers of one commit."""
@@ -63,45 +66,6 @@ class Moved(OSError):
     """
 
 
-class Hold(Protocol):
-    """The turn on one document, for one process: a value, released once. `_turns` decides who has it."""
-
-    def may_pass(self) -> bool:
-        """Whether the hold may go on to the next turn of this process without being released.
-
-        False once another process should come first, and when the hold is of no more use (a commit that has ended
-        it). Called by the holder between two turns, possibly on an event loop: never waits for a disk or a network.
-        """
-        ...
-
-    def check(self) -> None:
-        """Raise LockLost if another process may have the turn by now, or in a forked child.
-
-        Called on event loops: answers from what this process knows, and never waits for a disk or a network.
-        """
-        ...
-
-    def describe(self, label: str | None) -> None:
-        """Show what the turn is for to those who wait; called when the hold is passed on to another turn."""
-        ...
-
-    def release(self) -> None:
-        """Give it back. Only what is this hold's own is removed. After a commit that has ended the hold: nothing."""
-        ...
-
-
-class LockAdapter(Protocol):
-    """How the turn on a document is taken, as far as a backend is concerned; `_turns` has the whole protocol."""
-
-    def attempt(self, key: str, label: str | None) -> Any | None:
-        """One try; the hold, or None if another process has the turn. Never waits for it."""
-        ...
-
-    def wait(self, key: str, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Any | None:
-        """Wait for the turn, in a thread of its own, as long as `wanted()` is true; then None."""
-        ...
-
-
 class Backend(Protocol[H, C]):
     """One document: read without a turn, loaded and committed in a turn."""
 
@@ -111,6 +75,11 @@ class Backend(Protocol[H, C]):
 
         Two backends that reach one document have one key. Holds no secret (a password in a URL).
         """
+        ...
+
+    @property
+    def lock(self) -> LockAdapter:
+        """What takes the turn; its key is the backend's."""
         ...
 
     # -- without a turn ------------------------------------------------------------------------------------------------

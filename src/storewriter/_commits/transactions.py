@@ -18,7 +18,7 @@ from storewriter._turns.line import Ticket
 from storewriter._turns.off_loop import off_loop, raise_if_cancelled
 from storewriter.errors import StoreCorrupt
 from storewriter.locks import Hold
-from storewriter.per_store_writer_queue import PerStoreWriterQueue, hold_of
+from storewriter.per_store_writer_queue import hold_of
 
 __all__ = ["AsyncTransaction", "Transaction"]
 
@@ -103,11 +103,9 @@ class Transaction(Generic[S]):
     def __init__(
         self,
         find: Callable[[], Document],
-        queue: PerStoreWriterQueue,
         ask: Callable[[], Ticket],
         restore: Callable[[StoreCorrupt], bool],
     ) -> None:
-        self._queue = queue
         self._find = find
         self._ask = ask
         self._restore = restore
@@ -151,7 +149,7 @@ class Transaction(Generic[S]):
         ticket = self._ask()
         try:
             tie_to(ticket, self)
-            enter(ticket, self._queue._adapters[document.path])
+            enter(ticket, document.backend.lock)
             self._work.begin(ticket, document)
             self._work.load()
             return self._in_hand()
@@ -164,7 +162,7 @@ class Transaction(Generic[S]):
 
     def _in_hand(self) -> Transaction[S]:
         """The object that the block gets: a view of the same work. The turn ends when it is collected (`tie_to`)."""
-        face = Transaction[S](self._find, self._queue, self._ask, self._restore)
+        face = Transaction[S](self._find, self._ask, self._restore)
         face._work = self._work
         return face
 
@@ -193,11 +191,9 @@ class AsyncTransaction(Generic[S]):
     def __init__(
         self,
         find: Callable[[], Document],
-        queue: PerStoreWriterQueue,
         ask: Callable[[], Ticket],
         restore: Callable[[StoreCorrupt], Awaitable[bool]],
     ) -> None:
-        self._queue = queue
         self._find = find
         self._ask = ask
         self._restore = restore
@@ -247,7 +243,7 @@ class AsyncTransaction(Generic[S]):
         ticket = self._ask()
         try:
             tie_to(ticket, self)
-            await aenter(ticket, self._queue._adapters[document.path])
+            await aenter(ticket, document.backend.lock)
             self._work.begin(ticket, document)
             self._is_quick = ticket.is_quick
             self._loop = ticket.loop

@@ -140,6 +140,9 @@ def _text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 
 def _resolve(name: str) -> str:
+    if "://" in name:
+        msg = f"{name!r} is a URL, not a path; the path of a file with such a name is given as a pathlib.Path"
+        raise ValueError(msg)
     key = os.path.realpath(absolute(name))
     if not os.path.basename(key):
         msg = f"a store's path must name a file, got {name!r}"
