@@ -62,6 +62,7 @@ lint: $(VENV)/.has-lint
 # Without asking whether there is a newer pyright: that would need the network at every run.
 types: $(VENV)/.has-lint
 	$(BIN)/mypy --strict
+	$(BIN)/mypy --config-file tests/mypy.ini
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/python -m pytest -q tests/typing
 

@@ -124,7 +124,7 @@ def _fields(kind: type) -> set[str]:
 @pytest.mark.parametrize("name", sorted(name for name, thing in NAMES.items() if inspect.isclass(thing)))
 def test_every_field_is_described(name: str) -> None:
     doc = inspect.getdoc(NAMES[name]) or ""
-    missing = {field for field in _fields(NAMES[name]) - _described_fields(NAMES[name]) if f"`{field}`" not in doc}
+    missing = {field for field in _fields(NAMES[name]) - _described_fields(NAMES[name]) if f"`{field}`" not in doc}  # type: ignore[arg-type]
     assert missing == set()
 
 

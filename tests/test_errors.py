@@ -54,7 +54,7 @@ def test_every_error_survives_a_journey_with_all_its_facts(kind: type[StoreWrite
     assert vars(twin) == vars(error)
     assert twin.__notes__ == ["a note"]
     if isinstance(error, OSError):
-        assert twin.errno == 21
+        assert twin.errno == 21  # type: ignore[attr-defined]
 
 
 def test_the_neighbours_are_right() -> None:

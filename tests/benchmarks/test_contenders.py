@@ -70,7 +70,7 @@ def test_each_function_makes_the_same_update_and_reaches_what_its_name_says() ->
     assert [cell.cell_contents for cell in closure.__closure__ or ()] == [1]
     assert "STEPS" in of_global.__code__.co_names
     assert isinstance(functions.STEPS, dict)
-    assert method.__self__ is functions._counter
+    assert method.__self__ is functions._counter  # type: ignore[attr-defined]
     assert of_lambda.__closure__ is None
     assert set(of_lambda.__code__.co_names) <= {"update"}
 

@@ -240,7 +240,7 @@ def test_the_table_fits_a_terminal_of_80_and_shows_the_fastest_of_each_case_in_g
 
     screen.print(answer._table(figures, terminal=True))
 
-    lines = screen.file.getvalue().splitlines()
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     rows = [line for line in lines if "flock" in line or "lease" in line]
     assert "…" not in "".join(lines)
     assert len(rows) == len(figures)
@@ -396,7 +396,7 @@ def test_a_window_in_which_nobody_called_is_no_fault_but_no_window_with_calls_is
     figures = made_up(flock=9000, marker=1000)
 
     once = advise(spoiled(figures, "flock", **late), Trust.LOCAL)
-    always = advise([attrs.evolve(each, **late) if each.strategy == "flock" else each for each in figures], Trust.LOCAL)
+    always = advise([attrs.evolve(each, **late) if each.strategy == "flock" else each for each in figures], Trust.LOCAL)  # type: ignore[arg-type]
 
     assert once.lock == "flock"
     assert always.lock == "marker"

@@ -372,7 +372,7 @@ def test_validators_and_converters_are_asked_although_the_types_are_right() -> N
         wrong.x = -1
     with pytest.raises(EncodeError):
         AttrsCodec(Checked).encode(wrong)
-    converted = Converted(1)
+    converted = Converted(1)  # type: ignore[arg-type]
     object.__setattr__(converted, "x", -1)
     with pytest.raises(EncodeError):
         AttrsCodec(Converted).encode(converted)

@@ -62,7 +62,7 @@ def test_what_is_no_codec_is_refused_at_once(mistake: Any, path: Path) -> None:
         Versioned(mistake, version=1)
     if isinstance(mistake, type):
         with pytest.raises(TypeError, match=f"{mistake.__name__}\\(\\.\\.\\.\\)"):
-            Store(path, codec=mistake)
+            Store(path, codec=mistake)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ ITEM_A = Item(SCOPE_A, "msg-1", "run-1")
 
 def candidate(key: str = "audition", **fields: Any) -> Candidate:
     return Candidate(
-        **{
+        **{  # type: ignore[arg-type]
             "kind": "event_check_in",
             "reason": "There was an audition.",
             "suggested_text": "How did it go?",

@@ -417,7 +417,7 @@ def files(draw: st.DrawFn) -> bytes:
     top = draw(st.dictionaries(st.text(max_size=3).map(lambda key: f"_{key}"), json_values, max_size=3))
     document = top | {"version": 1, "commitments": entries}
     order = draw(st.permutations(list(document)))
-    text = json.dumps({key: document[key] for key in order}, ensure_ascii=draw(st.booleans()), **draw(layouts))
+    text = json.dumps({key: document[key] for key in order}, ensure_ascii=draw(st.booleans()), **draw(layouts))  # type: ignore[arg-type]
     return text.encode("utf-8", "backslashreplace") + draw(st.sampled_from([b"", b"\n"]))
 
 

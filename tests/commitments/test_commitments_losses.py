@@ -460,7 +460,7 @@ class TestRow13:
         assert CommitmentsStore(path).mark_status(["a"], "sent").changed == ("a",)
 
     def test_the_default_wait_is_ten_seconds(self) -> None:
-        assert CommitmentsStore.__init__.__kwdefaults__["timeout"] == 10.0
+        assert CommitmentsStore.__init__.__kwdefaults__["timeout"] == 10.0  # type: ignore[index]
 
     def test_reading_waits_for_nobody(self, write: Write, start_child: Start) -> None:
         path = write(record("a"))

@@ -25,7 +25,7 @@ def statuses(listing: Any) -> list[tuple[str, str]]:
 def test_each_change_of_another_process_shows(write: Write, start_child: Start) -> None:
     path = write(record("a"), record("b"))
     child = start_child(path)
-    with closing(CommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:
+    with closing(CommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:  # type: ignore[type-var]
         assert statuses(next(listings)) == [("a", "pending"), ("b", "pending")]
         child.ask("dismiss", "a")
         assert statuses(next(listings)) == [("a", "dismissed"), ("b", "pending")]
@@ -38,7 +38,7 @@ def test_to_tasks_as_well(write: Write, start_child: Start, backend: str) -> Non
     child = start_child(path)
 
     async def main() -> None:
-        async with aclosing(AsyncCommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:
+        async with aclosing(AsyncCommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:  # type: ignore[type-var]
             assert statuses(await anext(listings)) == [("a", "pending")]
             child.ask("dismiss", "a")
             assert statuses(await anext(listings)) == [("a", "dismissed")]
@@ -49,7 +49,7 @@ def test_to_tasks_as_well(write: Write, start_child: Start, backend: str) -> Non
 def test_what_was_replaced_before_anybody_asked_is_left_out_but_the_last_never(write: Write) -> None:
     path = write(record("a"), record("b"), record("c"))
     store = CommitmentsStore(path, now_ms=lambda: NOW)
-    with closing(store.watch(status="pending")) as listings:
+    with closing(store.watch(status="pending")) as listings:  # type: ignore[type-var]
         next(listings)
         for id_ in "abc":
             store.mark_status([id_], "sent")
@@ -59,14 +59,14 @@ def test_what_was_replaced_before_anybody_asked_is_left_out_but_the_last_never(w
 def test_what_has_expired_shows_as_expired_and_nothing_is_saved(write: Write) -> None:
     path = write(record("old", dueWindow={"earliestMs": 1, "latestMs": NOW - GRACE - 1}))
     before = path.read_bytes()
-    with closing(CommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:
+    with closing(CommitmentsStore(path, now_ms=lambda: NOW).watch()) as listings:  # type: ignore[type-var]
         assert statuses(next(listings)) == [("old", "expired")]
     assert path.read_bytes() == before
 
 
 def test_a_store_that_appears_shows(tmp_path: Path) -> None:
     path = tmp_path / "commitments.json"
-    with closing(CommitmentsStore(path).watch(agent_id="main")) as listings:
+    with closing(CommitmentsStore(path).watch(agent_id="main")) as listings:  # type: ignore[type-var]
         assert statuses(next(listings)) == []
         options = [
             "--agent",
@@ -88,7 +88,7 @@ def test_a_store_that_appears_shows(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_an_error(write: Write) -> None:
     path = write(record("a"))
-    with closing(CommitmentsStore(path).watch()) as listings:
+    with closing(CommitmentsStore(path).watch()) as listings:  # type: ignore[type-var]
         next(listings)
         path.write_bytes(b"{")
         with pytest.raises(StoreCorrupt, match=str(path)):

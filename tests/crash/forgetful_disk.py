@@ -135,7 +135,7 @@ def serve(disk: Disk, fuse: int) -> None:
     """Answer until the file is unmounted."""
     commands = open(0, "rb", buffering=0)  # noqa: SIM115 - the standard input, unbuffered, so that select() is right
     while True:
-        ready, _, _ = select.select([fuse, commands], [], [])
+        ready, _, _ = select.select([fuse, commands], [], [])  # type: ignore[type-var]
         if commands in ready:
             obey(disk, commands.readline())
         if fuse in ready and not serve_one(disk, fuse):

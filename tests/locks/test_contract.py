@@ -305,7 +305,7 @@ def test_strategies_are_values_and_go_by_name() -> None:
     assert Lease(stale=60.0) != Lease(stale=30.0)
     assert Flock(untrusted="refuse") == Flock()
     with pytest.raises(ValueError, match="'marker', 'lease'"):
-        named("markers")
+        named("markers")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stale", [0, -1.0, float("nan"), float("inf"), True, "60"])

@@ -163,7 +163,7 @@ def test_a_dead_holder_of_ours_whose_child_has_the_file_is_not_gone(
     child = holder.ask("leave_a_child_with", path)
     holder.kill()
     try:
-        error = timed_out(path, {"flock": Flock(), "marker": Marker()}[name])
+        error = timed_out(path, {"flock": Flock(), "marker": Marker()}[name])  # type: ignore[arg-type]
         assert error.owner is not None
         assert error.owner.pid == child
         assert error.owner.inherited_from == holder.pid

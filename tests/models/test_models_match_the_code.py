@@ -34,7 +34,7 @@ class Noted:
             release()
             self.steps.append("unlock")
 
-        hold.release = noted
+        hold.release = noted  # type: ignore[method-assign]
         return hold
 
 

@@ -30,7 +30,7 @@ OURS, THEIRS = 120, 60
 def queue_for(kind: str, lock: str = "flock") -> PerStoreWriterQueue:
     if kind in IN_PYTHON:
         return PerStoreWriterQueue(Flock(file="{name}.lock"), timeout=60.0)
-    return PerStoreWriterQueue(lock, also=ON_NODE[kind], timeout=60.0)
+    return PerStoreWriterQueue(lock, also=ON_NODE[kind], timeout=60.0)  # type: ignore[arg-type]
 
 
 def count(state: dict[str, Any]) -> None:

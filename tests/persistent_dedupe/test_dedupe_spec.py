@@ -93,7 +93,7 @@ def test_p6_warmup_skips_what_has_expired_and_that_key_is_new_again(face: Any, t
 def test_p7_a_number_that_is_not_finite_is_refused(name: str, number: float) -> None:
     """The original carries NaN through, and then forgets what it has recorded."""
     with pytest.raises(ValueError, match=f"DedupeOptions.{name} must be a finite number"):
-        DedupeOptions(**{"ttl": 60, name: number})
+        DedupeOptions(**{"ttl": 60, name: number})  # type: ignore[arg-type]
 
 
 def test_p7_without_memory_a_recorded_key_is_recent_and_not_new_again(face: Any, tmp_path: Path) -> None:

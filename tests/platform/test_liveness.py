@@ -109,7 +109,7 @@ def test_a_process_whose_first_thread_has_ended_lives_as_long_as_another_one_doe
 )
 def test_who_cannot_be_looked_at_from_here_is_unknown_dead_or_not(change: dict[str, object]) -> None:
     for owner in (dead_process(), myself()):
-        assert judge(attrs.evolve(owner, **change)) is Verdict.UNKNOWN
+        assert judge(attrs.evolve(owner, **change)) is Verdict.UNKNOWN  # type: ignore[arg-type]
 
 
 def test_a_record_without_a_start_is_believed_while_its_pid_is_there() -> None:

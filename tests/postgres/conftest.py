@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from tests.helpers import postgres_server
-from tests.helpers.postgres_server import Server
+
+from helpers import postgres_server
+from helpers.postgres_server import Server
 
 pytest.importorskip("psycopg", reason="PostgreSQL is not tested: pip install 'storewriter[postgres]'")
 

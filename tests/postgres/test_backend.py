@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from tests.helpers.postgres_server import Server
-from tests.helpers.waiting import until
 
+from helpers.postgres_server import Server
+from helpers.waiting import until
 from storewriter.errors import (
     DocumentChanged,
     LockLost,

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import psycopg
-from tests.helpers.postgres_server import Server
+
+from helpers.postgres_server import Server
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -223,4 +223,4 @@ def test_a_place_that_is_half_known_is_not_called_none(path: Path) -> None:
 
     path.write_text("x")
     with pytest.raises(StoreCorrupt, match=r": line 3: odd\."):
-        Store[object](path, codec=FunctionCodec(lambda state: b"", decode)).read()
+        Store[object](path, codec=FunctionCodec(lambda state: b"", decode)).read()  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def batches() -> Iterator[list[events.BatchCommitted]]:
 def test_threads_that_wait_are_committed_by_one_save(queue: PerStoreWriterQueue, path: Path) -> None:
     path.write_text("[]")  # the first document in a folder would flush the folders above, too
     system = Counted()
-    store: Store[list[int]] = Store(path, default=list, queue=queue, system=system)  # type: ignore[arg-type]
+    store: Store[list[int]] = Store(path, default=list, queue=queue, system=system)  # type: ignore[arg-type, call-overload]
 
     def append(place: int) -> int:
         def fn(state: list[int]) -> int:
@@ -102,7 +102,7 @@ def test_tasks_that_wait_are_committed_by_one_save(queue, path, run) -> None:
     system = Counted()
 
     async def main() -> None:
-        store: AsyncStore[list[int]] = AsyncStore(path, default=list, queue=queue, system=system)  # type: ignore[arg-type]
+        store: AsyncStore[list[int]] = AsyncStore(path, default=list, queue=queue, system=system)  # type: ignore[arg-type, call-overload]
 
         def append(place: int) -> Any:
             def fn(state: list[int]) -> int:

@@ -191,7 +191,7 @@ ALL = [
 
 @pytest.mark.parametrize(
     ("operation", "name", "kind", "share"),
-    [(*case, place % 4 if case[0] in SHARED else None) for place, case in enumerate(CASES)] + ALL,
+    [(*case, place % 4 if case[0] in SHARED else None) for place, case in enumerate(CASES)] + ALL,  # type: ignore[operator]
 )
 def test_a_handler_that_updates_is_answered_and_holds_up_no_other_thread(
     operation: Callable[[Scene], None], name: str, kind: str, share: int | None, tmp_path: Path

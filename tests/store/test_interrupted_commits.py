@@ -438,7 +438,7 @@ def test_interrupts_leave_no_descriptor_open(
     """At least 500, spread over all points of an update."""
     path = tmp_path / "state.json"
     path.write_text("{}")
-    quick = _Quick(flush=os.fstat, flush_folder=os.fstat, journal=lambda device: journal_of(is_ordered))
+    quick = _Quick(flush=os.fstat, flush_folder=os.fstat, journal=lambda device: journal_of(is_ordered))  # type: ignore[arg-type]
     store = Store(path, queue=queue, durability=durability, system=quick)
 
     def update() -> None:

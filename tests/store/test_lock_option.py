@@ -68,7 +68,7 @@ def test_in_place_does_not_go_with_a_lease_given_either_way(path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: PerStoreWriterQueue(backoff=0.1), "backoff must be a Backoff, got 0.1"),  # type: ignore[arg-type]
-        (lambda path: Store(path, mode="0600"), "mode must be a number such as 0o600, got '0600'"),  # type: ignore[arg-type]
+        (lambda path: Store(path, mode="0600"), "mode must be a number such as 0o600, got '0600'"),  # type: ignore[arg-type, call-overload]
         (lambda path: DedupeOptions(ttl=1, queue="lease"), "queue must be a PerStoreWriterQueue"),  # type: ignore[arg-type]
     ],
 )

@@ -120,7 +120,7 @@ def test_the_default_is_to_raise(damaged: Path) -> None:
             call(Store(damaged))
     assert damaged.read_bytes() == DAMAGED
     with pytest.raises(ValueError, match="on_corrupt must be one of"):
-        Store(damaged, on_corrupt="reset")  # type: ignore[arg-type]
+        Store(damaged, on_corrupt="reset")  # type: ignore[arg-type, call-overload]
 
 
 @pytest.mark.parametrize("backups", [[], [b"{", b""]], ids=["no backup", "no good backup"])

@@ -658,7 +658,7 @@ def test_functions_in_a_batch_do_what_each_would_do_alone(
 
 def test_the_model_tells_copies_from_shared_objects() -> None:
     """The model itself: a linked piece is two pieces for the next function, in both shapes."""
-    program = [([[("link", 0, 1)], [("change", 0, 0)]], [])]
+    program = [([[("link", 0, 1)], [("change", 0, 0)]], [])]  # type: ignore[var-annotated]
     for form in SHAPES.values():
         _, state = each_alone(form, 0, program)
         pieces = form.pieces(state)

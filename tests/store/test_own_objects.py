@@ -278,7 +278,7 @@ def test_a_foreign_writer_is_noticed_whatever_it_keeps_the_same(store: Store[dic
         other.write_bytes(foreign)
         os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.replace(other, path)
-        expected = [] if b'"items":[]' in foreign else {}
+        expected = [] if b'"items":[]' in foreign else {}  # type: ignore[var-annotated]
         assert store.update(lambda state: state["items"]) == expected
         touch(store)
         assert content(store)["items"] == expected

@@ -76,7 +76,7 @@ def test_an_update_that_raises_writes_nothing_and_raises_the_same_error(path: Pa
 
 def test_an_update_that_changes_nothing_writes_nothing(path: Path) -> None:
     system = Counted()
-    store = Store(path, system=system)  # type: ignore[arg-type]
+    store = Store(path, system=system)  # type: ignore[arg-type, call-overload]
     store.update(lambda state: state.update(a=1, b=2))
     found = path.stat()
     system.calls.clear()
@@ -118,7 +118,7 @@ def test_a_transform_that_forgets_to_return_is_refused(path: Path) -> None:
     store = Store(path)
     store.update(lambda state: state.update(a=1))
     with pytest.raises(ValueError, match="object"):
-        store.transform(lambda state: state.update(b=1))
+        store.transform(lambda state: state.update(b=1))  # type: ignore[arg-type, return-value]
     assert store.read() == {"a": 1}
 
 
@@ -219,7 +219,7 @@ def test_the_blocking_face_refuses_async_functions(path: Path) -> None:
         state["a"] = 1
 
     with pytest.raises(TypeError, match="AsyncStore"):
-        Store(path).update(fn)
+        Store(path).update(fn)  # type: ignore[unused-coroutine]
     assert not path.exists()
 
 
@@ -286,7 +286,7 @@ def test_bad_settings_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(("durability", "flushes"), [("power", 1), ("process", 0)])
 def test_durability_decides_about_flushes(path: Path, durability: Any, flushes: int) -> None:
     system = Counted()
-    store = Store(path, durability=durability, system=system)  # type: ignore[arg-type]
+    store = Store(path, durability=durability, system=system)  # type: ignore[arg-type, call-overload]
     store.update(lambda state: state.update(a=1))
     system.calls.clear()
     store.update(lambda state: state.update(a=2))

@@ -38,7 +38,7 @@ class Scenario:
 
 
 SCENARIOS: Final = tuple(
-    Scenario(strategy, api, durability)
+    Scenario(strategy, api, durability)  # type: ignore[arg-type]
     for strategy in ("flock", "marker", "lease")
     for api, durability in (
         ("threads", "power"),

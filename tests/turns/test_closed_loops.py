@@ -158,7 +158,7 @@ def test_followers_of_a_loop_that_dies_during_the_save_are_applied_once(
 
     monkeypatch.setattr(System, "rename", staticmethod(slow_replace))
     loop = asyncio.new_event_loop()
-    store = AsyncStore(path, default=list, queue=queue)
+    store = AsyncStore(path, default=list, queue=queue)  # type: ignore[var-annotated]
 
     async def main() -> list[asyncio.Task[Any]]:
         tasks = []
@@ -174,8 +174,8 @@ def test_followers_of_a_loop_that_dies_during_the_save_are_applied_once(
     loop.close()
     go_on.set()
     _forget(tasks)
-    Store(path, default=list, queue=queue).update(lambda state: state.append("after"))
-    state = Store(path, default=list).read()
+    Store(path, default=list, queue=queue).update(lambda state: state.append("after"))  # type: ignore[arg-type]
+    state = Store(path, default=list).read()  # type: ignore[var-annotated]
     assert state.count("after") == 1
     assert all(state.count(place) <= 1 for place in range(3)), state
 

@@ -163,7 +163,7 @@ def test_the_loop_of_a_crowd_that_gives_up_together_runs_its_other_tasks_in_betw
 
 def test_a_deadline_in_a_crowd_that_is_woken_in_parts_holds_for_each(path: Path) -> None:
     async def main() -> list[float]:
-        waited = []
+        waited = []  # type: ignore[var-annotated]
 
         async def ask() -> None:
             with pytest.raises(LockTimeout) as caught:

@@ -39,7 +39,7 @@ def _asks(queue: PerStoreWriterQueue, path: Path, how: str) -> LockTimeout:
 def test_whoever_waits_for_another_process_waits_for_its_timeout_and_no_longer(path: Path, lock: str, how: str) -> None:
     with child(HOLDER, path, lock) as holder:
         holder.expect("holding")
-        error = _asks(PerStoreWriterQueue(lock, timeout=0.4, warn_after=None), path, how)
+        error = _asks(PerStoreWriterQueue(lock, timeout=0.4, warn_after=None), path, how)  # type: ignore[arg-type]
         assert 0.4 <= error.waited < 0.75
 
 

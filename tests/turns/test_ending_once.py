@@ -186,7 +186,7 @@ def test_a_release_that_fails_does_not_hide_the_cancellation(
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
 def test_a_waiter_that_is_torn_down_with_its_turn_in_hand_passes_it_on(path: Path, lock: str) -> None:
     """Its loop is closed between the hand-over and its next step."""
-    queue = PerStoreWriterQueue(lock, timeout=20)
+    queue = PerStoreWriterQueue(lock, timeout=20)  # type: ignore[arg-type]
     loop = asyncio.new_event_loop()
 
     async def ask() -> None:
@@ -214,7 +214,7 @@ def test_a_waiter_that_is_torn_down_with_its_turn_in_hand_passes_it_on(path: Pat
 @pytest.mark.parametrize("what", ["turn", "transaction", "update"])
 def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Path, lock: str, what: str) -> None:
     """Nothing can be awaited any more, so the release happens there and then."""
-    store = AsyncStore(path, queue=PerStoreWriterQueue(lock, timeout=20))
+    store = AsyncStore(path, queue=PerStoreWriterQueue(lock, timeout=20))  # type: ignore[arg-type]
 
     async def turn() -> None:
         async with store._queue.turn(path):
@@ -244,7 +244,7 @@ def test_a_coroutine_that_is_closed_in_the_middle_ends_its_turn_quietly(path: Pa
         tasks.pop()._log_destroy_pending = False  # type: ignore[attr-defined]
     gc.collect()
     assert line.lanes.get(str(path)) is None
-    assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}
+    assert Store(path, queue=PerStoreWriterQueue(lock, timeout=1)).update(lambda state: dict(state)) == {}  # type: ignore[arg-type]
 
 
 def test_a_task_that_is_cancelled_during_its_only_attempt_holds_nothing(path, run) -> None:

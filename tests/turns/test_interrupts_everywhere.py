@@ -68,7 +68,7 @@ class Setting:
 
     def __attrs_post_init__(self) -> None:
         also = NEIGHBOURS.get(self.lock)
-        self.queue = PerStoreWriterQueue(lock="flock" if also else self.lock, also=also, timeout=20.0)
+        self.queue = PerStoreWriterQueue(lock="flock" if also else self.lock, also=also, timeout=20.0)  # type: ignore[arg-type]
         path = self.folder / "a.json"
         self.store = Store(path, queue=self.queue, durability=self.durability, system=self.system)
 

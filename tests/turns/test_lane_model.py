@@ -177,7 +177,7 @@ class LineOfWriters(RuleBasedStateMachine):
     def the_head_admits_the_next(self) -> None:
         head = self.line[0]
         self.note(head)
-        head.batch = self.batch
+        head.batch = self.batch  # type: ignore[assignment]
         expected = self.next_mate()
         other = line.admit(head)
         assert other is expected
@@ -192,7 +192,7 @@ class LineOfWriters(RuleBasedStateMachine):
     @rule(is_member=st.booleans())
     def the_head_hands_its_batch_on(self, is_member: bool) -> None:
         head = self.line[0]
-        head.batch, self.batch.is_member = self.batch, is_member
+        head.batch, self.batch.is_member = self.batch, is_member  # type: ignore[assignment]
         expected = self.next_mate()
         assert line.hand_on(head) == (expected is not None)
         if expected is None:

@@ -33,7 +33,7 @@ def _forgotten(source: str, name: str) -> list[str]:
     """The loops whose jump back has no handler, although the head of the loop has one."""
     found = []
     for code in _codes(compile(source, name, "exec")):
-        table = dis.Bytecode(code).exception_entries
+        table = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
         steps = {step.offset: step for step in dis.get_instructions(code)}
 
         def handler(offset: int) -> dis.Instruction | None:

@@ -161,7 +161,7 @@ def test_a_folder_that_becomes_a_link_does_not_part_its_stores_line(
     tmp_path: Path, run, monkeypatch, lock: str, first: str
 ) -> None:
     """At once: also within the moment for which the folders of a path are believed."""
-    queue = PerStoreWriterQueue(lock, timeout=5)
+    queue = PerStoreWriterQueue(lock, timeout=5)  # type: ignore[arg-type]
     monkeypatch.setattr(keys, "FOLDER_CACHE_SECONDS", 60.0)
     old, new = _moved(tmp_path)
     one, other = (old, new) if first == "old" else (new, old)

@@ -454,7 +454,7 @@ except LockTimeout as error:
 @in_containers
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])
 def test_a_holder_outside_the_container_is_named_by_its_record(path: Path, lock: str) -> None:
-    with PerStoreWriterQueue(lock=lock).turn(path, label="outside"):
+    with PerStoreWriterQueue(lock=lock).turn(path, label="outside"):  # type: ignore[arg-type]
         told = Child(_ASK, path, lock, prefix=_CONTAINER).output()
     assert told.startswith(f"unknown ({os.getpid()}, 'outside', True)"), told
 

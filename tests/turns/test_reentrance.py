@@ -239,9 +239,9 @@ def test_other_spellings_of_a_held_store_are_recognized(
     monkeypatch.chdir(tmp_path)
     spellings = ["real/state.json", "real/../link/state.json", tmp_path / "link" / "state.json", "alias.json"]
     for held_as in spellings:
-        with queue.turn(held_as):
+        with queue.turn(held_as):  # type: ignore[arg-type]
             for asked_as in spellings:
-                with pytest.raises(ReentrantTurn), queue.turn(asked_as):
+                with pytest.raises(ReentrantTurn), queue.turn(asked_as):  # type: ignore[arg-type]
                     pass
 
 

@@ -360,13 +360,13 @@ def test_bad_arguments_are_refused_before_anything_is_queued(queue: PerStoreWrit
             pass
     for bad_timeout in [-1, float("nan"), "soon", True]:
         with pytest.raises(ValueError, match="timeout"):
-            queue.turn(path, timeout=bad_timeout)
+            queue.turn(path, timeout=bad_timeout)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="timeout"):
-            PerStoreWriterQueue(timeout=bad_timeout)
+            PerStoreWriterQueue(timeout=bad_timeout)  # type: ignore[arg-type]
     for bad_limit in [-1, 1.5, True]:
         with pytest.raises(ValueError, match="max_pending"):
-            PerStoreWriterQueue(max_pending=bad_limit)
+            PerStoreWriterQueue(max_pending=bad_limit)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="strategy"):
-        PerStoreWriterQueue(lock="hope")
+        PerStoreWriterQueue(lock="hope")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="protocol"):
-        PerStoreWriterQueue(lock=object())
+        PerStoreWriterQueue(lock=object())  # type: ignore[arg-type]
