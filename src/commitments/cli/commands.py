@@ -29,6 +29,8 @@ class _ListByDefault(Group):
     """A group that takes the options of `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # completion: what may come is the name of a command
+            return super().parse_args(ctx, args)
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
             ctx.meta[_BEHIND] = [arg for arg in args if arg in self.commands]
             args = ["list", *args]
