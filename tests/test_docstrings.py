@@ -31,6 +31,8 @@ MODULES = [
     "storewriter.otel",
     "storewriter.testing",
     "storewriter.watch",
+    "commitments",
+    "persistent_dedupe",
 ]
 
 REFERENCE = re.compile(r"See `(?P<kind>\w+)\.(?P<method>\w+)`")
@@ -146,7 +148,7 @@ def test_every_error_that_a_docstring_names_exists(name: str) -> None:
     for section in RAISES.finditer(f"{doc}\n"):
         wanted |= set(re.findall(r"^ {4}(\w+)(?:, \w+)*: ", section["lines"], re.MULTILINE))
     for kind in wanted:
-        known = getattr(errors, kind, None) or getattr(builtins, kind, None)
+        known = getattr(errors, kind, None) or getattr(builtins, kind, None) or NAMES.get(kind)
         assert inspect.isclass(known), f"{name}: there is no {kind}"
         assert issubclass(known, BaseException), f"{name}: {kind} is no error"
 

@@ -27,8 +27,11 @@ class Item:
     """
 
     scope: Scope
+    """Where the commitments belong."""
     source_message_id: str | None = None
+    """The message that was looked at; None: not known."""
     source_run_id: str | None = None
+    """The agent's run that was looked at; None: not known."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("agent_id", "session_key", "channel"):
@@ -45,8 +48,11 @@ class Candidate:
     """
 
     kind: Kind
+    """`event_check_in`, `deadline_check`, `care_check_in` or `open_loop`."""
     sensitivity: Sensitivity = "routine"
+    """`routine`, `personal` or `care`."""
     source: Source = "inferred_user_context"
+    """`inferred_user_context` or `agent_promise`."""
     reason: str
     suggested_text: str
     dedupe_key: str
@@ -54,7 +60,9 @@ class Candidate:
     confidence: Number
     """0 to 1 in practice; not negative."""
     earliest_ms: Number
+    """Not due before this."""
     latest_ms: Number
+    """End of the window; not before `earliest_ms`."""
     timezone: str
     """IANA name."""
 

@@ -48,6 +48,7 @@ class Marked:
     """What became of the ids of one call, in first-seen order without repeats."""
 
     outcomes: tuple[Outcome, ...] = ()
+    """One for each id."""
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -81,7 +82,9 @@ class Upserted:
     """
 
     created: tuple[Commitment, ...] = ()
+    """Records that the call created."""
     merged: tuple[Commitment, ...] = ()
+    """Records that were there before, with what the call changed."""
 
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"

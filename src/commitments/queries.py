@@ -26,7 +26,7 @@ class CommitmentsConfig:
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, object]) -> CommitmentsConfig:
-        """Return the settings in a configuration: `{"commitments": {"enabled": true, "maxPerDay": 3}}`.
+        """Return the settings in `config`, a configuration: `{"commitments": {"enabled": true, "maxPerDay": 3}}`.
 
         Only the value `true` enables. `maxPerDay` is rounded down, to at least 1; whatever is not a finite
         number above 0 means the default. Nothing is refused: so its owner reads it.

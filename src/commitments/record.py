@@ -54,8 +54,8 @@ ScopeKey: TypeAlias = tuple[str, str, str, str, str, str, str]
 class Scope:
     """Where a commitment belongs: the agent, its conversation, and the route that a message takes there.
 
-    Two scopes are the same if their seven fields are equal after trimming; an absent field equals an empty
-    one.
+    Two scopes are the same if their seven fields are equal after trimming; an absent field equals an empty one:
+    `agent_id`, `session_key`, `channel`, `account_id`, `to`, `thread_id`, `sender_id`.
     """
 
     agent_id: str
@@ -98,6 +98,13 @@ class Commitment:
 
     `kind`, `sensitivity`, `source` and `status` are plain strings because another program may have written a
     value that this one does not know; such a record is kept and listed, and a `Problem` says so.
+
+    `id` names it. `agent_id`, `session_key`, `channel`, `account_id`, `to`, `thread_id` and `sender_id` are its scope.
+    `reason` and `suggested_text` say what to bring up and how, `dedupe_key` which later inference is the same one,
+    `confidence` how sure the inference was (0 to 1), `due_window` when to check in. `source_message_id` and
+    `source_run_id` say where it was inferred. `attempts` counts deliveries. Times are in milliseconds since the epoch,
+    None if it has not happened: `created_at_ms`, `updated_at_ms`, `last_attempt_at_ms`, `sent_at_ms`,
+    `dismissed_at_ms`, `snoozed_until_ms`, `expired_at_ms`. `raw` is its JSON, as it stands in the file.
     """
 
     id: str

@@ -93,13 +93,22 @@ class CommitmentsStore:
         return queries.everything(self._store.read())
 
     def list(self, status: Status | None = None, agent_id: str | None = None) -> Listing:
-        """Return the records with that status and that agent (None: any), by due time."""
+        """Return the records by due time, and the problems of all entries. Saves what has expired.
+
+        Args:
+            status: Only records with this status; None: any.
+            agent_id: Only records of this agent; None: any.
+        """
         return self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
 
     def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
         """Yield what `list` would return, now and after every change of the file by any program; save nothing.
 
         Asking for the next one waits for it. Listings that were replaced before they were read are left out.
+
+        Args:
+            status: Only records with this status; None: any.
+            agent_id: Only records of this agent; None: any.
         """
         with self._store.watch() as states:
             for document in states:
@@ -108,9 +117,12 @@ class CommitmentsStore:
     def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
     ) -> tuple[Commitment, ...]:
-        """Return the first `limit` active records of exactly that scope that no snooze hides, by due time.
+        """Return the active records of exactly that scope that no snooze hides, by due time.
 
-        Raises ValueError for a negative limit.
+        Args:
+            scope: Compared by its seven fields, trimmed.
+            limit: At most so many, from 0; ValueError for a negative one.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
         now = self._now(now_ms)
         return self._ask(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
@@ -124,10 +136,16 @@ class CommitmentsStore:
         limit: int | None = None,
         now_ms: int | None = None,
     ) -> tuple[Commitment, ...]:
-        """Return what a heartbeat may bring up now in that session: at most 3, `limit`, and the day's rest.
+        """Return what a heartbeat may bring up now in one session: at most 3, `limit`, and the day's rest.
 
-        Where commitments are not enabled, nothing, and the file is not touched. Raises ValueError for a
-        negative limit.
+        Where commitments are not enabled, nothing, and the file is not touched.
+
+        Args:
+            config: The gateway's settings.
+            agent_id: The agent.
+            session_key: The session.
+            limit: At most so many, from 0; None: no limit of the call. ValueError for a negative one.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
         now = self._now(now_ms)
         if not config.enabled:
@@ -139,10 +157,15 @@ class CommitmentsStore:
     def due_session_keys(
         self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
     ) -> tuple[str, ...]:
-        """Return the sessions of that agent in which something is due and may still be sent today, sorted.
+        """Return the sessions of one agent in which something is due and may still be sent today, sorted.
 
-        `limit` (None or 0: none) picks by file order. Where commitments are not enabled, nothing, and the
-        file is not touched. Raises ValueError for a negative limit.
+        Where commitments are not enabled, nothing, and the file is not touched.
+
+        Args:
+            config: The gateway's settings.
+            agent_id: The agent.
+            limit: At most so many, the first in the file; None or 0: all. ValueError for a negative one.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
         now = self._now(now_ms)
         if not config.enabled:
@@ -152,8 +175,15 @@ class CommitmentsStore:
     def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
         """Merge each candidate into the active record with its scope and dedupe key, or create a record.
 
-        Both kinds come back as they are stored afterwards. Without candidates nothing is touched. Raises
-        CandidateRefused, and writes nothing of the call, if a record has to be created from a blank text.
+        Both kinds come back as they are stored afterwards. Without candidates nothing is touched.
+
+        Args:
+            item: The exchange from which they were inferred.
+            candidates: Follow-ups; two with one dedupe key are merged.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
+
+        Raises:
+            CandidateRefused: A record would have to be created from a blank text. Nothing of the call was written.
         """
         now, inferred = self._now(now_ms), tuple(candidates)
         if not inferred:
@@ -164,7 +194,10 @@ class CommitmentsStore:
     def mark_attempted(self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False) -> Marked:
         """Count a delivery attempt on each record, whatever its status; report unknown and terminal ids.
 
-        An id that several entries have changes nothing, unless `every_copy`. Without ids nothing is touched.
+        Args:
+            ids: Ids of records. Without any, nothing is touched.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
+            every_copy: If several entries have an id, change all of them; False: none of them.
         """
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
@@ -176,8 +209,11 @@ class CommitmentsStore:
     ) -> Marked:
         """Give each active record its final status; report unknown and terminal ids, which change nothing.
 
-        An id that several entries have changes nothing, unless `every_copy`. Without ids nothing is touched.
-        Raises ValueError if `status` is not a final one.
+        Args:
+            ids: Ids of records. Without any, nothing is touched.
+            status: `sent`, `dismissed` or `expired`; ValueError for any other.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
+            every_copy: If several entries have an id, change all of them; False: none of them.
         """
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:
@@ -187,10 +223,15 @@ class CommitmentsStore:
     def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
-        """Hide each active record until `until_ms`; report unknown and terminal ids, which change nothing.
+        """Hide each active record for a while; report unknown and terminal ids, which change nothing.
 
-        A snoozed record expires like any other. An id that several entries have changes nothing, unless
-        `every_copy`. Without ids nothing is touched.
+        A snoozed record expires like any other.
+
+        Args:
+            ids: Ids of records. Without any, nothing is touched.
+            until_ms: When it shows again, in milliseconds since the epoch.
+            now_ms: Present time in milliseconds since the epoch; None: the clock's.
+            every_copy: If several entries have an id, change all of them; False: none of them.
         """
         now, wanted = self._now(now_ms), tuple(ids)
         if not wanted:

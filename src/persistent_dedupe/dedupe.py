@@ -97,8 +97,16 @@ class PersistentDedupe(_Face):
         From the moment the key is recorded it is a duplicate for every caller, whether the event is
         then handled or not: where that matters, `claim`.
 
-        Raises ValueError for an impossible `now`, or a blank key if the options say so. Failing closed, raises what
-        the file raised: OSError, LockTimeout, StoreCorrupt and other kinds of StoreWriterError.
+        Args:
+            key: Identifies the event; trimmed. A blank one is new each time.
+            namespace: Which file; None: `global`.
+            now: Present time in seconds since the epoch, above 0; None: the clock's.
+            on_disk_error: Called with what goes wrong with the file; None: that of the options.
+
+        Raises:
+            ValueError: For an impossible `now`, or a blank key if the options say so.
+            StoreWriterError: Failing closed: the file could not be used (LockTimeout, StoreCorrupt and others).
+            OSError: Failing closed: the file could not be used.
         """
         return run_here(self._checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
 
@@ -110,34 +118,38 @@ class PersistentDedupe(_Face):
         now: float | None = None,
         on_disk_error: OnError | None = None,
     ) -> bool:
-        """Whether the key is recent; records nothing and takes no lock. A blank key is not.
+        """Whether `key` of `namespace` (None: `global`) is recent at `now`; records nothing and takes no lock.
 
-        If the file cannot be read, memory answers (failing open), or the error is raised (failing closed).
+        A blank key is not. If the file cannot be read, memory answers (failing open), or the error is raised (failing
+        closed), and `on_disk_error` is called. `now` is in seconds since the epoch; None: the clock's.
         """
         return run_here(self._checking.has_recent(self._call(key, namespace, now, on_disk_error)))
 
     def warmup(
         self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
     ) -> int:
-        """Put the namespace's recent keys into memory, the newest at least; returns how many the file has.
+        """Put the recent keys of `namespace` (None: `global`) into memory; return how many the file has.
 
-        Takes no lock. If the file cannot be read: 0 (failing open), or the error is raised (failing closed); only
-        errors go to the `on_disk_error` of this call, not to that of the options.
+        Takes no lock. `now` is in seconds since the epoch; None: the clock's. If the file cannot be read: 0 (failing
+        open), or the error is raised (failing closed); errors go to the `on_disk_error` of this call only, not to that
+        of the options.
         """
         return run_here(self._contents.warmup(self._quiet_call(namespace, now, on_disk_error)))
 
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
-        """Remove the key, and any claim on it, also of other processes; returns whether the file had the key.
+        """Remove `key` of `namespace` (None: `global`), and any claim on it; return whether the file had the key.
 
-        The memory of other objects and processes is out of reach: they may know the key until its `ttl` is over. Who
-        waits for a claim on it gets `ClaimReleased`. Failing open, a file that cannot be used counts as not having
-        had it. Without files: always True, except for a blank key.
+        Claims of other processes end, too; who waits for one gets `ClaimReleased`. The memory of other objects and
+        processes is out of reach: they may know the key until its `ttl` is over. Failing open, a file that cannot be
+        used counts as not having had the key, and `on_disk_error` is called. Without files: always True, except for a
+        blank key.
         """
         return run_here(self._claiming.forget(self._call(key, namespace, None, on_disk_error)))
 
     def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
-        """The keys of the namespace's file, newest first, the expired ones included. Takes no lock.
+        """Return the keys in the file of `namespace` (None: `global`), newest first, expired ones included.
 
+        Takes no lock. `now`, by which an entry is recent or not, is in seconds since the epoch; None: the clock's.
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
         return run_here(self._contents.entries(self._call("", namespace, now)))
@@ -150,10 +162,17 @@ class PersistentDedupe(_Face):
         now: float | None = None,
         remove: bool = False,
     ) -> ImportReport:
-        """Merge another file of the same format into the namespace; of two times for one key the newer counts.
+        """Merge another file of the same format into a namespace; of two times for one key the newer counts.
 
-        With `remove`, the source is removed once its entries are committed. A source that cannot be understood is
-        never removed: StoreCorrupt is raised and nothing is changed.
+        Args:
+            source: The other file.
+            namespace: Where its keys go; None: `global`.
+            now: Present time in seconds since the epoch; None: the clock's.
+            remove: Remove the source once its entries are committed.
+
+        Raises:
+            StoreCorrupt: The source, or the namespace's file, cannot be understood. Nothing was changed or removed.
+            OSError: One of the files cannot be used.
         """
         return run_here(self._contents.import_file(self._call("", namespace, now), Path(source), remove))
 
@@ -165,7 +184,7 @@ class PersistentDedupe(_Face):
         now: float | None = None,
         on_disk_error: OnError | None = None,
     ) -> Claim:
-        """Ask for the right to handle the key; the claim is true if it is yours, and then you commit or release it.
+        """Ask for the right to handle a key; the claim is true if it is yours, and then you commit or release it.
 
         In flight: another caller has claimed it, here or in another process; `wait` returns the outcome. Duplicate: it
         was recorded lately. A blank key is claimed by every caller, and recorded for none.
@@ -173,6 +192,12 @@ class PersistentDedupe(_Face):
         The claim lasts until it is committed or released, its process ends, this object is no longer referred to, or
         `DedupeOptions.claim_limit` has passed. Failing open, a claim that could not be written down is yours, with
         `recorded` False: another process may get the same.
+
+        Args:
+            key: Identifies the event; trimmed.
+            namespace: Which file; None: `global`.
+            now: Present time in seconds since the epoch, above 0; None: the clock's.
+            on_disk_error: Called with what goes wrong with the file; None: that of the options.
         """
         return run_here(self._claiming.claim(self._call(key, namespace, now, on_disk_error)))
 
@@ -184,15 +209,15 @@ class PersistentDedupe(_Face):
         now: float | None = None,
         on_disk_error: OnError | None = None,
     ) -> CheckResult:
-        """Record a claimed key as `check_and_record` does, and end the claim, also if that raises.
+        """Record a claimed `key` of `namespace` as `check_and_record` does, and end the claim, also if that raises.
 
-        The result is false if another caller had recorded it. The waiters of the claim get the same answer, or the
-        error. Works without a claim.
+        `now` and `on_disk_error` are as there. The result is false if another caller had recorded it. The waiters of
+        the claim get the same answer, or the error. Works without a claim.
         """
         return run_here(self._claiming.commit(self._call(key, namespace, now, on_disk_error)))
 
     def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
-        """End this object's claim without a record: the key can be claimed again.
+        """End this object's claim on `key` of `namespace` without a record: the key can be claimed again.
 
         Waiters in this object get `error`, or `ClaimReleased` if none is given; those in other
         processes always the latter. Without a claim, nothing happens.
@@ -200,17 +225,24 @@ class PersistentDedupe(_Face):
         run_here(self._claiming.release(self._call(key, namespace), error))
 
     def wait(self, claim: Claim, timeout: float | None = None) -> bool:
-        """What became of a claim in flight: True if it was recorded, False if another caller had recorded the key.
+        """Wait for the end of a claim in flight: True if it was recorded, False if another caller had recorded the key.
 
-        In another process than the owner's, True says that the key is recorded by now. Raises `ClaimReleased` (or the
-        error given to `release`) if the claim ended without a record or its owner died, TimeoutError after `timeout`
-        seconds, ValueError if the claim is the caller's own.
+        In another process than the owner's, True says that the key is recorded by now.
+
+        Args:
+            claim: What `claim` returned, in flight.
+            timeout: Seconds to wait; None: for ever.
+
+        Raises:
+            ClaimReleased: It ended without a record, or its owner died; the error given to `release` instead, if any.
+            TimeoutError: It has not ended in time.
+            ValueError: The claim is the caller's own.
         """
         return run_here(self._claiming.wait(claim, timeout))
 
     @contextmanager
     def handling(self, key: str, *, namespace: str | None = None) -> Generator[Claim]:
-        """Claim the key for a block: `with dedupe.handling(key) as claim: if claim: ...`.
+        """Claim `key` of `namespace` for a block: `with dedupe.handling(key) as claim: if claim: ...`.
 
         Leaving the block commits a claim that is yours; an exception releases it, and the waiters get it.
         """
@@ -225,7 +257,7 @@ class PersistentDedupe(_Face):
             self.commit(key, namespace=namespace)
 
     def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
-        """The claims of the namespace that are neither committed nor released, oldest first, of all owners.
+        """Return the claims of `namespace` that are neither committed nor released, oldest first, of all owners.
 
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """

@@ -67,6 +67,7 @@ class OpenClaim:
     """A claim that has been neither committed nor released, as its file shows it."""
 
     key: str
+    """The key that is claimed."""
     token: str
     """Which claim of this key it is: a later one has another."""
     since: float
@@ -82,8 +83,11 @@ class Claim:
     """The answer to `claim`. True in a condition means: the caller has the claim."""
 
     status: ClaimStatus
+    """Whose the key is."""
     namespace: str
+    """The namespace, trimmed."""
     key: str
+    """The key, trimmed."""
     recorded: bool = False
     """Whether other objects and processes can see the claim. False also for a blank key and a memory-only object."""
     holder: OpenClaim | None = None
@@ -115,6 +119,7 @@ class Entry:
     """One key of a namespace."""
 
     key: str
+    """The key."""
     seen_at: float
     """First sighting, in seconds since the epoch."""
     recent: bool
@@ -126,6 +131,7 @@ class ImportReport:
     """What became of the entries of an imported file."""
 
     imported: int
+    """Entries that the namespace has got, or got a newer time for."""
     expired: int
     """At least one TTL old: left out."""
     invalid: int

@@ -26,5 +26,5 @@ class FakeClock:
         return round(self.now * 1000)
 
     def advance(self, seconds: float) -> None:
-        """Move it. A negative number sets it back, as an administrator or NTP may do."""
+        """Move it by `seconds`. A negative number sets it back, as an administrator or NTP may do."""
         self.now += seconds

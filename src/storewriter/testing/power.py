@@ -119,6 +119,7 @@ class PowerCut:
     """One state in which a power cut may leave the disk."""
 
     disk: Disk
+    """What is on it then."""
     after: int
     """How many recorded calls had been made."""
     acknowledged: int
@@ -139,7 +140,10 @@ def disk_of(folder: Path) -> Disk:
 
 
 def power_cuts(start: Disk, recorded: Recorded) -> Iterator[PowerCut]:
-    """Every state that a power cut at any moment may leave, each only once per number of acknowledgements."""
+    """Yield every state that a power cut at any moment may leave, each only once per number of acknowledgements.
+
+    `start` is the disk before the calls, `recorded` the calls with what they returned (`Recorder.done`).
+    """
     machine = _Machine(start)
     seen: set[tuple[int, frozenset[tuple[str, int, bytes]]]] = set()
     for after in range(len(recorded) + 1):

@@ -50,6 +50,7 @@ class LostUpdate:
     """One order of steps that loses an update, or fails."""
 
     how: str
+    """How the calls ran: as threads, tasks or processes."""
     steps: tuple[str, ...]
     """The steps, in order. They are as few as there can be: two loads and two saves."""
     found: str
