@@ -52,3 +52,66 @@ def test_an_exception_that_is_sent_to_a_thread_while_it_starts_another_one_loses
     wait_for(is_made, "the call")
     until(lambda: not threads._idle, "the end of its thread")
     assert calls == [1]
+
+
+def test_a_periodic_check_is_made_until_it_finds_nothing_and_again_when_it_is_asked_for() -> None:
+    todo = [3, 2, 1]
+    threads_used: set[int] = set()
+
+    def check() -> bool:
+        threads_used.add(threading.get_ident())
+        if todo:
+            todo.pop()
+        return bool(todo)
+
+    periodic = threads.Periodic(0.001, check)
+    for _ in range(2):
+        periodic.ensure()
+        periodic.ensure()  # it runs already, or has ended
+        until(lambda: not todo and not periodic._runner, "the end of the checks")
+        assert threading.get_ident() not in threads_used
+        todo.extend([2, 1])
+    todo.clear()
+
+
+def test_what_is_noted_at_the_moment_of_the_last_check_is_checked() -> None:
+    """1. The check finds nothing. 2. Something is noted; the thread still runs, so no other one starts. 3. It ends."""
+    todo: list[str] = []
+    seen: list[str] = []
+    is_seen = threading.Event()
+    moments = iter(["last check"])
+
+    def check() -> bool:
+        is_more = bool(todo)
+        seen.extend(todo)
+        if seen:
+            is_seen.set()
+        todo.clear()
+        if not is_more and next(moments, None):
+            todo.append("noted")
+            periodic.ensure()
+        return is_more
+
+    periodic = threads.Periodic(0.001, check)
+    periodic.ensure()
+    wait_for(is_seen, "the check of what was noted")
+    assert seen == ["noted"]
+    until(lambda: not periodic._runner, "the end of the checks")
+
+
+def test_a_check_for_which_no_thread_could_be_had_can_be_asked_for_again() -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    is_made = threading.Event()
+
+    def check() -> bool:
+        is_made.set()
+        return False
+
+    periodic = threads.Periodic(0.001, check)
+    with pytest.raises(RuntimeError, match="can't start"):
+        periodic.ensure(refuse)
+    periodic.ensure()
+    wait_for(is_made, "the check")
+    until(lambda: not periodic._runner, "the end of the checks")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import os
 from collections.abc import Callable
+from threading import Event
 from typing import Any, Final
 
 from storewriter._platform import forks
@@ -124,6 +125,53 @@ class Apart:
             self._error = error
         self._is_done = True
         self._wake.release()
+
+
+class Periodic:
+    """Calls a check every `interval` seconds in one thread of our own, as long as the check says that there is more.
+
+    Made once per process and subject, at import. What is to be checked is noted first, and then `ensure` is called.
+    """
+
+    __slots__ = ("_check", "_interval", "_runner")
+
+    def __init__(self, interval: float, check: Callable[[], bool]) -> None:
+        """`check` returns whether there is more to do. It must answer for its own errors."""
+        self._interval = interval
+        self._check = check
+        self._runner: dict[None, object] = {}
+        """The thread that runs, named by a token; one at most. `setdefault` looks and claims in one operation."""
+        forks.in_child(self._runner.clear)
+
+    def ensure(self, start: Callable[..., None] = start) -> None:
+        """Start the thread, unless it runs. Raises RuntimeError if the system gives no more threads."""
+        runner = self._runner
+        if runner:
+            return
+        ours = object()
+        try:
+            if runner.setdefault(None, ours) is ours:
+                start(self._run, ours)
+        except BaseException:
+            # Interrupted, perhaps, with the thread started: without its token it ends after its next check.
+            if runner.get(None) is ours:
+                runner.pop(None, None)
+            raise
+
+    def _run(self, ours: object) -> None:
+        pause, runner = Event(), self._runner
+        try:
+            while runner.get(None) is ours:
+                pause.wait(self._interval)
+                if self._check():
+                    continue
+                runner.pop(None, None)
+                # Something may have been noted between the check and the end of the claim.
+                if not self._check() or runner.setdefault(None, ours) is not ours:
+                    return
+        finally:
+            if runner.get(None) is ours:
+                runner.pop(None, None)
 
 
 class WaiterReplaced(BaseException):

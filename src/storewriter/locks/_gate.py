@@ -15,10 +15,10 @@ Costs      while a process is stopped at the gate: a thread and a descriptor for
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import time
 from collections.abc import Callable
-from threading import Event
 from typing import Final
 
 from storewriter._platform import forks, threads
@@ -98,14 +98,12 @@ _mutex = _thread.allocate_lock()
 _sleepers: set[_Sleeper] = set()
 stuck: dict[str, int] = {}
 """By store: how many threads of this process sleep at the gate although they were replaced."""
-_is_watched = False
 
 
 def _forget_in_child() -> None:
     # The threads that sleep do not exist here, and one of them may have had the mutex.
-    global _mutex, _is_watched
+    global _mutex
     _mutex = _thread.allocate_lock()
-    _is_watched = False
     _sleepers.clear()
     stuck.clear()
 
@@ -115,12 +113,10 @@ forks.in_child(_forget_in_child)
 
 def _sleep(sleeper: _Sleeper) -> bool:
     """Sleep until the gate is ours; False if there is none. Raises WaiterReplaced if another thread goes on instead."""
-    global _is_watched
     with _mutex:
         _sleepers.add(sleeper)
-        must_watch, _is_watched = not _is_watched, True
-    if must_watch:
-        _start_watch()
+    with contextlib.suppress(RuntimeError):  # no thread to be had: the next sleeper tries again
+        _watch.ensure()
     is_there = False
     try:
         fcntl.fcntl(sleeper.fd, OFD_SETLKW, TAKE[0])
@@ -138,32 +134,21 @@ def _sleep(sleeper: _Sleeper) -> bool:
     return is_there
 
 
-def _start_watch() -> None:
-    global _is_watched
-    try:
-        threads.start(_watch)
-    except RuntimeError:  # no thread to be had: the next sleeper tries again
-        _is_watched = False
-
-
 def _wakes(sleeper: _Sleeper) -> None:
     left = stuck.pop(sleeper.path, 1) - 1
     if left:
         stuck[sleeper.path] = left
 
 
-def _watch() -> None:
-    """Check the sleepers every `_LOOK` seconds, as long as there are any."""
-    global _is_watched
-    pause = Event()
-    while True:
-        pause.wait(_LOOK)
-        with _mutex:
-            if not _sleepers:
-                _is_watched = False
-                return
-            for sleeper in [sleeper for sleeper in _sleepers if sleeper.is_passed_over()]:
-                _replace(sleeper)
+def _check_sleepers() -> bool:
+    """Replace the threads for which the gate has stalled. False if no thread sleeps in front of a gate."""
+    with _mutex:
+        for sleeper in [sleeper for sleeper in _sleepers if sleeper.is_passed_over()]:
+            _replace(sleeper)
+        return bool(_sleepers)
+
+
+_watch: Final = threads.Periodic(_LOOK, _check_sleepers)
 
 
 def _replace(sleeper: _Sleeper) -> None:
