@@ -169,7 +169,7 @@ for _ in range(10):
 
 
 def test_past_a_stopped_waiter_the_line_is_kept(queue: PerStoreWriterQueue, path: Path) -> None:
-    """Those who have found out stand behind each other as before, but for those who come while the next one wakes up."""
+    """There is no queue in front of the gate then: the kernel grants flock(2) in about the order of the requests."""
     sidecar = path.parent / ".state.json.lock"
     with stopped_at_the_gate(path), child(_OTHER_AGAIN, path) as other:
         with queue.turn(path):

@@ -5,7 +5,8 @@ Promise    The process that holds the gate is the next to wait for the lock, so 
 How        An open-file-description byte lock (fcntl(2)) on the sidecar, far behind its end. To wait for it is to sleep
            in the kernel, and only getting the gate ends that sleep. So while a thread of this process sleeps there,
            another one checks every `_LOOK` seconds for a stalled gate: the lock is free or changes owner, and this
-           waiter makes no progress. Then a new thread takes over the wait, past this gate to a second one.
+           waiter makes no progress. Then a new thread takes over the wait, past the gate: it waits for the lock itself,
+           as every later wait of this process does until the gate moves on.
 Does not   exclude any process from the store. One that is stopped while it has the gate (SIGSTOP, a paused container,
            a debugger) delays the others for two looks at most.
 Costs      while a process is stopped at the gate: a thread and a descriptor for each store of each process that has
@@ -26,10 +27,8 @@ from storewriter._platform.fcntl import HAS_BYTE_LOCKS, OFD_SETLK, OFD_SETLKW, b
 
 GATE_BYTE: Final = 1 << 62
 """Far behind the end of any record, so that it can meet no other byte lock."""
-TAKE: Final = (byte_lock(GATE_BYTE), byte_lock(GATE_BYTE - 1))
-_LEAVE: Final = (byte_lock(GATE_BYTE, leave=True), byte_lock(GATE_BYTE - 1, leave=True))
-"""The gate, and a second one for processes that have detected a stall of the first (`stuck`): they queue there, in
-order. No thread sleeps in front of the second gate: one that finds it taken waits for the lock at once."""
+TAKE: Final = byte_lock(GATE_BYTE)
+_LEAVE: Final = byte_lock(GATE_BYTE, leave=True)
 
 _LOOK: Final = 0.25
 """Seconds between two checks of the threads that sleep in front of the gate; none is replaced sooner."""
@@ -38,27 +37,26 @@ _CHANGES: Final = 4
 """So many checks that found another record than the one before mean: the lock changes owner without these waiters."""
 
 
-def lock_behind(fd: int, path: str, replace: Callable[[], None] | None) -> None:
+def lock_through_gate(fd: int, path: str, replace: Callable[[], None] | None) -> None:
     """Wait for the gate, then for the lock, then leave the gate. Raises what flock(2) raises.
 
     Without a gate that is not less safe, only less fair. `replace` starts another thread in place of this one; without
     it this one cannot sleep in front of the gate.
     """
-    gate = path in stuck
     at_gate = False
-    if HAS_BYTE_LOCKS:
+    if HAS_BYTE_LOCKS and path not in stalled:
         try:
-            fcntl.fcntl(fd, OFD_SETLK, TAKE[gate])
+            fcntl.fcntl(fd, OFD_SETLK, TAKE)
             at_gate = True
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the file system likes (fcntl(2))
-            if replace is not None and not gate:
+            if replace is not None:
                 at_gate = _sleep(_Sleeper(fd, path, replace))
         except OSError:
             pass  # no byte locks here
     fcntl.flock(fd, fcntl.LOCK_EX)
     if at_gate:
         # After the lock: the next one moves up from the gate to wait for the lock, so there is always exactly one.
-        fcntl.fcntl(fd, OFD_SETLK, _LEAVE[gate])
+        fcntl.fcntl(fd, OFD_SETLK, _LEAVE)
 
 
 class _Sleeper:
@@ -96,7 +94,7 @@ class _Sleeper:
 _mutex = _thread.allocate_lock()
 """Guards what follows, and keeps a sleeper's descriptor open while it is looked at."""
 _sleepers: set[_Sleeper] = set()
-stuck: dict[str, int] = {}
+stalled: dict[str, int] = {}
 """By store: how many threads of this process sleep at the gate although they were replaced."""
 
 
@@ -105,7 +103,7 @@ def _forget_in_child() -> None:
     global _mutex
     _mutex = _thread.allocate_lock()
     _sleepers.clear()
-    stuck.clear()
+    stalled.clear()
 
 
 forks.in_child(_forget_in_child)
@@ -119,7 +117,7 @@ def _sleep(sleeper: _Sleeper) -> bool:
         _watch.ensure()
     is_there = False
     try:
-        fcntl.fcntl(sleeper.fd, OFD_SETLKW, TAKE[0])
+        fcntl.fcntl(sleeper.fd, OFD_SETLKW, TAKE)
         is_there = True
     except OSError:
         pass  # no waiting for byte locks here
@@ -135,9 +133,9 @@ def _sleep(sleeper: _Sleeper) -> bool:
 
 
 def _wakes(sleeper: _Sleeper) -> None:
-    left = stuck.pop(sleeper.path, 1) - 1
+    left = stalled.pop(sleeper.path, 1) - 1
     if left:
-        stuck[sleeper.path] = left
+        stalled[sleeper.path] = left
 
 
 def _check_sleepers() -> bool:
@@ -153,7 +151,7 @@ _watch: Final = threads.Periodic(_LOOK, _check_sleepers)
 
 def _replace(sleeper: _Sleeper) -> None:
     """Under the mutex: so the thread cannot wake up before it is certain that another one goes on in its place."""
-    stuck[sleeper.path] = stuck.get(sleeper.path, 0) + 1
+    stalled[sleeper.path] = stalled.get(sleeper.path, 0) + 1
     try:
         sleeper.replace()
     except RuntimeError:  # no thread to be had now: it is looked at again

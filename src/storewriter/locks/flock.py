@@ -38,7 +38,7 @@ from storewriter._platform.liveness import describe
 from storewriter._platform.owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import _sidecar
-from storewriter.locks._gate import GATE_BYTE, TAKE, lock_behind, stuck
+from storewriter.locks._gate import GATE_BYTE, TAKE, lock_through_gate, stalled
 from storewriter.locks._sidecar import LockFile, open_to_read, write_record
 from storewriter.locks.neighbours import FlockFile
 
@@ -103,7 +103,7 @@ class Flock:
                 except OSError as error:
                     fd = hold._open_after(error, path, name)
                 try:
-                    is_ours = not _keeps_out(fd, path) and lock_descriptor(fd, blocking=False)
+                    is_ours = not _has_waiter(fd, path) and lock_descriptor(fd, blocking=False)
                 except OSError as error:
                     raise _unsupported(error, path) from error
                 if is_ours:
@@ -132,7 +132,7 @@ class Flock:
     def wait(self, path: str, label: str | None, replace: Callable[[], None] | None = None) -> _FlockHold:
         """See `WaitingStrategy`.
 
-        `replace` starts a thread that makes the same wait in place of this one, should this one be stuck behind a
+        `replace` starts a thread that makes the same wait in place of this one, should this one sleep behind a
         process that has been stopped; then this one raises `WaiterReplaced` when it wakes up.
         """
         name = sidecar(path)
@@ -142,7 +142,7 @@ class Flock:
                 fd = hold.open_at(path, name)
                 _sidecar.require_same_strategy(fd, path, NAME)
                 try:
-                    lock_behind(fd, path, replace)
+                    lock_through_gate(fd, path, replace)
                 except OSError as error:
                     raise _unsupported(error, path) from error
                 # Checked after a wait, which may have been long. `attempt` locks at once what it has opened, and only
@@ -168,7 +168,7 @@ class Flock:
 
         If the lock is free, and a process has the gate and does not take the lock, the result is that process.
         """
-        return _sidecar.holder(path) or _stander(path)
+        return _sidecar.holder(path) or _waiter_at_gate(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""
@@ -211,7 +211,7 @@ class _FlockHold(LockFile):
         self.taken = time.monotonic()
 
     def may_pass(self) -> bool:
-        return time.monotonic() - self.taken < _KEEP and not _keeps_out(self.fd, self._path)
+        return time.monotonic() - self.taken < _KEEP and not _has_waiter(self.fd, self._path)
 
     def check(self) -> None:
         if self._generation != forks.generation:
@@ -255,32 +255,32 @@ class _FlockHold(LockFile):
             os.sched_yield()
 
 
-def _keeps_out(fd: int, path: str) -> bool:
+def _has_waiter(fd: int, path: str) -> bool:
     """Whether a waiter has the gate, and should come before a caller that has not waited yet.
 
     The gate is tested, not taken: one call instead of two. A waiter that comes between this test and the lock is
     overtaken by one turn, once.
     """
-    if not HAS_BYTE_LOCKS:
+    if not HAS_BYTE_LOCKS or path in stalled:
         return False
     try:
-        return fcntl.fcntl(fd, OFD_GETLK, TAKE[path in stuck])[:2] != FREE
+        return fcntl.fcntl(fd, OFD_GETLK, TAKE)[:2] != FREE
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
         return False  # no byte locks here: no gate, no queue, and still a lock
 
 
-def _stander(path: str) -> Owner | None:
-    """The process that has the gate, if it is another one than this, and can be named."""
+def _waiter_at_gate(path: str) -> Owner | None:
+    """The process that has the gate of a store, if it is another one than this, and can be named."""
     fd = open_to_read(path)
     if fd is None:
         return None
     try:
-        taken = _keeps_out(fd, "")
+        is_taken = _has_waiter(fd, "")
     finally:
         os.close(fd)
-    pids = processes_at(sidecar(path), GATE_BYTE) if taken else []
+    pids = processes_at(sidecar(path), GATE_BYTE) if is_taken else []
     return next((describe(pid) for pid in pids if pid != os.getpid()), None)
 
 
