@@ -170,9 +170,9 @@ class _Contending:
 
     def age(self, seconds: float) -> None:
         """Believe to have watched the markers for so much longer."""
-        from storewriter.locks import _existence
+        from storewriter.locks import _marker_attempt
 
-        for contender in _existence._contenders.values():
+        for contender in _marker_attempt._contenders.values():
             contender.watch._since -= seconds
             seen = contender.lock._marker_seen
             if seen is not None:
@@ -180,9 +180,9 @@ class _Contending:
 
     def give_up_the_guard_soon(self) -> None:
         """Let releases wait for the guard only for an instant."""
-        from storewriter.locks import _existence
+        from storewriter.locks import _marker_hold
 
-        _existence._RELEASE = 0.01
+        _marker_hold._RELEASE = 0.01
 
     def park_before(self, step: int, only: str | None = None) -> None:
         """Stop right before the n-th system call (of one kind) from now on, tell which, and wait for `go_on`."""
@@ -279,7 +279,7 @@ class _Contending:
     def leave_a_child_with(self, path: str) -> int:
         """Start a program that inherits the open sidecar of a hold; it runs until it is killed."""
         hold = self.holds[path]
-        fd = hold.presence.fd if hasattr(hold, "presence") else hold.fd
+        fd = hold.sidecar_lock.fd if hasattr(hold, "sidecar_lock") else hold.fd
         child = subprocess.Popen(["sleep", "600"], pass_fds=[fd], start_new_session=True)
         child.returncode = 0  # it is not waited for
         return child.pid

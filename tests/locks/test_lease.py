@@ -15,7 +15,7 @@ from contenders import Contender
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
 from storewriter._platform import mounts
 from storewriter._platform.mounts import Mount
-from storewriter.locks import Lease, Marker, _existence
+from storewriter.locks import Lease, Marker, _marker_attempt
 from storewriter.locks._guard import guard_file
 from storewriter.locks._marker_file import look, marker_file
 
@@ -216,7 +216,7 @@ def test_where_locks_go_through_a_server_a_stuck_holder_is_succeeded_too(
         assert old is not None
         assert os.path.exists(guard_file(path))
         assert lease.attempt(path, None) is None
-        for one in _existence._contenders.values():
+        for one in _marker_attempt._contenders.values():
             one.watch._since -= 10_000.0
         successor = lease.attempt(path, None)
         assert successor is not None

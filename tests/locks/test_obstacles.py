@@ -20,8 +20,9 @@ from helpers.waiting import until
 from storewriter import LockTimeout, PerStoreWriterQueue, events
 from storewriter._files.keys import sidecar
 from storewriter.errors import NotARegularFile
-from storewriter.locks import Flock, Lease, Marker, Strategy, _existence
+from storewriter.locks import Flock, Lease, Marker, Strategy, _marker_attempt
 from storewriter.locks._marker_file import look, marker_file
+from storewriter.locks._marker_hold import MarkerHold
 
 Start = Callable[[], Contender]
 
@@ -69,7 +70,7 @@ def test_without_descriptors_the_error_says_so(strategy: Strategy, path: str, co
 
 def is_waited_for(path: str) -> bool:
     """Whether a caller in this process has found the store held."""
-    return any(key[0] == path and known.is_waiting for key, known in list(_existence._contenders.items()))
+    return any(key[0] == path and known.is_waiting for key, known in list(_marker_attempt._contenders.items()))
 
 
 @EXISTENCE
@@ -194,15 +195,15 @@ def test_a_marker_that_is_just_being_put_down_was_not_left_behind(path: str, mon
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    opened = _existence._open_own
+    opened = _marker_attempt._open_own
 
-    def open_late(hold: _existence.ExistenceHold) -> bool:
-        monkeypatch.setattr(_existence, "_open_own", opened)
+    def open_late(hold: MarkerHold) -> bool:
+        monkeypatch.setattr(_marker_attempt, "_open_own", opened)
         other = Worker(lambda: Lease(stale=60.0).attempt(str(alias / "state.json"), None))
         assert other.result() is None
         return opened(hold)
 
-    monkeypatch.setattr(_existence, "_open_own", open_late)
+    monkeypatch.setattr(_marker_attempt, "_open_own", open_late)
     hold = Lease(stale=60.0).attempt(path, None)
     assert hold is not None
     hold.check()

@@ -10,7 +10,7 @@ import pytest
 from contenders import Contender
 from storewriter._files.keys import sidecar
 from storewriter._platform.owner import _RECORD_LIMIT, Owner
-from storewriter.locks import Flock, Lease, Marker, Strategy, _sidecar
+from storewriter.locks import Flock, Lease, Marker, Strategy, _record
 
 Start = Callable[[], Contender]
 
@@ -46,11 +46,11 @@ def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch, path:
         boot_id="b" * 36,
         pid_namespace=2**32,
     )
-    monkeypatch.setattr(_sidecar, "myself", lambda: longest)
-    monkeypatch.setattr(_sidecar, "_prefixes", {})
+    monkeypatch.setattr(_record, "myself", lambda: longest)
+    monkeypatch.setattr(_record, "_prefixes", {})
     fd = os.open(sidecar(path), os.O_RDWR | os.O_CREAT)
     try:
-        _sidecar.write_record(fd, "in-process", far * 1000)
+        _record.write_record(fd, "in-process", far * 1000)
         record = os.pread(fd, 1 << 20, 0)
     finally:
         os.close(fd)
@@ -63,8 +63,8 @@ def test_the_longest_record_is_read_whole(monkeypatch: pytest.MonkeyPatch, path:
 def test_what_is_no_text_does_not_fail_the_record(path: str) -> None:
     fd = os.open(sidecar(path), os.O_RDWR | os.O_CREAT)
     try:
-        _sidecar.write_record(fd, "flock", b"bytes")  # type: ignore[arg-type]
-        record = _sidecar.read_record(fd)
+        _record.write_record(fd, "flock", b"bytes")  # type: ignore[arg-type]
+        record = _record.read_record(fd)
     finally:
         os.close(fd)
     assert record is not None

@@ -17,7 +17,7 @@ from helpers.users import EVE, needs_root, run_as
 from storewriter._platform import mounts
 from storewriter._platform.mounts import Mount
 from storewriter.cli.status import status
-from storewriter.locks import _sidecar
+from storewriter.locks import _holder
 from storewriter.locks._marker_file import marker_file
 
 Start = Callable[[], Contender]
@@ -160,7 +160,7 @@ def test_a_holder_that_cannot_be_named_is_not_nobody(
 ) -> None:
     """One in another container, which /proc/locks leaves out, and which keeps no record."""
     assert contender().ask("lock_plainly", path) is None
-    monkeypatch.setattr(_sidecar, "flock_holders", lambda found: [])
+    monkeypatch.setattr(_holder, "flock_holders", lambda found: [])
     assert "an unknown process" in shown(path)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from helpers.users import ADA, BOB, EVE, ROOT, TEAM, User, background, needs_root, needs_setpriv, run_as
 from storewriter import ForeignFile, PerStoreWriterQueue, ReadOnlyStore, Store
-from storewriter.locks import Flock, Lease, Marker, Strategy, _existence, _rights, _sidecar, flock
+from storewriter.locks import Flock, Lease, Marker, Strategy, _lock_file, _marker_attempt, _rights, flock
 
 pytestmark = needs_root
 
@@ -426,7 +426,7 @@ def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
     path.chmod(0o660)
     os.chown(path, ADA.uid, TEAM)
     if way == "exclusive":
-        monkeypatch.setattr(_sidecar, "_UNNAMED", 0)
+        monkeypatch.setattr(_lock_file, "_UNNAMED", 0)
     if way == "no proc":
 
         def refuse(*args: Any, **options: Any) -> None:
@@ -436,7 +436,7 @@ def test_a_new_lock_file_has_its_rights_whichever_way_it_is_made(
 
     def make() -> None:
         os.umask(umask)
-        file = _sidecar.LockFile()
+        file = _lock_file.LockFile()
         file.open_at(str(path), str(lock_of(path)))  # and no turn, which would repair it
         file.close()
 
@@ -451,16 +451,16 @@ def test_a_file_that_another_user_was_faster_with_gets_no_rights_by_being_opened
     """Between the look whether there is one and its making, where it is made under its name."""
     path = public / "state.json"
     path.write_text("{}")
-    monkeypatch.setattr(_sidecar, "_UNNAMED", 0)
-    create = _sidecar.LockFile._create_exclusively
+    monkeypatch.setattr(_lock_file, "_UNNAMED", 0)
+    create = _lock_file.LockFile._create_exclusively
 
-    def late(file: _sidecar.LockFile, path: str, name: str) -> int:
+    def late(file: _lock_file.LockFile, path: str, name: str) -> int:
         Path(name).touch(0o640)
         os.chown(name, EVE.uid, EVE.gid)
         return create(file, path, name)
 
-    monkeypatch.setattr(_sidecar.LockFile, "_create_exclusively", late)
-    file = _sidecar.LockFile()
+    monkeypatch.setattr(_lock_file.LockFile, "_create_exclusively", late)
+    file = _lock_file.LockFile()
     file.open_at(str(path), str(lock_of(path)))
     file.close()
     assert whose(lock_of(path)) == (EVE.uid, EVE.gid, 0o640)
@@ -554,7 +554,7 @@ def test_a_marker_that_may_not_be_read_yet_is_waited_for(home: Path) -> None:
     def wait() -> str:
         strategy = Marker()
         assert strategy.attempt(str(path), None) is None
-        for known in _existence._contenders.values():
+        for known in _marker_attempt._contenders.values():
             assert known.unreadable_since is not None
             known.unreadable_since -= 10.0
         with pytest.raises(PermissionError) as caught:

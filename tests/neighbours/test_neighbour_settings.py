@@ -18,7 +18,7 @@ import pytest
 from helpers.children import child
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, StrategyMismatch, events, locks
 from storewriter.locks import Flock, OpenClawLock, ProperLockfile
-from storewriter.locks.neighbours import _detection, _joined
+from storewriter.locks.neighbours import _detection, _pace
 
 
 @pytest.mark.parametrize("kind", [Flock, OpenClawLock, ProperLockfile])
@@ -162,7 +162,7 @@ def test_another_convention_at_the_configured_path_is_refused_with_what_to_do(pa
 def test_an_update_now_and_then_waits_for_no_gap(path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = PerStoreWriterQueue(also=OpenClawLock())
     Store[Any](path, queue=queue).update(lambda state: state.update(n=0))
-    pace = _joined._pace(str(path))
+    pace = _pace.pace_of(str(path))
 
     async def main() -> None:
         store: AsyncStore[Any] = AsyncStore(path, queue=queue)
@@ -170,7 +170,7 @@ def test_an_update_now_and_then_waits_for_no_gap(path: Path, run: Any, monkeypat
             pace.last_end = pace.last_gap = time.monotonic() - 60.0
             await store.update(lambda state, number=number: state.update(n=number))
 
-    monkeypatch.setattr(_joined.time, "sleep", lambda _: pytest.fail("it paused"))
+    monkeypatch.setattr(_pace.time, "sleep", lambda _: pytest.fail("it paused"))
     run(main)
     pace.last_end = pace.last_gap = time.monotonic() - 60.0
     Store[Any](path, queue=queue).update(lambda state: state.update(n=9))
@@ -178,14 +178,14 @@ def test_an_update_now_and_then_waits_for_no_gap(path: Path, run: Any, monkeypat
 
 def test_after_a_while_without_a_gap_one_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[tuple[float, bool]] = []
-    monkeypatch.setattr(_joined.time, "sleep", lambda seconds: pauses.append((seconds, os.path.exists(f"{path}.lock"))))
+    monkeypatch.setattr(_pace.time, "sleep", lambda seconds: pauses.append((seconds, os.path.exists(f"{path}.lock"))))
     store: Store[Any] = Store(path, queue=PerStoreWriterQueue(also=OpenClawLock()))
     store.update(lambda state: state.update(n=0))
-    pace = _joined._pace(str(path))
-    pace.since, pace.last_gap = time.monotonic() - _joined.HOLD, 0.0
+    pace = _pace.pace_of(str(path))
+    pace.since, pace.last_gap = time.monotonic() - _pace.HOLD, 0.0
     pace.last_end = time.monotonic()
     store.update(lambda state: state.update(n=1))
-    assert pauses == [(_joined.GAP, False)]
+    assert pauses == [(_pace.GAP, False)]
 
 
 # -- what is told of those that are not configured ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from persistent_dedupe import DedupeOptions
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, StrategyMismatch
 from storewriter.locks import Lease
-from storewriter.locks._existence import owner_at
+from storewriter.locks._marker_owner import owner_at
 
 BOTH = [Store, AsyncStore]
 

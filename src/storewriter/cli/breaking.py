@@ -15,8 +15,8 @@ from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_o
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.locks._breaking import break_marker, token_of
-from storewriter.locks._existence import owner_at, owner_of_store
 from storewriter.locks._marker_file import Seen, look, marker_file
+from storewriter.locks._marker_owner import owner_at, owner_of_store
 
 __all__ = ["break_"]
 

@@ -16,7 +16,7 @@ from storewriter.cli.children import (
     command_of,
     run_with_signals,
 )
-from storewriter.locks._sidecar import open_lock_files
+from storewriter.locks._lock_file import open_lock_files
 
 __all__ = ["run"]
 

@@ -31,9 +31,9 @@ from storewriter.cli.base.times import age_text
 from storewriter.cli.beside import Beside, beside, time_text
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.errors import StoreCorrupt, StoreWriterError
-from storewriter.locks._existence import owner_of_store
 from storewriter.locks._marker_file import Seen, UnreadableMarker, look, marker_file
-from storewriter.locks._sidecar import read_record
+from storewriter.locks._marker_owner import owner_of_store
+from storewriter.locks._record import read_record
 from storewriter.locks.neighbours._detection import advice, findings
 from storewriter.locks.neighbours._whose import Foreign
 

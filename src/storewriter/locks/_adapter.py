@@ -12,7 +12,7 @@ from storewriter._platform.owner import Owner
 from storewriter.backoff import Backoff, RetriesExhausted
 from storewriter.errors import StrategyMismatch
 from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
-from storewriter.locks._sidecar import mismatch
+from storewriter.locks._refusals import mismatch
 from storewriter.locks.flock import Flock
 from storewriter.locks.neighbours._detection import look, next_look
 from storewriter.locks.neighbours._joined import Joined

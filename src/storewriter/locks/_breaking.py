@@ -14,8 +14,8 @@ import os
 
 from storewriter._files.keys import sidecar
 from storewriter.locks._guard import Guard
+from storewriter.locks._lock_file import NO_LOCKS, LockFile
 from storewriter.locks._marker_file import Seen, look, marker_file
-from storewriter.locks._sidecar import NO_LOCKS, LockFile
 
 __all__ = ["break_marker", "token_of"]
 

@@ -15,7 +15,7 @@ import os
 
 from storewriter._files.keys import sidecar
 from storewriter._platform.interrupts import quietly
-from storewriter.locks._sidecar import LockFile, look_over, require_regular
+from storewriter.locks._lock_file import LockFile, look_over, require_regular
 
 
 def guard_file(path: str) -> str:

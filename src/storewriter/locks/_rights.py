@@ -21,18 +21,16 @@ import errno
 import os
 import shlex
 import stat
-import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
-
-import attrs
 
 from storewriter import events
 from storewriter._files.replace import ACL
 from storewriter._platform.system import NO_XATTR, SYSTEM
 from storewriter.errors import ForeignFile
+from storewriter.locks._access_lists import Rights, allowed, entries_of
 
 _INTERVAL: Final = 0.1
 """Seconds between two looks at the document: a turn that follows another one soon costs no system call more."""
@@ -62,100 +60,13 @@ def lock_mode(mode: int) -> int:
     return 0o600 | (0o060 if mode & 0o020 else 0) | (0o006 if mode & 0o002 else 0)
 
 
-# -- access lists (acl(5)) --------------------------------------------------------------------------------------------
-
-_ENTRY: Final = struct.Struct("<HHI")
-_VERSION: Final = struct.pack("<I", 2)
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-_NO_ID: Final = 0xFFFF_FFFF
-_WRITE: Final = 2
-_READ_WRITE: Final = 6
-
-Entry = tuple[int, int, int]
-"""Tag, permissions, id."""
-
-
-def _entries(data: bytes | None, mode: int) -> list[Entry]:
-    """The access list of a document; without one, the list that its mode stands for."""
-    if data is not None and data.startswith(_VERSION) and (len(data) - len(_VERSION)) % _ENTRY.size == 0:
-        return list(_ENTRY.iter_unpack(data[len(_VERSION) :]))
-    return [
-        (_USER_OBJ, mode >> 6 & 7, _NO_ID),
-        (_GROUP_OBJ, mode >> 3 & 7, _NO_ID),
-        (_OTHER, mode & 7, _NO_ID),
-    ]
-
-
-def _allowed(entries: Iterable[Entry]) -> list[Entry]:
-    """Every entry that may write gets `rw`, every other one nothing."""
-    # No look at the mask: a list is read only if its mask lets entries write (`wanted`).
-    return [
-        (tag, _READ_WRITE if perms & _WRITE or tag == _USER_OBJ else 0, number)
-        for tag, perms, number in entries
-        if tag != _MASK
-    ]
-
-
-@attrs.frozen
-class Rights:
-    """What a lock file should be."""
-
-    document: os.stat_result | None
-    """The document; None: there is none."""
-    entries: tuple[Entry, ...]
-
-    def mode_for(self, lock: os.stat_result) -> tuple[int, bytes | None]:
-        """The mode, and the access list (None: none), of a lock file that has the owner and the group of `lock`.
-
-        An owner or a group of the document that the file could not be given to has an entry of its own in the list.
-        """
-        entries = self._for(lock)
-        group = next(perms for tag, perms, _ in entries if tag == _GROUP_OBJ)
-        other = next(perms for tag, perms, _ in entries if tag == _OTHER)
-        if all(tag in (_USER_OBJ, _GROUP_OBJ, _OTHER) for tag, _, _ in entries):
-            return 0o600 | group << 3 | other, None
-        mask = max(perms for tag, perms, _ in entries if tag not in (_USER_OBJ, _OTHER))
-        entries.append((_MASK, mask, _NO_ID))
-        packed = b"".join(_ENTRY.pack(*entry) for entry in sorted(entries, key=lambda entry: (entry[0], entry[2])))
-        return 0o600 | mask << 3 | other, _VERSION + packed
-
-    def _for(self, lock: os.stat_result) -> list[Entry]:
-        document = self.document
-        if document is None:
-            return list(self.entries)
-        other = next(perms for tag, perms, _ in self.entries if tag == _OTHER)
-        entries = list(self.entries)
-        if lock.st_gid != document.st_gid:
-            group = next(perms for tag, perms, _ in entries if tag == _GROUP_OBJ)
-            entries = [(_GROUP_OBJ, other, _NO_ID) if entry[0] == _GROUP_OBJ else entry for entry in entries]
-            _add(entries, (_GROUP, group, document.st_gid), unless=other)
-        if lock.st_uid != document.st_uid and self._has_names:
-            _add(entries, (_USER, _READ_WRITE, document.st_uid), unless=other)
-        return entries
-
-    @property
-    def _has_names(self) -> bool:
-        return any(tag in (_USER, _GROUP) for tag, _, _ in self.entries)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other users than the owner may write the document."""
-        return any(perms for tag, perms, _ in self.entries if tag != _USER_OBJ)
-
-
-def _add(entries: list[Entry], entry: Entry, *, unless: int) -> None:
-    tag, perms, number = entry
-    if perms != unless and all((other[0], other[2]) != (tag, number) for other in entries):
-        entries.append(entry)
-
-
 def wanted(path: str) -> Rights | None:
     """What a lock file of the store at `path` should be; None if nothing speaks for one mode or another."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         store = expected.get(path)
-        return None if store is None else Rights(None, tuple(_allowed(_entries(None, store.mode))))
+        return None if store is None else Rights(None, tuple(allowed(entries_of(None, store.mode))))
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
@@ -164,7 +75,7 @@ def wanted(path: str) -> Rights | None:
         return None  # refused when it is loaded
     # Without the bit, the mask of an access list lets no entry of it write.
     acl = _acl(path) if found.st_mode & 0o020 else None
-    return Rights(found, tuple(_allowed(_entries(acl, found.st_mode))))
+    return Rights(found, tuple(allowed(entries_of(acl, found.st_mode))))
 
 
 def _acl(file: str | int) -> bytes | None:
@@ -176,9 +87,7 @@ def _acl(file: str | int) -> bytes | None:
         return None
 
 
-_PRIVATE: Final = Rights(None, tuple(_allowed(_entries(None, 0o600))))
-
-# -- what is done about it --------------------------------------------------------------------------------------------
+_PRIVATE: Final = Rights(None, tuple(allowed(entries_of(None, 0o600))))
 
 _looked: dict[str, tuple[float, int]] = {}
 """By lock file: when it was last compared with its document, and its inode number then."""

@@ -37,9 +37,11 @@ from storewriter._platform.kernel_locks import processes_at
 from storewriter._platform.liveness import describe
 from storewriter._platform.owner import Owner
 from storewriter.errors import UnsupportedLock
-from storewriter.locks import _sidecar
 from storewriter.locks._gate import GATE_BYTE, TAKE, lock_through_gate, stalled
-from storewriter.locks._sidecar import LockFile, open_to_read, write_record
+from storewriter.locks._holder import holder, open_to_read, require_same_strategy
+from storewriter.locks._lock_file import NO_LOCKS, LockFile, look_over, require_regular
+from storewriter.locks._record import write_record
+from storewriter.locks._refusals import is_parents, taken_away, unsupported
 from storewriter.locks.neighbours import FlockFile
 
 __all__ = ["Flock"]
@@ -121,7 +123,7 @@ class Flock:
                             _announce(fd, path, label, found)
                         hold.found = found
                         return hold
-                    _sidecar.require_regular(found, path)
+                    require_regular(found, path)
             except BaseException:
                 hold.close()
                 raise
@@ -140,7 +142,7 @@ class Flock:
             hold = _FlockHold(path, name, label)
             try:
                 fd = hold.open_at(path, name)
-                _sidecar.require_same_strategy(fd, path, NAME)
+                require_same_strategy(fd, path, NAME)
                 try:
                     lock_through_gate(fd, path, replace)
                 except OSError as error:
@@ -151,13 +153,13 @@ class Flock:
                 found = os.fstat(fd)
                 is_ours = is_named(found.st_ino, found.st_dev, path)
                 if is_ours and found.st_nlink == 1 and stat.S_ISREG(found.st_mode):
-                    _sidecar.look_over(fd, found, path, name)
+                    look_over(fd, found, path, name)
                     write_record(fd, NAME, label)
                     hold.found = found
                     hold.taken = time.monotonic()
                     hold.had_to_wait = True
                     return hold
-                _sidecar.require_regular(found, path)
+                require_regular(found, path)
             except BaseException:
                 hold.close()
                 raise
@@ -168,14 +170,14 @@ class Flock:
 
         If the lock is free, and a process has the gate and does not take the lock, the result is that process.
         """
-        return _sidecar.holder(path) or _waiter_at_gate(path)
+        return holder(path) or _waiter_at_gate(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""
         trust, mount = mounts.examine(fd, sidecar(path), device)
         if self.untrusted != "allow":
             if trust is mounts.Trust.NONE:
-                raise _sidecar.unsupported(path, NAME, None)
+                raise unsupported(path, NAME, None)
             if trust is mounts.Trust.HOST_ONLY:
                 self._object_to(path, mount)
         self._fine.add(device)
@@ -215,7 +217,7 @@ class _FlockHold(LockFile):
 
     def check(self) -> None:
         if self._generation != forks.generation:
-            raise _sidecar.is_parents(self._path)
+            raise is_parents(self._path)
         found = self.found
         try:
             named = os.lstat(self._name)  # as `is_named`, without the calls
@@ -225,7 +227,7 @@ class _FlockHold(LockFile):
                 raise  # a signal handler's
             is_ours = False
         if not is_ours:
-            raise _sidecar.taken_away(self._path)
+            raise taken_away(self._path)
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
         # flock(2) cannot be revoked; only the file can be unlinked.
@@ -285,7 +287,7 @@ def _waiter_at_gate(path: str) -> Owner | None:
 
 
 def _unsupported(error: OSError, path: str) -> OSError:
-    return _sidecar.unsupported(path, NAME, error) if error.errno in _sidecar.NO_LOCKS else error
+    return unsupported(path, NAME, error) if error.errno in NO_LOCKS else error
 
 
 _REWRITE: Final = 0.1
@@ -299,7 +301,7 @@ _announced: dict[str, tuple[float, int]] = {}
 def _announce(fd: int, path: str, label: str | None, found: os.stat_result) -> None:
     """Write the record, which names this process."""
     _announced.pop(path, None)
-    _sidecar.look_over(fd, found, path, sidecar(path))
+    look_over(fd, found, path, sidecar(path))
     write_record(fd, NAME, label)
     if label is None:
         if len(_announced) >= 256:

@@ -20,7 +20,10 @@ import attrs
 
 from storewriter._platform.owner import Owner
 from storewriter.errors import StoreWriterError
-from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_of_store
+from storewriter.locks._marker_attempt import attempt
+from storewriter.locks._marker_hold import MarkerHold
+from storewriter.locks._marker_owner import owner_of_store
+from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -34,23 +37,23 @@ def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> No
         raise ValueError(msg)
 
 
-def _terms_of(strategy: Lease) -> Terms:
+def _policy_of(strategy: Lease) -> MarkerPolicy:
     # Imported when the strategy is made: at the first turn, a handler or a lack of descriptors might be in the way.
     from filelock import SoftFileLease
 
     stale = float(strategy.stale)
 
-    def make(name: str, loss: Loss) -> SoftFileLock:
+    def make(name: str, state: LeaseState) -> SoftFileLock:
         return SoftFileLease(
             name,
             mode=0o600,
             thread_local=False,
             lease_duration=stale,
             heartbeat_interval=stale / 3,
-            on_compromise=lambda compromise: loss.report(compromise.reason),
+            on_compromise=lambda compromise: state.report(compromise.reason),
         )
 
-    return Terms("lease", stale, make)
+    return MarkerPolicy("lease", stale, make)
 
 
 @attrs.frozen
@@ -59,12 +62,14 @@ class Lease:
 
     stale: float = attrs.field(default=60.0, validator=_seconds)
     """Seconds without a refresh after which a holder is succeeded."""
-    _terms: Terms = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_terms_of, takes_self=True))
+    _policy: MarkerPolicy = attrs.field(
+        init=False, eq=False, repr=False, default=attrs.Factory(_policy_of, takes_self=True)
+    )
 
     name = "lease"
     is_quick = False
 
-    def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
+    def attempt(self, path: str, label: str | None) -> MarkerHold | None:
         """See `Strategy`."""
         if sys.is_finalizing():
             msg = (
@@ -72,7 +77,7 @@ class Lease:
                 f"heartbeat. Write before the program ends, for instance in a function given to `atexit`."
             )
             raise StoreWriterError(msg, path=path)
-        return attempt(path, label, self._terms)
+        return attempt(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from storewriter._platform.owner import Owner
-from storewriter.locks._existence import ExistenceHold, Loss, Terms, attempt, owner_of_store
+from storewriter.locks._marker_attempt import attempt
+from storewriter.locks._marker_hold import MarkerHold
+from storewriter.locks._marker_owner import owner_of_store
+from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -28,27 +31,27 @@ __all__ = ["Marker"]
 class Marker:
     """Existence of `.<name>.marker` (see the module)."""
 
-    _terms: Terms = attrs.field(init=False, eq=False, repr=False, factory=lambda: _terms())
+    _policy: MarkerPolicy = attrs.field(init=False, eq=False, repr=False, factory=lambda: _policy())
 
     name = "marker"
     is_quick = False
 
-    def attempt(self, path: str, label: str | None) -> ExistenceHold | None:
+    def attempt(self, path: str, label: str | None) -> MarkerHold | None:
         """See `Strategy`."""
-        return attempt(path, label, self._terms)
+        return attempt(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""
         return owner_of_store(path)
 
 
-def _terms() -> Terms:
+def _policy() -> MarkerPolicy:
     # Imported when the strategy is made: at the first turn, a handler or a lack of descriptors might be in the way.
     from filelock import MarkerSoftFileLock
 
-    def make(name: str, loss: Loss) -> SoftFileLock:
+    def make(name: str, state: LeaseState) -> SoftFileLock:
         # Protocol 2 of filelock's records, not SoftFileLock's own: under that one a lease's marker would pass for a
         # damaged one and be taken over after two seconds.
         return MarkerSoftFileLock(name, mode=0o600, thread_local=False)
 
-    return Terms("marker", None, make)
+    return MarkerPolicy("marker", None, make)

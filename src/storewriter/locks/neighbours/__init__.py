@@ -1,6 +1,7 @@
 """Locks of other programs that write the same document, taken inside our own lock (docs/strategies.md, Neighbours).
 
 `_protocol.py` defines what a neighbour's lock is; one file per convention; `_joined.py` puts them inside a strategy;
+`_agreement.py` keeps what our programs must agree on, `_pace.py` the gaps that the neighbours need;
 `_heartbeat.py` renews the locks that are held for long; `_detection.py` reports those that are not configured.
 """
 

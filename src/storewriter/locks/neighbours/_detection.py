@@ -18,7 +18,8 @@ from storewriter import events
 from storewriter._platform import forks
 from storewriter._platform.owner import Owner
 from storewriter.locks._protocol import Strategy
-from storewriter.locks.neighbours._joined import Joined, different_neighbours, neighbours_of_others
+from storewriter.locks.neighbours._agreement import different_neighbours, neighbours_of_others
+from storewriter.locks.neighbours._joined import Joined
 from storewriter.locks.neighbours._names import DEFAULT
 from storewriter.locks.neighbours._whose import CONFIGURE, Foreign, advice_for, foreign, kernel_holder, record_at
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import time
 from collections.abc import Generator
 from typing import Final
@@ -26,25 +25,18 @@ from typing import Final
 import attrs
 
 from storewriter import events
-from storewriter._files.keys import sidecar
 from storewriter._platform import forks
-from storewriter._platform.descriptors import Descriptor
-from storewriter._platform.interrupts import quietly
-from storewriter._platform.liveness import Verdict, judge, myself
 from storewriter._platform.owner import Owner
-from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
-from storewriter.errors import LockLost, StrategyMismatch
-from storewriter.locks import _sidecar
+from storewriter.errors import LockLost
+from storewriter.locks._lock_file import LockFile
 from storewriter.locks._protocol import Hold, Strategy
 from storewriter.locks.neighbours import _heartbeat
+from storewriter.locks.neighbours._agreement import agree, note_gap
+from storewriter.locks.neighbours._pace import HOLD, pace_of
 from storewriter.locks.neighbours._protocol import Claim, Neighbour
 
 __all__ = ["Joined", "JoinedHold"]
 
-HOLD: Final = 0.02
-"""Seconds for which our programs have a neighbour's lock without a gap, about."""
-GAP: Final = 0.01
-"""Seconds of a gap: the neighbours' polls, a few milliseconds apart, find the lock free in it."""
 SETTLE: Final = 0.1
 """Seconds after a take-over until the lock counts as ours."""
 
@@ -74,7 +66,7 @@ class Joined:
 
     def begin(self, path: str) -> None:
         """An attempt begins: from now on our programs count as busy with the store."""
-        _pace(path).begin()
+        pace_of(path).begin()
 
     def join(self, own: Hold, path: str) -> JoinedHold | None:
         """Take the neighbours' locks, with our own held. None: one is busy, and our own was given back.
@@ -129,11 +121,11 @@ class JoinedHold:
     def take(self) -> bool:
         """Take every neighbour's lock. False: one is busy; `release` must follow then, and whatever is raised."""
         fd = _sidecar_of(self._own)
-        pace = _pace(self._path)
+        pace = pace_of(self._path)
         if fd is not None:
-            pace.last_gap = max(pace.last_gap, _agree(fd, self._path, self._strategy))
+            pace.last_gap = max(pace.last_gap, agree(fd, self._path, self._strategy.name, self._strategy.settings))
         if pace.leave_gap() and fd is not None:
-            _note_gap(fd, pace.last_gap)
+            note_gap(fd, pace.last_gap)
         for neighbour in self._strategy.neighbours:
             claim = neighbour.claim(self._path)
             self._claims.append(claim)
@@ -210,7 +202,7 @@ class JoinedHold:
                     raise  # a signal handler's: the release is repeated
                 # Our own lock must go all the same. What stays is taken over when its time has come.
                 events.log.warning("a neighbour's lock of %s could not be given back: %s", self._path, error)
-        _pace(self._path).last_end = time.monotonic()
+        pace_of(self._path).last_end = time.monotonic()
         self._own.release()
 
     def beat(self) -> None:
@@ -234,134 +226,9 @@ def _give_back(hold: JoinedHold) -> None:
         raise
 
 
-# -- gaps --------------------------------------------------------------------------------------------------------------
-
-
-class _Pace:
-    """When this process has had the locks of one store, or has waited for them."""
-
-    __slots__ = ("last_end", "last_gap", "since")
-
-    def __init__(self) -> None:
-        self.since = 0.0
-        """Since when there has been no natural gap."""
-        self.last_end = 0.0
-        self.last_gap = 0.0
-        """When our programs last left a gap. By time.monotonic(), which all processes of a host share."""
-
-    def begin(self) -> None:
-        now = time.monotonic()
-        if now - self.last_end > GAP:
-            self.since = now
-
-    def leave_gap(self) -> bool:
-        """Pause, if the neighbours have had no gap for too long."""
-        now = time.monotonic()
-        if now - max(self.since, self.last_gap) < HOLD:
-            return False
-        time.sleep(GAP)
-        self.last_gap = time.monotonic()
-        return True
-
-
-_paces: dict[str, _Pace] = {}
-
-
-def _pace(path: str) -> _Pace:
-    known = _paces.get(path)
-    if known is None:
-        if len(_paces) >= 256:
-            _paces.clear()  # each begins to count again: a gap comes a moment later
-        known = _paces[path] = _Pace()
-    return known
-
-
-# -- what our programs write for each other, behind the record in the sidecar ------------------------------------------
-
-_PLACE: Final = 2048
-_LENGTH: Final = 1024
-_MOMENT: Final = struct.Struct("<d")
-
-
 def _sidecar_of(own: Hold) -> int | None:
     """The open sidecar of a hold of ours; None for a strategy without one."""
-    for holder in (own, getattr(own, "presence", None)):
-        if isinstance(holder, _sidecar.LockFile) and holder.is_open:
+    for holder in (own, getattr(own, "sidecar_lock", None)):
+        if isinstance(holder, LockFile) and holder.is_open:
             return holder.fd
     return None
-
-
-def _agree(fd: int, path: str, strategy: Joined) -> float:
-    """Make sure that every program of ours takes the same neighbours' locks; returns when the last gap was.
-
-    Raises StrategyMismatch if a running one does not.
-    """
-    found = os.pread(fd, _LENGTH, _PLACE)
-    line = found[_MOMENT.size :].partition(b"\n")[0]
-    gap = float(_MOMENT.unpack(found[: _MOMENT.size])[0]) if len(found) > _MOMENT.size else 0.0
-    ours = _agreement(strategy)
-    if line != ours:
-        _require_agreement(line, path, strategy)
-        quietly(os.pwrite, fd, ours + b"\n", _PLACE + _MOMENT.size)  # on a full disk: the next turn writes it again
-    return gap if 0.0 <= gap <= time.monotonic() else 0.0
-
-
-def _note_gap(fd: int, moment: float) -> None:
-    quietly(os.pwrite, fd, _MOMENT.pack(moment), _PLACE)
-
-
-_agreements: dict[tuple[str, int], bytes] = {}
-forks.in_child(_agreements.clear)
-
-
-def _agreement(strategy: Joined) -> bytes:
-    key = (strategy.settings, os.getpid())
-    known = _agreements.get(key)
-    if known is None:
-        owner = attrs.evolve(myself(), command=None, strategy=strategy.name, label=strategy.settings)
-        known = _agreements[key] = owner.to_record().rstrip(b"\n")
-    return known
-
-
-def _require_agreement(line: bytes, path: str, strategy: Joined) -> None:
-    other = Owner.from_record(line)
-    # Two settings in one process meet in their lane, if they meet at all.
-    if other is None or other.pid == os.getpid() or other.label == strategy.settings:
-        return
-    if judge(other) is not Verdict.ALIVE:
-        return
-    raise different_neighbours(path, strategy.settings, other.label or "", other)
-
-
-def different_neighbours(path: str, ours: str, theirs: str, owner: Owner) -> StrategyMismatch:
-    """The error for a program of ours that takes other neighbours' locks on the same store."""
-    return StrategyMismatch(
-        f"pid {owner.pid} on {owner.host} uses {path} with {theirs or 'no lock of a neighbour program'}, and "
-        f"{ours or 'none'} was asked for: one of the two is not excluded from the neighbour. "
-        f"Configure the same lock= and also= in every program, or let that one end first.",
-        path=path,
-        ours=ours,
-        theirs=theirs,
-        owner=owner,
-    )
-
-
-def neighbours_of_others(path: str) -> tuple[str, Owner] | None:
-    """The neighbours' locks that a running program of ours takes beside our own; None: nothing is known of one.
-
-    For a program that takes none, which does not look here at every turn.
-    """
-    file = Descriptor()
-    try:
-        fd = file.open(os.open, sidecar(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
-        found = os.pread(fd, _LENGTH, _PLACE)
-    except OSError as error:
-        if error.errno is None:
-            raise  # a signal handler's
-        return None
-    finally:
-        file.close(quietly=True)
-    other = Owner.from_record(found[_MOMENT.size :].partition(b"\n")[0])
-    if other is None or other.pid == os.getpid() or judge(other) is not Verdict.ALIVE or not other.label:
-        return None
-    return other.label, other

@@ -18,7 +18,7 @@ from filelock import lock_descriptor, unlock_descriptor
 from storewriter._files.folders import make_folders
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
-from storewriter.locks import _sidecar
+from storewriter.locks._lock_file import LockFile
 from storewriter.locks.neighbours._names import DEFAULT, check_template, lock_path
 from storewriter.locks.neighbours._whose import kernel_holder, other_convention
 
@@ -61,7 +61,7 @@ class FlockClaim:
     def __init__(self, path: str, lock: str) -> None:
         self._path = path
         self._lock = lock
-        self._file = _sidecar.LockFile()
+        self._file = LockFile()
         self._found: os.stat_result | None = None
 
     def take(self) -> bool:

@@ -30,7 +30,7 @@ from storewriter._platform import forks
 from storewriter._platform.liveness import Verdict, myself
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK, SYSTEM
-from storewriter.locks._sidecar import LockFile
+from storewriter.locks._lock_file import LockFile
 from storewriter.locks.neighbours._names import DEFAULT, check_stale, check_template, lock_path
 from storewriter.locks.neighbours._whose import Record, kernel_holder, other_convention, read_record, record_at
 
