@@ -173,7 +173,7 @@ class _Contending:
         from storewriter.locks import _marker_attempt
 
         for contender in _marker_attempt._contenders.values():
-            contender.watch._since -= seconds
+            contender.age._since -= seconds
             seen = contender.lock._marker_seen
             if seen is not None:
                 contender.lock._marker_seen = (seen[0], seen[1] - seconds)

@@ -217,7 +217,7 @@ def test_where_locks_go_through_a_server_a_stuck_holder_is_succeeded_too(
         assert os.path.exists(guard_file(path))
         assert lease.attempt(path, None) is None
         for one in _marker_attempt._contenders.values():
-            one.watch._since -= 10_000.0
+            one.age._since -= 10_000.0
         successor = lease.attempt(path, None)
         assert successor is not None
         with pytest.raises(LockLost), old.fence():

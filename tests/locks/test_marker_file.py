@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storewriter._platform.liveness import Verdict, judge, myself
-from storewriter.locks._marker_file import GRACE, Seen, Watch, _parsed, look, marker_file, why_stale
+from storewriter.locks._marker_file import GRACE, MarkerAge, Seen, _parsed, look, marker_file, why_stale
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def seen_as(path: str, text: str) -> Seen:
 
 def test_age_is_counted_from_the_first_look_and_starts_anew_with_every_change(path: str) -> None:
     now = [100.0]
-    watch = Watch(clock=lambda: now[0])
+    watch = MarkerAge(clock=lambda: now[0])
     old = seen_as(path, "one")
     os.utime(marker_file(path), (1.0, 1.0))  # ancient, says the file
     old = look(path) or old

@@ -15,7 +15,7 @@ import os
 
 from storewriter._files.keys import sidecar
 from storewriter._platform.interrupts import quietly
-from storewriter.locks._lock_file import LockFile, look_over, require_regular
+from storewriter.locks._lock_file import LockFile, look_over, require_own_file
 
 
 def guard_file(path: str) -> str:
@@ -55,7 +55,7 @@ class Guard:
             found = os.fstat(self._file.fd)
             if _is_at(found, name):
                 if is_new:
-                    require_regular(found, self._path, name)
+                    require_own_file(found, self._path, name)
                     look_over(self._file.fd, found, self._path, name)
                 return True
             self._file.close()  # it was deleted: the next one opens the new file

@@ -17,7 +17,7 @@ from storewriter.locks._record import read_record, record_line
 from storewriter.locks._refusals import mismatch
 
 
-def holder(path: str) -> Owner | None:
+def sidecar_holder(path: str) -> Owner | None:
     """The holder of the kernel lock on a store's sidecar; None: it is free, as far as can be seen from here.
 
     A sidecar that this process may not open is looked up in /proc/locks all the same, which needs no right to it.

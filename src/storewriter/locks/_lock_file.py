@@ -174,7 +174,7 @@ def has_open(device: int, inode: int) -> bool:
     return False
 
 
-def require_regular(found: os.stat_result, path: str, name: str | None = None) -> None:
+def require_own_file(found: os.stat_result, path: str, name: str | None = None) -> None:
     """Refuse a lock file (the sidecar, if no other is named) that is no regular file, or that has another name as well.
 
     The record would be written over the first bytes of whatever has a hard link there.

@@ -40,12 +40,12 @@ from storewriter.errors import NotARegularFile
 from storewriter.locks import _rights
 from storewriter.locks._guard import Guard
 from storewriter.locks._holder import require_same_strategy
-from storewriter.locks._lock_file import NO_LOCKS, has_open, look_over, require_regular
+from storewriter.locks._lock_file import NO_LOCKS, has_open, look_over, require_own_file
 from storewriter.locks._marker_file import (
     GRACE,
+    MarkerAge,
     Seen,
     UnreadableMarker,
-    Watch,
     look,
     marker_file,
     read_marker,
@@ -74,7 +74,7 @@ class _Contender:
 
     lock: SoftFileLock
     state: LeaseState
-    watch: Watch = attrs.field(factory=Watch)
+    age: MarkerAge = attrs.field(factory=MarkerAge)
     tried: float = 0.0
     is_guarded: bool = False
     is_waiting: bool = False
@@ -117,7 +117,7 @@ def _contender(path: str, policy: MarkerPolicy) -> _Contender:
     return known
 
 
-def attempt(path: str, label: str | None, policy: MarkerPolicy) -> MarkerHold | None:
+def attempt_marker(path: str, label: str | None, policy: MarkerPolicy) -> MarkerHold | None:
     """One try; see `Strategy.attempt`.
 
     If descriptors or memory have run out, a new caller gets the error; a caller that waits already tries again, until
@@ -195,7 +195,7 @@ def _lock_sidecar(fd: int, path: str, policy: MarkerPolicy) -> Trust | None:
     Raises StrategyMismatch.
     """
     found = os.fstat(fd)
-    require_regular(found, path)
+    require_own_file(found, path)
     try:
         fcntl.flock(fd, policy.lock_kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -275,7 +275,7 @@ def _why_not_held(seen: Seen, path: str, policy: MarkerPolicy, contender: _Conte
             path=path,
             kind="a folder",
         )
-    why = why_stale(seen, contender.watch.unchanged(seen), policy.stale)
+    why = why_stale(seen, contender.age.unchanged(seen), policy.stale)
     if why is None and _is_left_behind(seen):
         return _LEFT_BEHIND
     if why is None and seen.strategy is not None:

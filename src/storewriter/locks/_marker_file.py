@@ -200,7 +200,7 @@ def _uuid(number: int) -> str:
 
 
 @attrs.define
-class Watch:
+class MarkerAge:
     """How long this process has seen a marker unchanged."""
 
     _identity: tuple[int, ...] | None = None

@@ -8,7 +8,7 @@ import attrs
 
 from storewriter._platform.liveness import Verdict, judge
 from storewriter._platform.owner import Owner
-from storewriter.locks._holder import holder, open_to_read
+from storewriter.locks._holder import open_to_read, sidecar_holder
 from storewriter.locks._marker_file import look
 from storewriter.locks._record import read_record
 
@@ -21,7 +21,7 @@ def owner_of_store(path: str) -> Owner | None:
     owner = owner_at(path)
     if owner is not None and judge(owner) is not Verdict.GONE:
         return owner
-    return holder(path) or owner
+    return sidecar_holder(path) or owner
 
 
 def owner_at(path: str) -> Owner | None:

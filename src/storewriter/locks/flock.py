@@ -38,8 +38,8 @@ from storewriter._platform.liveness import describe
 from storewriter._platform.owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks._gate import GATE_BYTE, TAKE, lock_through_gate, stalled
-from storewriter.locks._holder import holder, open_to_read, require_same_strategy
-from storewriter.locks._lock_file import NO_LOCKS, LockFile, look_over, require_regular
+from storewriter.locks._holder import open_to_read, require_same_strategy, sidecar_holder
+from storewriter.locks._lock_file import NO_LOCKS, LockFile, look_over, require_own_file
 from storewriter.locks._record import write_record
 from storewriter.locks._refusals import is_parents, taken_away, unsupported
 from storewriter.locks.neighbours import FlockFile
@@ -123,7 +123,7 @@ class Flock:
                             _announce(fd, path, label, found)
                         hold.found = found
                         return hold
-                    require_regular(found, path)
+                    require_own_file(found, path)
             except BaseException:
                 hold.close()
                 raise
@@ -159,7 +159,7 @@ class Flock:
                     hold.taken = time.monotonic()
                     hold.had_to_wait = True
                     return hold
-                require_regular(found, path)
+                require_own_file(found, path)
             except BaseException:
                 hold.close()
                 raise
@@ -170,7 +170,7 @@ class Flock:
 
         If the lock is free, and a process has the gate and does not take the lock, the result is that process.
         """
-        return holder(path) or _waiter_at_gate(path)
+        return sidecar_holder(path) or _waiter_at_gate(path)
 
     def _examine(self, fd: int, path: str, device: int) -> None:
         """The first turn on a device: what is a lock worth there? Raises UnsupportedLock."""

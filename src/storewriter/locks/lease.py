@@ -20,7 +20,7 @@ import attrs
 
 from storewriter._platform.owner import Owner
 from storewriter.errors import StoreWriterError
-from storewriter.locks._marker_attempt import attempt
+from storewriter.locks._marker_attempt import attempt_marker
 from storewriter.locks._marker_hold import MarkerHold
 from storewriter.locks._marker_owner import owner_of_store
 from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
@@ -77,7 +77,7 @@ class Lease:
                 f"heartbeat. Write before the program ends, for instance in a function given to `atexit`."
             )
             raise StoreWriterError(msg, path=path)
-        return attempt(path, label, self._policy)
+        return attempt_marker(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from storewriter._platform.owner import Owner
-from storewriter.locks._marker_attempt import attempt
+from storewriter.locks._marker_attempt import attempt_marker
 from storewriter.locks._marker_hold import MarkerHold
 from storewriter.locks._marker_owner import owner_of_store
 from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
@@ -38,7 +38,7 @@ class Marker:
 
     def attempt(self, path: str, label: str | None) -> MarkerHold | None:
         """See `Strategy`."""
-        return attempt(path, label, self._policy)
+        return attempt_marker(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
         """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""
