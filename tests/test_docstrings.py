@@ -28,6 +28,7 @@ MODULES = [
     "storewriter.codecs.pydantic",
     "storewriter.errors",
     "storewriter.events",
+    "storewriter.locks",
     "storewriter.otel",
     "storewriter.testing",
     "storewriter.watch",

@@ -36,7 +36,15 @@ LockName = Literal["flock", "marker", "lease", "none"]
 def named(lock: LockName | Strategy) -> Strategy:
     """The strategy for a `lock=` argument.
 
-    Raises ValueError for a name that does not exist, TypeError for an object that does not keep the protocol.
+    Args:
+        lock: `flock`, `marker`, `lease` or `none`, or an object that keeps the `Strategy` protocol.
+
+    Returns:
+        The object itself, or a strategy with that name and its default settings.
+
+    Raises:
+        ValueError: There is no strategy of that name.
+        TypeError: The object does not keep the protocol.
     """
     if isinstance(lock, str):
         try:
@@ -51,9 +59,17 @@ def named(lock: LockName | Strategy) -> Strategy:
 
 
 def joined(lock: Strategy, also: tuple[Neighbour, ...]) -> Strategy:
-    """The strategy that takes `lock` and, inside it, the neighbours' locks; `lock` itself if there are none.
+    """The strategy that takes a lock and, inside it, the neighbours' locks.
 
-    Raises ValueError for two that would have one lock file: each would take the other's for a neighbour.
+    Args:
+        lock: Our own lock. A strategy that this function has returned stands for the lock that it was given.
+        also: The neighbours' locks, in the order in which they are taken.
+
+    Returns:
+        `lock` itself if there are no neighbours.
+
+    Raises:
+        ValueError: Two neighbours would have one lock file: each would take the other's for a foreign one.
     """
     given = lock.given if isinstance(lock, Joined) else lock
     own, file = given.parted() if isinstance(given, Flock) else (given, None)

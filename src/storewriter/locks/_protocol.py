@@ -15,47 +15,75 @@ __all__ = ["Hold", "Strategy", "WaitingStrategy"]
 
 
 class Hold(Protocol):
-    """The right to write one store: a value, used once."""
+    """The right to write one store: what an attempt returns, used once.
+
+    The methods are called by one thread at a time, not always by the thread that made the attempt.
+    """
 
     def may_pass(self) -> bool:
         """Whether the hold may go on to the next turn of this process without being released.
 
-        False once another process should come first. Called by the holder between two turns.
+        Called between two turns. It never waits.
+
+        Returns:
+            False once another process should come first, or if the hold was lost.
         """
         ...
 
     def check(self) -> None:
-        """Raise `LockLost` if another process may hold the lock now."""
+        """Check that no other process can hold the lock now.
+
+        Raises:
+            LockLost: The lock was taken over or its file was removed, or this process is a forked child.
+        """
         ...
 
     @property
     def token(self) -> str | None:
-        """Names this hold, if a successor's may exist beside it (a lease); None if it cannot be taken over."""
+        """Distinguishes this hold from a successor's beside it (a lease); None if it cannot be taken over."""
         ...
 
     def fence(self) -> AbstractContextManager[None]:
         """Around the instant of a commit: checks that the hold is still ours, and lets no successor in meanwhile.
 
-        Raises `LockLost` on entry if it is not.
+        Entering may wait for a contender that looks at the lock at this moment.
+
+        Raises:
+            LockLost: On entry: as `check`.
         """
         ...
 
     def describe(self, label: str | None) -> None:
-        """Write the label of the turn where waiters read it; called when a hold is passed on to another turn."""
+        """Write the label of the turn where waiters read it; called when a hold is passed on to another turn.
+
+        Args:
+            label: What the turn is for; None if its caller gave no label.
+        """
         ...
 
     def release(self) -> None:
-        """Give it back. It removes only what is this hold's own."""
+        """Give the lock back. It removes only what is this hold's own.
+
+        In a forked child it does nothing. An interrupted release is repeated.
+
+        Raises:
+            OSError: The lock could not be given back.
+            RuntimeError: It was given back before.
+        """
         ...
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """How processes exclude each other from one store."""
+    """How processes exclude each other from one store: what `lock=` takes.
+
+    The methods are called from any thread, also at the same time for different stores. For one store a process makes
+    one attempt at a time.
+    """
 
     @property
     def name(self) -> str:
-        """What it is called in `lock=`, errors and the command line."""
+        """The name of the strategy in `lock=`, in errors and on the command line."""
         ...
 
     @property
@@ -64,16 +92,32 @@ class Strategy(Protocol):
         ...
 
     def attempt(self, path: str, label: str | None) -> Hold | None:
-        """One try to lock the store at this canonical path; None if the lock is held. Never waits.
+        """Try once to lock a store. It never waits for another holder.
 
-        `label`, what the turn is for, belongs into the owner's record, if there is one.
-        Raises `StrategyMismatch` if the store is guarded in another way, `UnsupportedLock` if this strategy cannot
-        work there, or OSError.
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for, for the owner's record, if there is one; None: not given.
+
+        Returns:
+            The hold, or None if the lock is held.
+
+        Raises:
+            StrategyMismatch: The store is guarded in another way.
+            UnsupportedLock: This strategy cannot work on that file system.
+            ForeignFile: The lock file belongs to another program, or to a user who may not write the document.
+            OSError: The lock file cannot be opened or locked.
         """
         ...
 
     def owner(self, path: str) -> Owner | None:
-        """The holder of the lock now, as far as is known; None if it is free, or the holder is unknown."""
+        """The holder of the lock now, as far as is known: for messages.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner; fields that are not known are None. None if the lock is free, or nothing is known of its holder.
+        """
         ...
 
 
@@ -82,7 +126,24 @@ class WaitingStrategy(Strategy, Protocol):
     """A strategy whose waiters the kernel wakes. Other strategies are polled with the queue's `Backoff`."""
 
     waits: ClassVar[bool]
+    """Whether `wait` is to be used; with False the strategy is polled."""
 
     def wait(self, path: str, label: str | None) -> Hold:
-        """Wait in the kernel until the lock is ours. Runs in a thread of its own and cannot be interrupted."""
+        """Wait in the kernel until the lock is ours, for as long as that takes.
+
+        Called in a thread of its own, which nothing interrupts: a caller that has given up no longer waits for that
+        thread, and the hold goes to the next caller, or is released.
+
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for; None: not given.
+
+        Returns:
+            The hold.
+
+        Raises:
+            StrategyMismatch: The store is guarded in another way.
+            UnsupportedLock: This strategy cannot work on that file system.
+            OSError: The lock file cannot be opened or locked.
+        """
         ...

@@ -71,7 +71,17 @@ def _other_file(file: str | None) -> str | None:
 
 @attrs.frozen
 class Flock:
-    """Kernel lock on the sidecar `.<name>.lock` (see the module)."""
+    """`flock`: a kernel lock on the sidecar `.<name>.lock`, with a queue in front of it. The default.
+
+    A dead holder's lock is free at once. Processes come in about the order in which they began to wait. A frozen
+    value; its methods are those of `WaitingStrategy`.
+
+    Example:
+        PerStoreWriterQueue(Flock(file="{name}.lock"))
+
+    Another value than those named for `untrusted`, or a `file` that is no name of a lock file, is a ValueError or a
+    TypeError.
+    """
 
     untrusted: Untrusted = attrs.field(
         default="warn", validator=attrs.validators.in_(tuple(_fine)), kw_only=True, eq=False
@@ -95,7 +105,21 @@ class Flock:
         return attrs.evolve(self, file=None), FlockFile(self.file)
 
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
-        """See `Strategy`. Returns None while another process has the gate."""
+        """Try once to lock a store. It never waits.
+
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for, for the record in the sidecar; None: not given.
+
+        Returns:
+            The hold, or None if the lock is held, or a process that has waited longer comes first.
+
+        Raises:
+            UnsupportedLock: Kernel locks do not exclude there (`untrusted`).
+            ForeignFile: The sidecar belongs to another program, or to a user who may not write the document.
+            NotARegularFile: What has the sidecar's name is no regular file.
+            OSError: The sidecar cannot be opened or locked.
+        """
         name = sidecars.get(path) or sidecar(path)
         while True:
             hold = _FlockHold(path, name, label)
@@ -132,10 +156,24 @@ class Flock:
                 return None
 
     def wait(self, path: str, label: str | None, replace: Callable[[], None] | None = None) -> _FlockHold:
-        """See `WaitingStrategy`.
+        """Wait in the kernel until the lock is ours, for as long as that takes.
 
-        `replace` starts a thread that makes the same wait in place of this one, should this one sleep behind a
-        process that has been stopped; then this one raises `WaiterReplaced` when it wakes up.
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for, for the record in the sidecar; None: not given.
+            replace: Starts a thread that makes the same wait in place of this one. It is called, from another thread,
+                if this one sleeps behind a process that has been stopped; then this one ends with `WaiterReplaced` when
+                it wakes up. None: it waits until that process goes on.
+
+        Returns:
+            The hold.
+
+        Raises:
+            StrategyMismatch: The sidecar is held by another strategy.
+            UnsupportedLock: The file system has no kernel locks.
+            ForeignFile: The sidecar belongs to another program, or to a user who may not write the document.
+            NotARegularFile: What has the sidecar's name is no regular file.
+            OSError: The sidecar cannot be opened or locked.
         """
         name = sidecar(path)
         while True:
@@ -166,9 +204,14 @@ class Flock:
             hold.close()
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. The kernel decides who holds it; the record adds `since` and `label`.
+        """The holder of the lock now: the kernel names the process; its record adds `since` and `label`.
 
-        If the lock is free, and a process has the gate and does not take the lock, the result is that process.
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner. If the lock is free, and a process is next in the queue and does not take it, that process. None
+            if there is neither, or it cannot be seen from here.
         """
         return sidecar_holder(path) or _waiter_at_gate(path)
 

@@ -16,17 +16,32 @@ __all__ = ["InProcess"]
 
 @attrs.frozen
 class InProcess:
-    """No lock between processes."""
+    """`none`: no lock between processes. For stores that only one process ever writes.
+
+    A frozen value; its methods are those of `Strategy`.
+
+    Example:
+        PerStoreWriterQueue(InProcess())
+    """
 
     name = "none"
     is_quick = True
 
     def attempt(self, path: str, label: str | None) -> _InProcessHold:
-        """See `Strategy`: always succeeds. The lane has already excluded this process's other tasks and threads."""
+        """Return a hold, always: the queue has already excluded this process's other tasks and threads.
+
+        Args:
+            path: The canonical path of the store.
+            label: Not used.
+        """
         return _InProcessHold(path)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`: None. The queue itself has the holder of this process."""
+        """None: the queue itself knows the holder, which is in this process.
+
+        Args:
+            path: Not used.
+        """
         return None
 
 

@@ -58,10 +58,19 @@ def _policy_of(strategy: Lease) -> MarkerPolicy:
 
 @attrs.frozen
 class Lease:
-    """A marker that runs out (see the module). Every program that writes a store must use the same `stale`."""
+    """`lease`: a marker that runs out, for hosts that share a file system, and for holders that hang.
+
+    A thread of its own refreshes the marker every third of `stale`. Every program that writes a store must use the same
+    `stale`. Waiters poll. A frozen value; its methods are those of `Strategy`.
+
+    Example:
+        PerStoreWriterQueue(Lease(stale=30.0))
+
+    A value out of range is a ValueError.
+    """
 
     stale: float = attrs.field(default=60.0, validator=_seconds)
-    """Seconds without a refresh after which a holder is succeeded."""
+    """Seconds without a refresh after which a holder is succeeded and its commit is refused; finite, above 0."""
     _policy: MarkerPolicy = attrs.field(
         init=False, eq=False, repr=False, default=attrs.Factory(_policy_of, takes_self=True)
     )
@@ -70,7 +79,22 @@ class Lease:
     is_quick = False
 
     def attempt(self, path: str, label: str | None) -> MarkerHold | None:
-        """See `Strategy`."""
+        """Try once to lock a store. It waits for no other holder, but may wait for a disk or a server.
+
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for, for the record in the sidecar; None: not given.
+
+        Returns:
+            The hold, or None if the lock is held.
+
+        Raises:
+            StrategyMismatch: The store is in use with another strategy, or with another `stale`.
+            ForeignFile: A lock file belongs to another program, or to a user who may not write the document.
+            NotARegularFile: A folder, or another thing that is no regular file, has a lock file's name.
+            OSError: A lock file or the marker cannot be opened or made.
+            StoreWriterError: The interpreter is shutting down: no thread can be started for the heartbeat.
+        """
         if sys.is_finalizing():
             msg = (
                 f"no turn on {path} any more: the interpreter is shutting down, and a lease needs a thread for its "
@@ -80,5 +104,13 @@ class Lease:
         return attempt_marker(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""
+        """The holder of the lock now, as far as is known.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner of the marker; without a living owner's marker, the process that has the sidecar locked. None if
+            there is neither.
+        """
         return owner_of_store(path)

@@ -29,7 +29,14 @@ __all__ = ["Marker"]
 
 @attrs.frozen
 class Marker:
-    """Existence of `.<name>.marker` (see the module)."""
+    """`marker`: the lock is held while the file `.<name>.marker` exists. For file systems without kernel locks.
+
+    A dead holder's marker is taken over on proof of its death; one of another host or container stays until it is
+    removed. Waiters poll. A frozen value; its methods are those of `Strategy`.
+
+    Example:
+        PerStoreWriterQueue(Marker())
+    """
 
     _policy: MarkerPolicy = attrs.field(init=False, eq=False, repr=False, factory=lambda: _policy())
 
@@ -37,11 +44,33 @@ class Marker:
     is_quick = False
 
     def attempt(self, path: str, label: str | None) -> MarkerHold | None:
-        """See `Strategy`."""
+        """Try once to lock a store. It waits for no other holder, but may wait for a disk or a server.
+
+        Args:
+            path: The canonical path of the store.
+            label: What the turn is for, for the record in the sidecar; None: not given.
+
+        Returns:
+            The hold, or None if the lock is held.
+
+        Raises:
+            StrategyMismatch: The store is in use with another strategy.
+            ForeignFile: A lock file belongs to another program, or to a user who may not write the document.
+            NotARegularFile: A folder, or another thing that is no regular file, has a lock file's name.
+            OSError: A lock file or the marker cannot be opened or made.
+        """
         return attempt_marker(path, label, self._policy)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Strategy`. Without a living owner's marker, the process that has the sidecar locked."""
+        """The holder of the lock now, as far as is known.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner of the marker; without a living owner's marker, the process that has the sidecar locked. None if
+            there is neither.
+        """
         return owner_of_store(path)
 
 

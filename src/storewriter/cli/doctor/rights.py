@@ -14,6 +14,7 @@ from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
 from storewriter.cli.doctor.findings import Finding, Mend, good, note, problem
 from storewriter.errors import NotARegularFile
 from storewriter.locks import _rights
+from storewriter.locks._access_lists import Rights
 
 __all__ = ["check_rights"]
 
@@ -88,7 +89,7 @@ def _lock_file(path: str) -> Iterator[Finding]:
         yield problem("lock file", f"{name}: this user may not open it. {_rights.advice(path, name)}")
 
 
-def _is_as_it_should_be(found: os.stat_result, rights: _rights.Rights) -> bool:
+def _is_as_it_should_be(found: os.stat_result, rights: Rights) -> bool:
     document = rights.document
     if document is not None and found.st_uid != document.st_uid and not rights.is_shared:
         return False

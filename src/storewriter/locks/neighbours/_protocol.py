@@ -42,7 +42,10 @@ class Claim(Protocol):
 
 @runtime_checkable
 class Neighbour(Protocol):
-    """How a program that writes the same document excludes others: an item of `PerStoreWriterQueue(also=...)`."""
+    """How a program that writes the same document excludes others: an item of `PerStoreWriterQueue(also=...)`.
+
+    The methods are called from any thread, also at the same time for different stores.
+    """
 
     @property
     def name(self) -> str:
@@ -50,13 +53,28 @@ class Neighbour(Protocol):
         ...
 
     def claim(self, path: str) -> Claim:
-        """A claim on the lock of the store at this canonical path; nothing is taken yet."""
+        """Prepare a claim on the lock of a store; nothing is taken yet.
+
+        Args:
+            path: The canonical path of the store.
+        """
         ...
 
     def lock_path(self, path: str) -> str:
-        """Where the lock of the store at this canonical path is."""
+        """The path of the lock of a store.
+
+        Args:
+            path: The canonical path of the store.
+        """
         ...
 
     def owner(self, path: str) -> Owner | None:
-        """The holder of the lock now, as far as is known; None: it is free, or the holder is unknown."""
+        """The holder of the lock now, as far as is known: for messages.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner, or None if the lock is free or its holder unknown.
+        """
         ...

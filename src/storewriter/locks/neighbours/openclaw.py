@@ -39,26 +39,49 @@ __all__ = ["OpenClawLock"]
 
 @attrs.frozen
 class OpenClawLock:
-    """See the module. `stale` and `file` must be what the other program uses."""
+    """The lock of OpenClaw and of @openclaw/fs-safe, for `PerStoreWriterQueue(also=...)`: a file with a record.
+
+    Held for long, it is renewed by a thread of its own. A frozen value; its methods are those of `Neighbour`.
+
+    Example:
+        PerStoreWriterQueue(also=OpenClawLock(stale=30.0))
+
+    `stale` and `file` must be what the other program uses; a value out of range is a ValueError or a TypeError.
+    """
 
     stale: float = attrs.field(default=60.0, validator=check_stale(1.0))
-    """Seconds after which the other program takes a lock whose owner it cannot judge, or, in older versions, any lock.
-    Ours is renewed four times as often. OpenClaw's stores use 60, fs-safe's default is 30."""
+    """Seconds, from 1, after which the other program takes a lock whose owner it cannot judge, or, in older versions,
+    any lock. Ours is renewed four times as often. OpenClaw's stores use 60, fs-safe's default is 30."""
     file: str = attrs.field(default=DEFAULT, validator=check_template, kw_only=True)
     """Name of the lock file, `{name}` standing for the document's."""
 
     name = "openclaw"
 
     def lock_path(self, path: str) -> str:
-        """See `Neighbour`."""
+        """The path of the lock of a store.
+
+        Args:
+            path: The canonical path of the store.
+        """
         return lock_path(self.file, path)
 
     def claim(self, path: str) -> RecordClaim:
-        """See `Neighbour`."""
+        """Prepare a claim on the lock of a store; nothing is taken yet.
+
+        Args:
+            path: The canonical path of the store.
+        """
         return RecordClaim(path, self.lock_path(path), self.stale)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Neighbour`."""
+        """The holder of the lock now, as far as its record shows.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner, or None if the lock is free or abandoned.
+        """
         lock = self.lock_path(path)
         record = record_at(lock)
         if record is None:

@@ -31,7 +31,15 @@ __all__ = ["ProperLockfile"]
 
 @attrs.frozen
 class ProperLockfile:
-    """See the module. `stale` and `file` must be what the other program uses."""
+    """The lock of proper-lockfile (npm), for `PerStoreWriterQueue(also=...)`: a folder that is kept fresh.
+
+    Held for long, it is renewed by a thread of its own. A frozen value; its methods are those of `Neighbour`.
+
+    Example:
+        PerStoreWriterQueue(also=ProperLockfile(stale=30.0))
+
+    `stale` and `file` must be what the other program uses; a value out of range is a ValueError or a TypeError.
+    """
 
     stale: float = attrs.field(default=10.0, validator=check_stale(2.0))
     """Seconds without a sign of life after which a lock counts as abandoned; proper-lockfile's own default is 10, and
@@ -42,15 +50,30 @@ class ProperLockfile:
     name = "proper-lockfile"
 
     def lock_path(self, path: str) -> str:
-        """See `Neighbour`."""
+        """The path of the lock of a store.
+
+        Args:
+            path: The canonical path of the store.
+        """
         return lock_path(self.file, path)
 
     def claim(self, path: str) -> FolderClaim:
-        """See `Neighbour`."""
+        """Prepare a claim on the lock of a store; nothing is taken yet.
+
+        Args:
+            path: The canonical path of the store.
+        """
         return FolderClaim(path, self.lock_path(path), self.stale)
 
     def owner(self, path: str) -> Owner | None:
-        """See `Neighbour`. The folder does not name its owner."""
+        """The holder of the lock now, as far as the folder, which names no process, shows.
+
+        Args:
+            path: The canonical path of the store.
+
+        Returns:
+            The owner, or None if the lock is free or abandoned.
+        """
         try:
             found = os.lstat(self.lock_path(path))
         except OSError:
