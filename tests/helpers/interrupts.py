@@ -147,8 +147,9 @@ def points(operation: Callable[[], object], inside: Inside) -> list[Point]:
         if event == "opcode":
             code, offset = frame.f_code, frame.f_lasti
             counts[code, offset] += 1
-            before = standing[frame][1]
             now = (offset, counts[code, offset])
+            # A coroutine into which an error is thrown goes on without being called again.
+            before = standing.get(frame, (now, now))[1]
             standing[frame] = (before, now)
             active, waiting = _looks(code)
             if offset in active:

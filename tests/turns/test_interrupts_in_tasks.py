@@ -77,12 +77,7 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
 
 
 def _is_ours(code: Any) -> bool:
-    """Without the callback that wakes a task: an error raised in its first instant stops the loop, and is not mended.
-
-    The task that it should have woken stays suspended (docs/guarantees.md).
-    """
-    is_library = "/storewriter/" in code.co_filename and "/tests/" not in code.co_filename
-    return is_library and code.co_name != "_wake_here"
+    return "/storewriter/" in code.co_filename and "/tests/" not in code.co_filename
 
 
 def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerStoreWriterQueue, path: Path) -> None:

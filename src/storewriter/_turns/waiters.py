@@ -105,6 +105,8 @@ class _Alarms:
 
     def ring_at(self, at: float) -> None:
         self.at = at
+        # Twice: an error of a signal handler that ends the first call in its first instant does not end the second one.
+        self.loop.call_at(at, self._ring, at)
         self.loop.call_at(at, self._ring, at)
 
     def _ring(self, at: float) -> None:
@@ -139,7 +141,11 @@ def _alarms_of(loop: Any, thread: int) -> _Alarms:
 
 
 class AsyncioWaiter:
-    """A task of an asyncio loop."""
+    """A task of an asyncio loop.
+
+    That it was woken is noted first, by the thread that wakes. What the loop runs then is a function written in C, so a
+    signal handler can raise nothing before it has had its effect: a wake-up is never lost.
+    """
 
     __slots__ = ("_future", "_loop", "_thread", "_woken")
 
@@ -148,18 +154,28 @@ class AsyncioWaiter:
         self._thread = get_ident()
         self._woken = False
         self._future: Any = None
+        """While the task sleeps."""
 
     def wake(self) -> bool:
         """See `Waiter`."""
+        loop = self._loop
+        if get_ident() == self._thread:
+            # Checked before the future is touched: a future that cannot notify its closed loop may drop its task
+            # at once; the end of that task wakes the next in line, and so on, in a recursion without limit.
+            if loop.is_closed():
+                return False
+            self._woken = True
+            future = self._future
+            if future is not None and not future.done():
+                future.set_result(None)
+            return True
+        self._woken = True
+        future = self._future
+        if future is None:  # not asleep: it looks whether it was woken before it goes to sleep
+            return not loop.is_closed()
         try:
-            if get_ident() == self._thread:
-                # Checked before the future is touched: a future that cannot notify its closed loop may drop its task
-                # at once; the end of that task wakes the next in line, and so on, in a recursion without limit.
-                if self._loop.is_closed():
-                    return False
-                self._wake_here()
-                return True
-            self._loop.call_soon_threadsafe(self._wake_here)
+            # Cancelling does nothing to a future that is done; setting a result would raise. `sleep` knows the cause.
+            loop.call_soon_threadsafe(future.cancel)
         except RuntimeError:
             return False
         return True
@@ -168,16 +184,12 @@ class AsyncioWaiter:
         """See `Waiter`."""
         return not self._woken and self._future is not None and self._future.done()
 
-    def _wake_here(self) -> None:
-        self._woken = True
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(None)
-
     async def sleep(self, seconds: float | None) -> bool:
         """See `AsyncWaiter`."""
         if not self._woken:
             loop = self._loop
+            asyncio = sys.modules["asyncio"]
+            cancelled_before = asyncio.current_task(loop).cancelling()
             future = self._future = loop.create_future()
             sleepers: dict[Any, float] = {}
             if seconds is not None:
@@ -187,13 +199,20 @@ class AsyncioWaiter:
                 if at < alarms.at:
                     alarms.ring_at(at)
             try:
-                await future
+                # Again: another thread may have looked for the future before it was there.
+                if not self._woken:
+                    await future
+            except asyncio.CancelledError:
+                # A cancelled task is counted as such; otherwise it is the future only, cancelled by `wake`.
+                if not self._woken or asyncio.current_task(loop).cancelling() > cancelled_before:
+                    raise
             finally:
                 self._future = None
                 sleepers.pop(future, None)
-        woken = self._woken
-        self._woken = False
-        return woken
+        if self._woken:
+            self._woken = False
+            return True
+        return False
 
     async def sleep_through(self) -> BaseException | None:
         """See `AsyncWaiter`."""

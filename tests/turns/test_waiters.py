@@ -1,0 +1,102 @@
+"""How a task is woken from another thread: never in vain, and a cancellation that comes at the same moment is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from storewriter._turns.waiters import AsyncioWaiter
+
+
+def woken_elsewhere(waiter: AsyncioWaiter) -> None:
+    thread = threading.Thread(target=waiter.wake)
+    thread.start()
+    thread.join()
+
+
+def asleep(then: Callable[[AsyncioWaiter, asyncio.Task[bool]], None]) -> Any:
+    """What becomes of a sleep in a task of its own; `then` is called when it sleeps."""
+
+    async def main() -> Any:
+        waiter = AsyncioWaiter(asyncio.get_running_loop())
+        task: asyncio.Task[bool] = asyncio.create_task(waiter.sleep(None))
+        await asyncio.sleep(0)
+        then(waiter, task)
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        return result
+
+    return asyncio.run(main())
+
+
+def test_a_sleeper_is_woken_from_another_thread() -> None:
+    assert asleep(lambda waiter, task: woken_elsewhere(waiter)) is True
+
+
+def test_a_cancellation_right_after_the_wake_up_is_raised() -> None:
+    def both(waiter: AsyncioWaiter, task: asyncio.Task[bool]) -> None:
+        woken_elsewhere(waiter)
+        task.get_loop().call_soon(task.cancel)  # when the loop has woken it, and before it runs
+
+    assert isinstance(asleep(both), asyncio.CancelledError)
+
+
+def test_a_cancellation_right_before_the_wake_up_is_raised() -> None:
+    def both(waiter: AsyncioWaiter, task: asyncio.Task[bool]) -> None:
+        task.cancel()
+        woken_elsewhere(waiter)
+
+    assert isinstance(asleep(both), asyncio.CancelledError)
+
+
+def test_one_that_is_woken_before_it_sleeps_does_not_sleep() -> None:
+    async def main() -> bool:
+        waiter = AsyncioWaiter(asyncio.get_running_loop())
+        woken_elsewhere(waiter)
+        return await asyncio.wait_for(waiter.sleep(None), 20)
+
+    assert asyncio.run(main())
+
+
+def test_one_that_is_woken_while_it_makes_its_future_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that wakes finds no future yet."""
+
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        waiter = AsyncioWaiter(loop)
+        create_future = loop.create_future
+
+        def slowly() -> asyncio.Future[Any]:
+            monkeypatch.setattr(loop, "create_future", create_future)
+            woken_elsewhere(waiter)
+            return create_future()
+
+        sleep: Coroutine[Any, Any, bool] = waiter.sleep(None)
+        task = asyncio.create_task(sleep)
+        monkeypatch.setattr(loop, "create_future", slowly)
+        return await asyncio.wait_for(task, 20)
+
+    assert asyncio.run(main())
+
+
+def test_what_wakes_a_task_is_not_a_function_that_a_signal_handler_can_interrupt() -> None:
+    """An error that is raised in the first instant of such a function would lose the wake-up."""
+    scheduled: list[Any] = []
+
+    def noted(waiter: AsyncioWaiter, task: asyncio.Task[bool]) -> None:
+        loop = task.get_loop()
+        real = loop.call_soon_threadsafe
+
+        def call_soon_threadsafe(callback: Callable[..., object], *args: Any) -> Any:
+            scheduled.append(callback)
+            return real(callback, *args)
+
+        loop.call_soon_threadsafe = call_soon_threadsafe  # type: ignore[method-assign,assignment]
+        woken_elsewhere(waiter)
+
+    assert asleep(noted) is True
+    assert scheduled
+    assert not any(hasattr(callback, "__code__") for callback in scheduled)
