@@ -11,8 +11,8 @@ MINUTES ?= 30
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo venv test test-others test-lowest test-all test-slow torture check lint types layers bench bench-quick \
-	clean
+.PHONY: help demo venv test test-others test-lowest test-all test-slow coverage torture check lint types layers bench \
+	bench-quick clean
 
 help:
 	@echo "make demo        show plain code losing updates, and storewriter keeping them"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH),"
 	@echo "                 and with the lowest versions of what is required"
 	@echo "make test-slow   the long versions of some tests, for minutes"
+	@echo "make coverage    the tests, and which branches of the library they take"
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make check       lint, types, layers"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
@@ -33,6 +34,13 @@ test: $(VENV)/.has-test
 
 test-others: $(BIN)/python
 	ARGS="$(ARGS)" .ci/test-others $(BIN)/python
+
+# The tests once more, with the branches of `storewriter` that they take; at least 95 %.
+coverage: $(VENV)/.has-test
+	rm -rf .coverage && mkdir .coverage
+	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 # With the lowest version of everything that pyproject.toml allows, on this Python.
 test-lowest: $(BIN)/python
@@ -78,7 +86,7 @@ bench-quick: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks report
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache .coverage
 
 venv: $(BIN)/python
 
