@@ -21,8 +21,9 @@ from weakref import WeakValueDictionary, ref
 
 from storewriter._backends.addresses import Durability, FileSettings, Place, address_of
 from storewriter._backends.protocol import Backend, Fixed, Moved
-from storewriter._commits.batch import Batch, Isolation, Request
+from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document, version_of
+from storewriter._commits.draft import Isolation, Request
 from storewriter._commits.leading import TRIES, alead, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks

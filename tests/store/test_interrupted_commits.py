@@ -27,7 +27,7 @@ from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._backends.files import Flushes
-from storewriter._commits import batch
+from storewriter._commits import batch, draft
 from storewriter._files import replace
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import SYSTEM
@@ -530,10 +530,10 @@ def test_what_was_taken_back_is_not_acknowledged_if_an_interrupt_comes_right_aft
     """The codec cannot read what it wrote for the first one."""
     monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     path.write_text('{"must":1}')
-    real = batch.Batch._take_back
+    real = draft.Draft.take_back
 
-    def taken_back(batch: batch.Batch, *reason: Any) -> Any:
-        real(batch, *reason)
+    def taken_back(of: draft.Draft, *reason: Any) -> Any:
+        real(of, *reason)
         raise Interrupted
 
     def decode(data: bytes) -> Any:
@@ -542,7 +542,7 @@ def test_what_was_taken_back_is_not_acknowledged_if_an_interrupt_comes_right_aft
             raise DecodeError("no 'must'")
         return state
 
-    monkeypatch.setattr(batch.Batch, "_take_back", taken_back)
+    monkeypatch.setattr(draft.Draft, "take_back", taken_back)
     codec = FunctionCodec(lambda state: json.dumps(state).encode(), decode)
     store: Store[Any] = Store(path, default=lambda: {"must": 1}, codec=codec, queue=queue)
     with held(queue, path) as holding:
@@ -593,15 +593,15 @@ def test_a_failed_function_leaves_no_trace_in_a_shared_state_if_an_interrupt_com
     backend: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_text("{}")
-    real = batch.Batch._start_over
+    real = draft.Draft._start_over
     interrupts: list[BaseException] = [JobTimeout()]
 
-    def interrupted_start(batch: batch.Batch, shared: Any) -> Any:
+    def interrupted_start(of: draft.Draft, shared: Any) -> Any:
         if interrupts:
             raise interrupts.pop()
-        return real(batch, shared)
+        return real(of, shared)
 
-    monkeypatch.setattr(batch.Batch, "_start_over", interrupted_start)
+    monkeypatch.setattr(draft.Draft, "_start_over", interrupted_start)
 
     def fail(state: dict[str, int]) -> None:
         state["trace"] = 1

@@ -82,8 +82,8 @@ def behind(
     assert lane.head is not None
     batch = lane.head.batch
     batch._until = 0.0
-    if batch._newest is not None:
-        batch._newest.waiter.wake()
+    if batch.draft.newest is not None:
+        batch.draft.newest.waiter.wake()
     return workers, last
 
 
@@ -599,8 +599,8 @@ def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(
             assert lane.head is not None
             batch = lane.head.batch
             batch._until = 0.0  # its time is over
-            if batch._newest is not None:
-                batch._newest.waiter.wake()
+            if batch.draft.newest is not None:
+                batch.draft.newest.waiter.wake()
             state["slow"] = state.get("slow", 0) + 1
             del batch, lane
             return has_returned.wait(30)

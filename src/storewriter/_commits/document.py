@@ -31,6 +31,10 @@ def version_of(data: bytes | None) -> str:
     return ABSENT if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+Decoded = tuple[Any, Callable[[Any], bytes]]
+"""A state, and what makes bytes of it."""
+
+
 @attrs.define(eq=False)
 class Document:
     """A store's document: where it lives, and how it is read and written."""
@@ -44,6 +48,12 @@ class Document:
     _update_codec: UpdateCodec[Any] | None = attrs.field(
         init=False, default=attrs.Factory(lambda self: update_codec(self.codec), takes_self=True)
     )
+    decode_for_update: Callable[[bytes], Decoded] | None = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: getattr(self._update_codec, "decode_for_update", None), takes_self=True),
+    )
+    """The codec's own, which also returns the function that encodes; None: `decode_plainly` is used."""
+
     is_compared_anew: bool = attrs.field(
         init=False, default=attrs.Factory(lambda self: self._update_codec is None, takes_self=True)
     )
@@ -56,19 +66,15 @@ class Document:
         try:
             return self.codec.decode(data)
         except Exception as error:
-            raise self._corrupt(judged(self.codec.decode, data, error)) from error
+            raise self.corrupt(self.codec.decode, data, error) from error
 
-    def decode_for_update(self, data: bytes | None) -> tuple[Any, Callable[[Any], bytes]]:
-        """A state of the caller's own, and a function that encodes what becomes of it. Raises StoreCorrupt."""
-        codec = self._update_codec
-        if codec is None:
-            return self.decode(data), self._encode
-        if data is None:
-            return self._own_default(), codec.encode
-        try:
-            return codec.decode_for_update(data)
-        except Exception as error:
-            raise self._corrupt(judged(codec.decode_for_update, data, error)) from error
+    def decode_plainly(self, data: bytes) -> Decoded:
+        """A state of the caller's own, and a function that encodes what becomes of it. Raises what the codec raises."""
+        return self.codec.decode(data), self._encode
+
+    def default_for_update(self) -> Decoded:
+        """The same of a store without a document."""
+        return self._own_default(), self._encode if self._update_codec is None else self._update_codec.encode
 
     def _encode(self, state: Any) -> bytes:
         data: object = self.codec.encode(state)
@@ -107,8 +113,12 @@ class Document:
         except (ValueError, TypeError):
             return None
 
-    def _corrupt(self, fault: Fault) -> StoreCorrupt:
-        """The error for a document that the codec cannot read; subscribers and the log get it too."""
+    def corrupt(self, decode: Callable[[bytes], Any], data: bytes, error: Exception) -> StoreCorrupt:
+        """The error for a document that `decode` has raised `error` for; subscribers and the log get it, too.
+
+        Raises the error itself if it is not the codec's, but a signal handler's.
+        """
+        fault = judged(decode, data, error)
         where = f"{place_of(fault)}{fault.reason.rstrip('.')}"
         message = (
             f"{self.path} cannot be read: {where}. The file was left as it is, and nothing will be written until "

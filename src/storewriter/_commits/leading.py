@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from storewriter._backends.protocol import Moved
-from storewriter._commits.batch import AskAgain, Batch, Isolation, Request
+from storewriter._commits.batch import AskAgain, Batch
 from storewriter._commits.document import Document
+from storewriter._commits.draft import Isolation, Request
 from storewriter._platform import forks
 from storewriter._turns import line
 from storewriter._turns.ending import end_turn, inherited, leave_turn
@@ -57,7 +58,7 @@ def _apply_all(batch: Batch, ticket: Ticket) -> None:
     batch.apply(ticket)
     while batch.has_time() and (other := line.admit(ticket)) is not None:
         batch.apply(other)
-    batch.seal()
+    batch.draft.seal()
 
 
 async def _load(batch: Batch, ticket: Ticket) -> None:

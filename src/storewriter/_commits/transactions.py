@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from storewriter._commits.batch import Batch, Request
+from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document
+from storewriter._commits.draft import Request
 from storewriter._turns.ending import leave_turn, tie_to
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import Ticket
@@ -50,7 +51,7 @@ class _Work(Generic[S]):
         batch, ticket = self.batch(), self._ticket
         assert ticket is not None
         batch.load(ticket)
-        self.state = batch.state()
+        self.state = batch.draft.state()
 
     def batch(self) -> Batch:
         if self._batch is None:
@@ -69,7 +70,7 @@ class _Work(Generic[S]):
         self.hold().check()
         batch, ticket = self.batch(), self._ticket
         assert ticket is not None
-        batch.replace_state(self._request, self.state)
+        batch.draft.replace_state(self._request, self.state)
         batch.last, self._request.is_member, ticket.batch = ticket, True, batch
 
     def end_if_of(self, ticket: Ticket) -> None:
@@ -228,7 +229,7 @@ class AsyncTransaction(Generic[S]):
     def expect(self, request: Request) -> None:
         """For `AsyncStore.update`: raise VersionConflict unless the document has the version that `request` names."""
         if request.expect is not None:
-            self._work.batch().require_version(request.expect)
+            self._work.batch().draft.require_version(request.expect)
 
     async def __aenter__(self) -> AsyncTransaction[S]:
         try:
