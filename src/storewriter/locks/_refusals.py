@@ -14,7 +14,8 @@ def taken_away(path: str) -> LockLost:
     """The error for a sidecar that was taken away from under its holder: the next one locks another file."""
     return LockLost(
         f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so "
-        f"another process may have the lock too. Nothing was written; leave lock files alone while programs use the store.",
+        f"another process may have the lock too. Nothing was written; leave lock files alone while programs use the "
+        f"store.",
         path=path,
         owner=None,
     )
