@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.scenarios import FAMILIES, SCENARIOS
 from storewriter.cli.bench.results import load, save
-from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 if TYPE_CHECKING:
     from benchmarks.run import Choice

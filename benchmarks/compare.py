@@ -22,8 +22,8 @@ from statistics import median
 import attrs
 from scipy.stats import false_discovery_control, mannwhitneyu
 
+from benchmarks.scenarios import LEADING, SCENARIOS
 from storewriter.cli.bench.results import Run, load
-from storewriter.cli.bench.scenarios import LEADING, SCENARIOS
 
 FALSE_DISCOVERIES = 0.05
 """The share of false alarms among the changes that are reported."""

@@ -12,8 +12,8 @@ from benchmarks.peers.sketches import TWO_FLUSHES
 from benchmarks.report.targets import Figure
 from benchmarks.report.wording import FORMER, OURS, duration, ratio
 from benchmarks.run import PAIRED, Choice, run
+from benchmarks.scenarios import SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import SCENARIOS
 
 ROWS = ("S2 1K durable", *(f"S5 {processes} processes durable" for processes in (2, 8, 32)))
 METRIC = "user_per_update"

@@ -13,13 +13,15 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.peers.node import node_version
 from benchmarks.report.targets import PAIRS
 from benchmarks.report.wording import FORMER
+from benchmarks.scenarios import SCENARIOS
 from storewriter.cli.bench.conduct import Setting, Step, conduct, plan
 from storewriter.cli.bench.contender import Contender
 from storewriter.cli.bench.machine import describe
 from storewriter.cli.bench.results import Measurement, Run, Skipped
-from storewriter.cli.bench.scenarios import SCENARIOS, Scenario
+from storewriter.cli.bench.scenarios import Scenario
 
 TABLE = "benchmarks.contenders:CONTENDERS"
+MEASURES = "benchmarks.measures:MEASURES"
 PACKAGES = (
     *("storewriter", "filelock", "anyio", "orjson"),
     *("portalocker", "fasteners", "diskcache", "sqlitedict", "tinydb"),
@@ -132,7 +134,9 @@ def run(choice: Choice, folder: Path) -> Run:
             contenders = [*contenders, former.contender(choice.against)]
         steps = choice.steps(contenders)
         try:
-            for measurement in _shown(steps, Setting(table=TABLE, folder=folder, seed=choice.seed), source):
+            for measurement in _shown(
+                steps, Setting(table=TABLE, measures=MEASURES, folder=folder, seed=choice.seed), source
+            ):
                 measurements.append(measurement)  # noqa: PERF402 - an interruption keeps those before it
             finished = True
         except KeyboardInterrupt:

@@ -8,8 +8,8 @@ import attrs
 
 from benchmarks.report.tables import ranked
 from benchmarks.report.wording import OURS, count, duration, kind, three_digits
+from benchmarks.scenarios import FAMILIES, LEADING, SCENARIOS
 from storewriter.cli.bench.results import Run, merged_histogram
-from storewriter.cli.bench.scenarios import FAMILIES, LEADING, SCENARIOS
 from storewriter.cli.bench.statistics import bin_start
 
 

@@ -7,8 +7,8 @@ import attrs
 from benchmarks.report.tables import table
 from benchmarks.report.targets import lost_updates, verdicts
 from benchmarks.report.wording import OURS, count, duration, kind, ratio, rounds, three_digits
+from benchmarks.scenarios import FAMILIES, LEADING, SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import FAMILIES, LEADING, SCENARIOS
 
 SHORT: Mapping[str, str] = {
     "S1": "an uncontended turn",

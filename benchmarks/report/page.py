@@ -14,8 +14,8 @@ from benchmarks.report.plots import drawn
 from benchmarks.report.tables import Table, ahead, table
 from benchmarks.report.targets import lost_updates, verdicts
 from benchmarks.report.wording import count, kind, ratio, rounds
+from benchmarks.scenarios import FAMILIES, SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 QUICK = "; too short to judge fairness among many processes"
 NO_NETWORK = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from benchmarks.report.wording import OURS, count, duration, ratio, size, three_digits
+from benchmarks.scenarios import LEADING, SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import LEADING, SCENARIOS, Measure
+from storewriter.cli.bench.scenarios import Measure
 
 Pick = Callable[[Sequence[float]], float]
 

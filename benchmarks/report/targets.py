@@ -11,8 +11,8 @@ from benchmarks.peers.functions import SHAPES
 from benchmarks.peers.sketches import TWO_FLUSHES
 from benchmarks.report.tables import Pick, median
 from benchmarks.report.wording import FORMER, OURS, count, duration, ratio, size, three_digits
+from benchmarks.scenarios import SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import SCENARIOS
 from storewriter.cli.bench.strategies import PREFIX
 
 ONE_FLUSH = ("ext4", "xfs")

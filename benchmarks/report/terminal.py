@@ -8,8 +8,8 @@ from rich.table import Table as RichTable
 from benchmarks.report.tables import Table, table
 from benchmarks.report.targets import lost_updates, verdicts
 from benchmarks.report.wording import count, kind
+from benchmarks.scenarios import FAMILIES, SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import FAMILIES, SCENARIOS
 
 STYLES = {"ours": "bold green", "limit": "dim", "peer": ""}
 VERDICTS = {True: "green", False: "red", None: "dim"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from benchmarks.scenarios import SCENARIOS
+
 from storewriter.cli.bench.results import Measurement, Outcome, Run, Skipped
-from storewriter.cli.bench.scenarios import SCENARIOS
 from storewriter.cli.bench.statistics import histogram
 
 MACHINE = {

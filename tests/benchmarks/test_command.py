@@ -56,8 +56,7 @@ def test_what_does_not_exist_is_a_usage_error(tmp_path: Path, option: str, value
 
 def test_the_list_names_every_scenario_and_contender() -> None:
     from benchmarks.contenders import CONTENDERS
-
-    from storewriter.cli.bench.scenarios import SCENARIOS
+    from benchmarks.scenarios import SCENARIOS
 
     listed = benchmarks("list").stdout
     assert all(name in listed for name in [*SCENARIOS, *CONTENDERS])

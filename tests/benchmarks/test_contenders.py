@@ -22,14 +22,16 @@ from benchmarks.peers.functions import FUNCTIONS
 from benchmarks.peers.sketches import SKETCHES
 from benchmarks.report.targets import PAIRS, TARGETS
 from benchmarks.run import Choice, run
+from benchmarks.scenarios import SCENARIOS
 from made_up_runs import run_of
 
 from benchmarks import cpu, images, prefetch
 from storewriter.cli.bench.conduct import Setting, Step, conduct
 from storewriter.cli.bench.document import RECORD_ID, State, adding, create_json, document_of, json_attempts
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import SCENARIOS, Scenario
+from storewriter.cli.bench.scenarios import Scenario
 
+MEASURES = "benchmarks.measures:MEASURES"
 TABLE = "benchmarks.contenders:CONTENDERS"
 LONG = 30.0
 WRITTEN_BY_HAND = [*FUNCTIONS, *SKETCHES, CONTENDERS["sqlite-batched"]]
@@ -50,7 +52,9 @@ def test_what_is_written_by_hand_loses_nothing(tmp_path: Path, name: str) -> Non
     rows = [few(key) for key in keys if SCENARIOS[key].suits(contender)]
     assert rows
     steps = [Step(row, contender, 0, LONG) for row in rows]
-    for measurement, row in zip(conduct(steps, Setting(table=TABLE, folder=tmp_path)), rows, strict=True):
+    for measurement, row in zip(
+        conduct(steps, Setting(table=TABLE, measures=MEASURES, folder=tmp_path)), rows, strict=True
+    ):
         assert measurement.outcome is not None, measurement.failure
         metrics = measurement.outcome.metrics
         assert metrics["acknowledged"] >= 2 * row.callers

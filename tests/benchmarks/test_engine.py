@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import bench_contenders
 import pytest
+from benchmarks.scenarios import SCENARIOS
 
 from storewriter.cli.bench import conduct as conducting
 from storewriter.cli.bench import statistics
@@ -18,10 +19,11 @@ from storewriter.cli.bench.conduct import Setting, Step, conduct, plan
 from storewriter.cli.bench.contender import Contender
 from storewriter.cli.bench.machine import describe, file_system
 from storewriter.cli.bench.results import Measurement, Outcome, Run, load, save
-from storewriter.cli.bench.scenarios import SCENARIOS, Scenario
+from storewriter.cli.bench.scenarios import Scenario
 from storewriter.cli.bench.strategies import STRATEGIES
 
 OURS = "storewriter.cli.bench.strategies:STRATEGIES"
+MEASURES = "benchmarks.measures:MEASURES"
 THEIRS = "bench_contenders:CONTENDERS"
 LONG = 30.0
 """Seconds of a window that closes because every caller has made its calls, long before."""
@@ -35,7 +37,7 @@ def scenario(**changes: object) -> Scenario:
 
 def measured(folder: Path, table: str, *steps: tuple[Scenario, Contender], seconds: float = LONG) -> list[Measurement]:
     planned = [Step(row, contender, 0, seconds) for row, contender in steps]
-    return list(conduct(planned, Setting(table=table, folder=folder)))
+    return list(conduct(planned, Setting(table=table, measures=MEASURES, folder=folder)))
 
 
 def outcome_of(measurement: Measurement) -> Outcome:
@@ -182,7 +184,7 @@ def test_what_was_begun_is_ended_before_its_folder_is_removed(tmp_path: Path) ->
         "threading.Thread(target=interrupt).start()\n"
         f"steps = [Step(row, bench_contenders.CONTENDERS['cluttering'], 0, {LONG})]\n"
         "try:\n"
-        f"    list(conduct(steps, Setting(table={THEIRS!r}, folder=folder)))\n"
+        f"    list(conduct(steps, Setting(table={THEIRS!r}, measures={MEASURES!r}, folder=folder)))\n"
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )

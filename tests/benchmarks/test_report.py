@@ -24,10 +24,10 @@ from benchmarks.report.colours import COLOURS
 from benchmarks.report.page import page, write_page
 from benchmarks.report.pictures import write_picture
 from benchmarks.report.terminal import print_report
+from benchmarks.scenarios import SCENARIOS
 from made_up_runs import run_of, small_run
 
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import SCENARIOS
 from storewriter.cli.bench.statistics import jain
 
 KEY = "S3 1K durable"

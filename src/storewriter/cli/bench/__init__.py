@@ -6,12 +6,11 @@ stored document at the end: a lost update is a result, never an assumption.
 
 `contender`    what a way to keep a document must offer to be measured
 `document`     the work itself: one attempt more on one record
-`scenarios`    the table of scenarios S1 to S11
+`scenarios`    what a scenario is; the table of S1 to S11 is in `benchmarks/scenarios.py`
 `strategies`   the table of our own contenders, one a lock strategy
 `callers`      one caller, threads, or tasks, calling for a while and timing every call
 `team`         the processes that make up one measurement, started together and stopped together
 `measures`     from a scenario and a contender to figures
-`idle`         the same for what idle stores leave behind
 `worker`       one measurement in a fresh interpreter
 `conduct`      plan a run: interleaved, repeated, in seeded order
 `results`      what a run found out, and its JSON

@@ -8,7 +8,7 @@ import attrs
 
 from storewriter.cli.bench.conduct import Step, plan
 from storewriter.cli.bench.results import Measurement
-from storewriter.cli.bench.scenarios import SCENARIOS, Scenario
+from storewriter.cli.bench.scenarios import Scenario
 from storewriter.cli.bench.strategies import PREFIX, STRATEGIES
 
 Durability = Literal["process", "power"]
@@ -22,13 +22,16 @@ ALONE = "none"
 """The strategy that excludes no other process, so it is measured within one process only."""
 
 CALLERS: Mapping[str, Scenario] = {
-    "1 caller": SCENARIOS["S2 1K durable"],
-    "64 tasks": SCENARIOS["S3 1K durable"],
-    "8 threads": SCENARIOS["S4 1K durable"],
-    "2 processes": SCENARIOS["S5 2 processes durable"],
-    "8 processes": SCENARIOS["S5 8 processes durable"],
-    "32 processes": SCENARIOS["S5 32 processes durable"],
-    "4 processes x 16 tasks": SCENARIOS["S6 1K durable"],
+    name: Scenario(family=family, variant="", measure="updates", processes=processes, threads=threads, tasks=tasks)
+    for name, family, processes, threads, tasks in (
+        ("1 caller", "S2", 1, 1, 0),
+        ("64 tasks", "S3", 1, 1, 64),
+        ("8 threads", "S4", 1, 8, 0),
+        ("2 processes", "S5", 2, 1, 0),
+        ("8 processes", "S5", 8, 1, 0),
+        ("32 processes", "S5", 32, 1, 0),
+        ("4 processes x 16 tasks", "S6", 4, 1, 16),
+    )
 }
 """The callers, as the scenario that has them."""
 

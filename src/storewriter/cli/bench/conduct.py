@@ -44,6 +44,8 @@ class Setting:
     """Where a process finds the contenders: `package.module:TABLE`."""
     folder: Path
     """A folder on the file system that is measured; each measurement gets a new one below it."""
+    measures: str = "storewriter.cli.bench.measures:MEASURES"
+    """Where it finds what to do for each kind of measurement."""
     seed: int = 0
     source: Path | None = None
     """The folder that storewriter is imported from by what measures; None: as this process does."""
@@ -152,7 +154,7 @@ class _Worker:
     def _started(self) -> "subprocess.Popen[str]":
         folders = [self.setting.source, os.environ.get("PYTHONPATH")]
         return subprocess.Popen(
-            [sys.executable, "-m", "storewriter.cli.bench.worker", self.setting.table],
+            [sys.executable, "-m", "storewriter.cli.bench.worker", self.setting.table, self.setting.measures],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders if folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

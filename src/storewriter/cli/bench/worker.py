@@ -1,8 +1,8 @@
 """Measures on request, each time in a forked process of its own.
 
-`python -m storewriter.cli.bench.worker package.module:TABLE`, started by `conduct`. It reads one request a
-line from standard input and answers each with one line on standard output. This process only forks: it imports the
-contenders once and starts no thread, so every measurement begins in the same clean state.
+`python -m storewriter.cli.bench.worker package.module:TABLE package.module:MEASURES`, started by `conduct`. It reads
+one request a line from standard input and answers each with one line on standard output. This process only forks: it
+imports the contenders once and starts no thread, so every measurement begins in the same clean state.
 
 Standard input stays open until the last answer. If it ends before, the process that asked is gone, and this one ends at
 once with all its measurements: it leads a process group of its own for that.
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,26 +23,33 @@ from typing import Any
 import attrs
 
 from storewriter.cli.bench.contender import Contender
-from storewriter.cli.bench.measures import Task, measure
+from storewriter.cli.bench.measures import Task
+from storewriter.cli.bench.results import Outcome
 from storewriter.cli.bench.scenarios import Scenario
 
 Contenders = Mapping[str, Contender]
+Measures = Mapping[str, Callable[[Task], Outcome]]
 
 
 def main() -> None:
     """Answer the requests of standard input until it ends."""
     # That a lock was taken over from the dead is what S7 is about; without a handler it would go to the terminal.
     logging.getLogger("storewriter").addHandler(logging.NullHandler())
-    module, attribute = sys.argv[1].split(":")
-    contenders: Contenders = getattr(import_module(module), attribute)
+    contenders: Contenders = _named(sys.argv[1])
+    measures: Measures = _named(sys.argv[2])
     for line in sys.stdin:
-        print(json.dumps(_answer(contenders, json.loads(line))), flush=True)
+        print(json.dumps(_answer(contenders, measures, json.loads(line))), flush=True)
 
 
-def _answer(contenders: Contenders, request: Mapping[str, Any]) -> object:
+def _named(place: str) -> Any:
+    module, attribute = place.split(":")
+    return getattr(import_module(module), attribute)
+
+
+def _answer(contenders: Contenders, measures: Measures, request: Mapping[str, Any]) -> object:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(contenders, request, theirs))
+    process = context.Process(target=_measure, args=(contenders, measures, request, theirs))
     process.start()
     theirs.close()  # so that its death ends our reading
     if ours not in wait([ours, sys.stdin.fileno()]) and os.getpgrp() == os.getpid():
@@ -56,7 +63,7 @@ def _answer(contenders: Contenders, request: Mapping[str, Any]) -> object:
         process.join()
 
 
-def _measure(contenders: Contenders, request: Mapping[str, Any], connection: Connection) -> None:
+def _measure(contenders: Contenders, measures: Measures, request: Mapping[str, Any], connection: Connection) -> None:
     task = Task(
         contender=contenders[request["contender"]],
         scenario=Scenario(**request["scenario"]),
@@ -65,7 +72,7 @@ def _measure(contenders: Contenders, request: Mapping[str, Any], connection: Con
         seed=request["seed"],
     )
     try:
-        connection.send({"outcome": attrs.asdict(measure(task))})
+        connection.send({"outcome": attrs.asdict(measures[task.scenario.measure](task))})
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on without this measurement
         connection.send({"failure": f"{type(error).__name__}: {error}"})
 
