@@ -123,7 +123,16 @@ def test_the_command_does_not_inherit_the_lock(cli: Here, path: Path) -> None:
 
 def test_with_inherit_the_lock_is_held_as_long_as_a_process_has_it(path: Path) -> None:
     pid = path.parent / "pid"
-    line = [*COMMAND, "run", "--inherit", path, "--", "sh", "-c", f"sleep 1000 >&- 2>&- & echo $! > {pid}; exit 5"]
+    line: list[str | Path] = [
+        *COMMAND,
+        "run",
+        "--inherit",
+        path,
+        "--",
+        "sh",
+        "-c",
+        f"sleep 1000 >&- 2>&- & echo $! > {pid}; exit 5",
+    ]
     assert subprocess.run(line, check=False).returncode == 5
     sleeper = int(pid.read_text())
     try:

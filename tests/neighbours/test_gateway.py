@@ -192,7 +192,7 @@ def test_keys_in_the_state_directory_are_recorded_under_openclaws_lock(state_dir
         other.tell("release")
         other.expect("released")
         for face in (PersistentDedupe, AsyncPersistentDedupe):
-            file = face(folder, DedupeOptions(ttl=60))._ground.file("global")
+            file = face(folder, DedupeOptions(ttl=60))._context.file("global")
             assert file is not None
             keys: Any = file.keys
             claims: Any = file.claims
@@ -203,7 +203,7 @@ def test_keys_in_the_state_directory_are_recorded_under_openclaws_lock(state_dir
 def test_keys_elsewhere_need_no_such_lock(tmp_path: Path, state_dir: Path) -> None:
     for wanted, also in ((None, ()), (True, (locks.OpenClawLock(),))):
         dedupe = PersistentDedupe(tmp_path / "dedupe", DedupeOptions(ttl=60, neighbour_lock=wanted))
-        file = dedupe._ground.file("global")
+        file = dedupe._context.file("global")
         assert file is not None
         keys: Any = file.keys
         assert keys.store._queue.also == also
