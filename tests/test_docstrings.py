@@ -29,6 +29,7 @@ MODULES = [
     "storewriter.errors",
     "storewriter.events",
     "storewriter.locks",
+    "storewriter.locks",
     "storewriter.otel",
     "storewriter.testing",
     "storewriter.watch",

@@ -46,7 +46,7 @@ class Document:
         self.at_settle: Callable[[], None] = nothing
 
     def write(self, data: bytes | None) -> None:
-        """A new document, whoever writes it."""
+        """A new document, of any writer."""
         with self.changed:
             self.data = data
             self.version += 1
