@@ -47,7 +47,7 @@ class Binaries:
 
     def command(self, name: str, *args: str | os.PathLike[str]) -> list[str]:
         """A command line that runs as a user who is not root, and ends with the process that has started it."""
-        command = ["setpriv", "--pdeathsig", "KILL", str(self.folder / name), *map(os.fspath, args)]  # type: ignore[arg-type]
+        command = ["setpriv", "--pdeathsig", "KILL", str(self.folder / name), *map(os.fspath, args)]
         if os.getuid() == 0:
             return ["unshare", "--user", "--map-user=1000", "--map-group=1000", *command]
         return command
@@ -110,6 +110,10 @@ class Server:
             f"{key}={value}" for key, value in {"host": str(self.folder), "port": self.port, **more}.items()
         )
         return f"postgresql://postgres@/{database}?{query}" + (f"#{name}" if name else "")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:

@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import postgres_server
-from helpers.postgres_server import Server
+from helpers.postgres_server import Binaries, Server
 
 pytest.importorskip("psycopg", reason="PostgreSQL is not tested: pip install 'storewriter[postgres]'")
 
 from storewriter.postgres import create
 from storewriter.postgres._connections import caretaker
 
-
-def _majors() -> list[object]:
-    return [pytest.param(found, id=f"pg{found.major}") for found in postgres_server.installations()] or [None]
+_MAJORS = [pytest.param(found, id=f"pg{found.major}") for found in postgres_server.installations()] or [None]
 
 
-@pytest.fixture(scope="session", params=_majors())
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of one major version, for all tests of this process."""
-    reason = postgres_server.missing()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    server = Server(request.param)
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[Binaries | None], Server]]:
+    """The server of a major version, for all tests of this process; started when it is first asked for."""
+    started: dict[Any, Server] = {}
+
+    def server_of(binaries: Binaries | None) -> Server:
+        reason = postgres_server.missing()
+        if reason is not None or binaries is None:
+            if os.environ.get("CI"):
+                pytest.fail(str(reason))
+            pytest.skip(str(reason))
+        if binaries not in started:
+            server = started[binaries] = Server(binaries)
+            server.create().start()
+            create(server.dsn())
+        return started[binaries]
+
     try:
-        server.create().start()
-        create(server.dsn())
-        yield server
+        yield server_of
     finally:
-        server.remove()
+        for server in started.values():
+            server.remove()
+
+
+@pytest.fixture(params=_MAJORS)
+def server(request: pytest.FixtureRequest, servers: Callable[[Binaries | None], Server]) -> Server:
+    """A server that runs."""
+    server = servers(request.param)
+    if not server.is_running:
+        server.start()
+    return server
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +71,11 @@ def name() -> str:
 def url(server: Server, name: str) -> str:
     """Its address."""
     return server.dsn(name)
+
+
+@pytest.fixture(params=[pytest.param("files", id="files"), *_MAJORS])
+def place(
+    request: pytest.FixtureRequest, servers: Callable[[Binaries | None], Server], tmp_path: Path, name: str
+) -> str:
+    """A store that does not exist yet, of every engine."""
+    return str(tmp_path / "state.json") if request.param == "files" else servers(request.param).dsn(name)

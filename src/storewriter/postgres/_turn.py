@@ -165,10 +165,9 @@ class AdvisoryLock:
     is_quick = False
     sidecar = None
 
-    @property
-    def next_look(self) -> Callable[[], float]:
+    def next_look(self) -> float:
         """See `LockAdapter`: there is nothing to look at."""
-        return _never
+        return float("inf")
 
     def look(self) -> None:
         """See `LockAdapter`."""
@@ -280,10 +279,6 @@ class AdvisoryLock:
     def same_lock(self, keys: Iterable[str]) -> str | None:
         """See `LockAdapter`."""
         return None
-
-
-def _never() -> float:
-    return float("inf")
 
 
 def _owner_of(row: tuple[bytes | None, ...]) -> Owner:
