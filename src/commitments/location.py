@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 
 import attrs
 
 from commitments.record import trim
 from storewriter import StoreWriterError
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 _log = logging.getLogger("commitments")
 
@@ -28,11 +31,13 @@ class Location:
     """The file, and whether its directory is ours to keep private."""
 
     path: str
-    """The absolute path of the file."""
+    """The absolute path of the file, or the URL of a document that is no file."""
     is_default: bool
     """Whether it is the store of this user, whose directory holds nothing else."""
     is_openclaws: bool
     """Whether it is where an OpenClaw gateway of this user looks for it, by whatever spelling."""
+    is_file: bool = True
+    """Whether there is a file; a URL is passed to storewriter as it is given."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str] | None) -> Location:
@@ -40,6 +45,8 @@ class Location:
         given = "" if path is None else trim(os.fspath(path))
         if not given:
             return cls(default_path(), is_default=True, is_openclaws=True)
+        if _URL.match(given):
+            return cls(given, is_default=False, is_openclaws=False, is_file=False)
         path = _absolute(given)
         is_openclaws = os.path.realpath(path) == os.path.realpath(default_path())
         return cls(path, is_default=False, is_openclaws=is_openclaws)
@@ -47,7 +54,8 @@ class Location:
     @property
     def database(self) -> str | None:
         """OpenClaw's database, if there is one where it belongs to this store; it is the live store then."""
-        if not self.is_openclaws and os.path.basename(os.path.dirname(self.path)) != "commitments":
+        is_beside_it = self.is_file and os.path.basename(os.path.dirname(self.path)) == "commitments"
+        if not self.is_openclaws and not is_beside_it:
             return None
         path = os.path.join(os.path.dirname(os.path.dirname(self.path)), "state", "openclaw.sqlite")
         return path if os.path.exists(path) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from commitments import AsyncCommitmentsStore, CommitmentsStore, default_path
+from commitments.location import Location
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,15 @@ def test_making_a_store_touches_nothing(home: Path) -> None:
     CommitmentsStore()
     AsyncCommitmentsStore()
     assert list(home.iterdir()) == []
+
+
+def test_a_url_is_passed_on_as_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not taken for a relative path, and nothing of what holds for files: no folder, no OpenClaw beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "postgresql:" / "host" / "state").mkdir(parents=True)
+    (tmp_path / "postgresql:" / "host" / "state" / "openclaw.sqlite").write_text("")
+    found = Location.of(" postgresql://host/commitments/db#name ")
+    assert found.path == "postgresql://host/commitments/db#name"
+    assert (found.is_default, found.is_openclaws, found.database) == (False, False, None)
+    found.require_in_use()
+    found.keep_private()
