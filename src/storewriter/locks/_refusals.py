@@ -13,8 +13,9 @@ from storewriter.errors import LockLost, StrategyMismatch, UnsupportedLock
 def taken_away(path: str) -> LockLost:
     """The error for a sidecar that was taken away from under its holder: the next one locks another file."""
     return LockLost(
-        f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so somebody "
-        f"else may be in. Nothing was written; leave lock files alone while programs use the store.",
+        f"the lock file {sidecar(path)} was deleted or replaced while the turn on {path} was held, so "
+        f"another process may have the lock too. Nothing was written; leave lock files alone while programs use the "
+        f"store.",
         path=path,
         owner=None,
     )
@@ -45,10 +46,10 @@ def unsupported(path: str, strategy: str, error: OSError | None) -> UnsupportedL
     why = (
         f"has no kernel locks ({error.strerror})"
         if error is not None
-        else "grants a kernel lock to everybody: a second descriptor was not refused"
+        else "grants a kernel lock that is held: a second descriptor was not refused"
     )
     problem = UnsupportedLock(
-        f"{where} of {path} {why}, so lock={strategy!r} cannot exclude anybody there. "
+        f"{where} of {path} {why}, so lock={strategy!r} cannot exclude other writers there. "
         f"Use lock='lease' in every program that writes this store.",
         path=path,
         strategy=strategy,
