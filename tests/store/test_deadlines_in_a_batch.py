@@ -13,6 +13,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, Store
+from storewriter._turns import line
 
 
 def append(place: int) -> Callable[[list[int]], None]:
@@ -35,6 +36,16 @@ class Slow:
         self.runs.set()
         wait_for(self.go_on, "the end of a slow function")
         state.append(0)
+
+
+def pass_deadline_of_the_first(path: str) -> None:
+    """The time of the first ticket behind the head is over, from now on."""
+    waiting = line.lanes[path].queue
+    assert waiting is not None
+    first = waiting[0]
+    assert first.waiter is not None
+    first.deadline = first.asked
+    first.waiter.wake()
 
 
 @pytest.mark.parametrize("timeout", [0, 0.3])
@@ -73,15 +84,18 @@ def test_a_deadline_that_passes_before_the_turn_keeps_a_waiter_out_of_the_batch(
     slow = Slow()
     workers = [Worker(lambda: store.update(slow))]
     wait_for(slow.runs, "the slow function")
-    late = Worker(lambda: store.update(append(1), timeout=0.05))
     try:
-        until(lambda: queue.pending(store.path) == 1 or late.error is not None, "one with little time")
-        workers += [Worker(lambda place=place: store.update(append(place))) for place in (2, 3)]  # type: ignore[misc]
+        late, *behind = lined_up(
+            queue,
+            store.path,
+            *(lambda place=place: store.update(append(place)) for place in (1, 2, 3)),  # type: ignore[misc]
+        )
+        pass_deadline_of_the_first(store.path)
         late.wait()
-        until(lambda: queue.pending(store.path) == 2, "two behind it")
+        assert queue.pending(store.path) == 2
     finally:
         slow.go_on.set()
-    for worker in workers:
+    for worker in [*workers, *behind]:
         worker.result()
     assert isinstance(late.error, LockTimeout)
     assert sorted(store.read()) == [0, 2, 3]
