@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
 from helpers.lines import Worker, held, lined_up
 from helpers.memory import Document, MemoryBackend
 from helpers.no_files import files_forbidden
-from helpers.waiting import until, until_async
+from helpers.waiting import until, until_async, wait_for
 from storewriter import (
     AsyncStore,
     CommitUncertain,
@@ -28,6 +30,10 @@ from storewriter import (
     events,
 )
 from storewriter._backends import addresses
+from storewriter._commits import batch
+from storewriter._turns import line
+from storewriter._turns.line import Ticket
+from storewriter.cli.status import status
 from storewriter.errors import DocumentChanged
 
 FACES = ("threads", "asyncio", "trio")
@@ -36,6 +42,14 @@ FACES = ("threads", "asyncio", "trio")
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with files_forbidden(monkeypatch):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _batches_have_time() -> Iterator[None]:
+    """However busy the processor is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "APPLY_SECONDS", 60.0)
         yield
 
 
@@ -386,22 +400,27 @@ def test_a_function_that_takes_long_is_made_anew_if_the_part_before_it_has_ended
     document = Document(ends_turn=True)
     backend = MemoryBackend(document)
     store: Store[dict[str, Any]] = Store(backend, queue=queue)
-    go_on, runs = threading.Event(), []
+    runs, go_on, states = threading.Event(), threading.Event(), []
 
     def slow(state: dict[str, Any]) -> None:
-        runs.append(dict(state))
-        go_on.wait()
+        states.append(dict(state))
+        runs.set()
+        wait_for(go_on)
         state["slow"] = 1
 
     with held(queue, backend) as holding:
         first, second = lined_up(queue, backend, lambda: store.update(putting("quick", 1)), lambda: store.update(slow))
         holding.release()
+    wait_for(runs)
+    open_batch = cast("Ticket", line.lanes[backend.key].head).batch
+    open_batch._until = 0.0  # its time is over
+    open_batch.draft.newest.waiter.wake()
     assert first.result() == "quick"  # saved by its own thread, although the other function still runs
     assert state_of(document) == {"quick": 1}
     go_on.set()
     second.result()
     assert state_of(document) == {"quick": 1, "slow": 1}
-    assert runs == [{"quick": 1}, {"quick": 1}]
+    assert states == [{"quick": 1}, {"quick": 1}]
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------
@@ -505,6 +524,17 @@ def test_a_url_names_an_engine_that_is_imported_when_it_is_needed(
     with queue.turn("memory://x") as turn:
         assert turn.path == backend.key
     assert made == [("memory://x", "power", 2), ("memory://x", "power", 0)]
+
+
+def test_the_command_shows_what_the_engine_says(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = MemoryBackend(document)
+    engine = SimpleNamespace(from_url=lambda url, **settings: backend)
+    monkeypatch.setitem(addresses.ENGINES, "memory", "memory_engine")
+    monkeypatch.setattr(addresses, "import_module", lambda name: engine)
+    told = CliRunner().invoke(status, ["memory://x"])
+    assert told.output.split() == ["store", backend.key]
+    told = CliRunner().invoke(status, ["--json", "memory://x"])
+    assert json.loads(told.output) == {"path": backend.key}
 
 
 def test_an_unknown_scheme_is_refused(queue: PerStoreWriterQueue) -> None:

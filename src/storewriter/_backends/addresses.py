@@ -13,14 +13,14 @@ from typing import Any, Final, cast
 import attrs
 
 from storewriter._backends.files import FileAddress
-from storewriter._backends.protocol import Address, Backend, Fixed
+from storewriter._backends.protocol import Address, Backend, Fixed, Status
 from storewriter._files.replace import Durability
 from storewriter._platform.system import SYSTEM, System
 from storewriter._turns.adapter import LockAdapter
 from storewriter.backoff import Backoff
 from storewriter.locks import Strategy
 
-__all__ = ["Durability", "FileSettings", "PathLike", "Place", "address_of", "is_url", "lock_of"]
+__all__ = ["Durability", "FileSettings", "PathLike", "Place", "address_of", "is_url", "lock_of", "status_of_url"]
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Place = PathLike | Backend[Any, Any]
@@ -79,6 +79,15 @@ def lock_of(place: object) -> LockAdapter:
         msg = f"a store is named by a path, a URL or a backend, got {place!r}"
         raise TypeError(msg)
     return cast("LockAdapter", lock)
+
+
+def status_of_url(url: str) -> Status:
+    """What the engine of a URL says of a document. Raises ValueError, OSError, StoreWriterError."""
+    scheme = _URL.match(url)
+    assert scheme is not None
+    backend: Any = _from_url(url, scheme[1].lower(), FileSettings())
+    status: Status = backend.status()
+    return status
 
 
 def _from_url(url: Any, scheme: str, settings: FileSettings) -> Backend[Any, Any]:

@@ -251,7 +251,7 @@ class Rescue(Protocol):
 
 
 class Status(Protocol):
-    """What `storewriter status` shows of one store."""
+    """What `storewriter status` shows of one store: returned by the method `status` of an engine that has URLs."""
 
     def rows(self) -> Mapping[str, str]:
         """Label and text of each line, in order; the first is `store`."""

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -15,6 +15,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from storewriter._backends.addresses import is_url, status_of_url
+from storewriter._backends.protocol import Status as Shown
 from storewriter._files.keys import canonical, sidecar
 from storewriter._files.replace import require_regular
 from storewriter._platform import mounts
@@ -249,17 +251,17 @@ def _show(stores: tuple[str, ...], codec: Codec[Any], *, as_json: bool) -> int:
     code = DONE
     for number, path in enumerate(stores):
         try:
-            found = checked(status_of, path, codec)
+            found = checked(_seen, path, codec)
         except (StoreWriterError, OSError) as error:
             say(str(error))
             code = STORE
             continue
         if as_json:
-            click.echo(json_text(_as_json(found), indent=None))
+            click.echo(json_text(dict(found.as_json()), indent=None))
             continue
         if number:
             console.print()
-        for line in _lines(found):
+        for line in _lines(found.rows()):
             console.print(line)
     return code
 
@@ -269,13 +271,38 @@ def _screen(stores: tuple[str, ...], codec: Codec[Any]) -> Iterator[Text]:
     for path in stores:
         yield Text()
         try:
-            yield from _lines(checked(status_of, path, codec))
+            yield from _lines(checked(_seen, path, codec).rows())
         except (StoreWriterError, OSError) as error:
             yield Text(safe_text(str(error)), "red")
 
 
-def _lines(found: Status) -> list[Text]:
-    facts = {
+def _seen(store: str, codec: Codec[Any]) -> Shown:
+    """What there is to show of a store: of a URL, what its engine says."""
+    return status_of_url(store) if is_url(store) else _OfFile(status_of(store, codec))
+
+
+@attrs.frozen
+class _OfFile:
+    """What is shown of a document in a file."""
+
+    found: Status
+
+    def rows(self) -> dict[str, str]:
+        """See `Status` of the backends."""
+        return _rows(self.found)
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Status` of the backends."""
+        return _as_json(self.found)
+
+
+def _lines(facts: Mapping[str, str]) -> list[Text]:
+    width = max(map(len, facts)) + 2
+    return [Text.assemble((f"{key:<{width}}", "bold"), safe_text(text)) for key, text in facts.items()]
+
+
+def _rows(found: Status) -> dict[str, str]:
+    return {
         "store": found.path,
         "document": _document_text(found),
         "last commit": "none yet" if found.committed is None else _commit_text(found.committed),
@@ -289,8 +316,6 @@ def _lines(found: Status) -> list[Text]:
         **{f"neighbour {number}": neighbour_text(found.path, one) for number, one in enumerate(found.neighbours, 1)},
         **{f"beside {number}": str(one) for number, one in enumerate(found.leftovers, 1)},
     }
-    width = max(map(len, facts)) + 2
-    return [Text.assemble((f"{key:<{width}}", "bold"), safe_text(text)) for key, text in facts.items()]
 
 
 def _document_text(found: Status) -> str:
