@@ -16,7 +16,9 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Generic, TypeVar
+
+import attrs
 
 from commitments import changes, queries
 from commitments.candidates import Candidate, Item
@@ -28,7 +30,6 @@ from commitments.record import Commitment, Scope, Status
 from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 from storewriter.locks import OpenClawLock
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LOCK_TIMEOUT = 10.0
@@ -52,7 +53,98 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-class CommitmentsStore:
+@attrs.frozen
+class _Question(Generic[T]):
+    """A look at a document, after the records that are too old were marked as expired."""
+
+    _ask: Callable[[Document], T]
+    now_ms: int
+
+    def __call__(self, document: Document) -> T:
+        changes.expire(document, self.now_ms)
+        return self._ask(document)
+
+
+@attrs.frozen
+class _Change(Generic[T]):
+    """A change of a document; `answer` is given without touching the store if there is nothing to change."""
+
+    label: str
+    apply: Callable[[Document], T]
+    answer: T | None = None
+
+
+class _Operations:
+    """What each operation does, prepared alike for both stores: they differ in how they read and update."""
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None, now_ms: Callable[[], int], neighbour_lock: bool | None
+    ) -> None:
+        self._location = Location.of(path)
+        self._clock = now_ms
+        self._own_queue = queue_for(self._location, neighbour_lock)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file, or the URL that was given."""
+        return self._location.path
+
+    def _now(self, now_ms: int | None) -> int:
+        return self._clock() if now_ms is None else now_ms
+
+    def _listing(self, status: Status | None, agent_id: str | None) -> _Question[Listing]:
+        return _Question(lambda document: queries.listing(document, status, agent_id), self._clock())
+
+    def _pending(self, scope: Scope, limit: int, now_ms: int | None) -> _Question[tuple[Commitment, ...]]:
+        now = self._now(now_ms)
+        return _Question(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
+
+    def _due(
+        self, config: CommitmentsConfig, agent_id: str, session_key: str, limit: int | None, now_ms: int | None
+    ) -> _Question[tuple[Commitment, ...]]:
+        now = self._now(now_ms)
+        return _Question(lambda each: queries.due_for_session(each, config, agent_id, session_key, limit, now), now)
+
+    def _due_keys(
+        self, config: CommitmentsConfig, agent_id: str, limit: int | None, now_ms: int | None
+    ) -> _Question[tuple[str, ...]]:
+        now = self._now(now_ms)
+        return _Question(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+
+    def _upsert(self, item: Item, candidates: Iterable[Candidate], now_ms: int | None) -> _Change[Upserted]:
+        now, inferred = self._now(now_ms), tuple(candidates)
+        ids = tuple(new_id(now) for _ in inferred)  # not in the operation, which may run twice
+        return _Change(
+            "upsert",
+            lambda document: changes.upsert(document, item, inferred, ids, now),
+            None if inferred else Upserted(),
+        )
+
+    def _attempt(self, ids: Iterable[str], now_ms: int | None, every_copy: bool) -> _Change[Marked]:
+        now = self._now(now_ms)
+        return _marking("mark attempted", ids, lambda each, ids: changes.mark_attempted(each, ids, now, every_copy))
+
+    def _mark(self, ids: Iterable[str], status: FinalStatus, now_ms: int | None, every_copy: bool) -> _Change[Marked]:
+        now = self._now(now_ms)
+        return _marking(
+            f"mark {status}", ids, lambda each, ids: changes.mark_status(each, ids, status, now, every_copy)
+        )
+
+    def _snooze(self, ids: Iterable[str], until_ms: int, now_ms: int | None, every_copy: bool) -> _Change[Marked]:
+        now = self._now(now_ms)
+        return _marking("snooze", ids, lambda each, ids: changes.snooze(each, ids, until_ms, now, every_copy))
+
+    def _prepare_folder(self) -> None:
+        self._location.require_in_use()
+        self._location.keep_private()
+
+
+def _marking(label: str, ids: Iterable[str], mark: Callable[[Document, tuple[str, ...]], Marked]) -> _Change[Marked]:
+    wanted = tuple(ids)
+    return _Change(label, lambda document: mark(document, wanted), None if wanted else Marked())
+
+
+class CommitmentsStore(_Operations):
     """One commitments file, for plain code. Every method may be called from any thread.
 
     `path` is trimmed and a leading `~` expanded; None or blank means the store of this user (`default_path`).
@@ -77,16 +169,10 @@ class CommitmentsStore:
         queue: PerStoreWriterQueue | None = None,
         neighbour_lock: bool | None = None,
     ) -> None:
-        self._location = Location.of(path)
-        self._clock = now_ms
-        queue = queue_for(self._location, neighbour_lock) if queue is None else queue
+        super().__init__(path, now_ms, neighbour_lock)
+        queue = self._own_queue if queue is None else queue
         self._store = Store(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
         self._location.warn_of_database()
-
-    @property
-    def path(self) -> str:
-        """The absolute path of the file."""
-        return self._location.path
 
     def load(self) -> Listing:
         """Every record in file order, as it is stored; expires nothing, never waits and never writes."""
@@ -99,7 +185,7 @@ class CommitmentsStore:
             status: Only records with this status; None: any.
             agent_id: Only records of this agent; None: any.
         """
-        return self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
+        return self._ask(self._listing(status, agent_id))
 
     def watch(self, status: Status | None = None, agent_id: str | None = None) -> Iterator[Listing]:
         """Yield what `list` would return, now and after every change of the file by any program; save nothing.
@@ -112,7 +198,7 @@ class CommitmentsStore:
         """
         with self._store.watch() as states:
             for document in states:
-                yield _listing_of(document, status, agent_id, self._clock())
+                yield self._listing(status, agent_id)(document)
 
     def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
@@ -124,8 +210,7 @@ class CommitmentsStore:
             limit: At most so many, from 0; ValueError for a negative one.
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
-        now = self._now(now_ms)
-        return self._ask(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
+        return self._ask(self._pending(scope, limit, now_ms))
 
     def due_for_session(
         self,
@@ -147,12 +232,9 @@ class CommitmentsStore:
             limit: At most so many, from 0; None: no limit of the call. ValueError for a negative one.
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
-        now = self._now(now_ms)
         if not config.enabled:
             return ()
-        return self._ask(
-            lambda document: queries.due_for_session(document, config, agent_id, session_key, limit, now), now
-        )
+        return self._ask(self._due(config, agent_id, session_key, limit, now_ms))
 
     def due_session_keys(
         self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
@@ -167,10 +249,9 @@ class CommitmentsStore:
             limit: At most so many, the first in the file; None or 0: all. ValueError for a negative one.
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
-        now = self._now(now_ms)
         if not config.enabled:
             return ()
-        return self._ask(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+        return self._ask(self._due_keys(config, agent_id, limit, now_ms))
 
     def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
         """Merge each candidate into the active record with its scope and dedupe key, or create a record.
@@ -185,11 +266,7 @@ class CommitmentsStore:
         Raises:
             CandidateRefused: A record would have to be created from a blank text. Nothing of the call was written.
         """
-        now, inferred = self._now(now_ms), tuple(candidates)
-        if not inferred:
-            return Upserted()
-        ids = _new_ids(inferred, now)
-        return self._change("upsert", changes.upsert, item, inferred, ids, now)
+        return self._change(self._upsert(item, candidates, now_ms))
 
     def mark_attempted(self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False) -> Marked:
         """Count a delivery attempt on each record, whatever its status; report unknown and terminal ids.
@@ -199,10 +276,7 @@ class CommitmentsStore:
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return self._change("mark attempted", changes.mark_attempted, wanted, now, every_copy)
+        return self._change(self._attempt(ids, now_ms, every_copy))
 
     def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
@@ -215,10 +289,7 @@ class CommitmentsStore:
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return self._change(f"mark {status}", changes.mark_status, wanted, status, now, every_copy)
+        return self._change(self._mark(ids, status, now_ms, every_copy))
 
     def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
@@ -233,10 +304,7 @@ class CommitmentsStore:
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
+        return self._change(self._snooze(ids, until_ms, now_ms, every_copy))
 
     def recover(self, *, force: bool = False) -> Recovery:
         """Move a damaged file aside, and begin an empty store; the answer says what was done.
@@ -246,31 +314,24 @@ class CommitmentsStore:
         """
         return self._store.recover(force=force, label="commitments: recover")
 
-    def _now(self, now_ms: int | None) -> int:
-        return self._clock() if now_ms is None else now_ms
+    def _change(self, change: _Change[T]) -> T:
+        if change.answer is not None:
+            return change.answer
+        self._prepare_folder()
+        return self._store.update(change.apply, label=f"commitments: {change.label}")
 
-    def _change(
-        self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
-    ) -> T:
-        self._location.require_in_use()
-        self._location.keep_private()
-        return self._store.update(
-            lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"
-        )
-
-    def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
-        answer = _after_expiry(question, now_ms)
+    def _ask(self, question: _Question[T]) -> T:
         document = self._store.read()
-        if changes.has_work(document, now_ms):
+        if changes.has_work(document, question.now_ms):
             self._location.keep_private()
             try:
-                return self._store.update(answer, label="commitments: expire")
+                return self._store.update(question, label="commitments: expire")
             except OSError as error:
                 _pass_if_not_writable(error, self.path)
-        return answer(document)
+        return question(document)
 
 
-class AsyncCommitmentsStore:
+class AsyncCommitmentsStore(_Operations):
     """One commitments file, for tasks of asyncio and trio: `CommitmentsStore`, awaited.
 
     The loop is never blocked by a flush or by waiting for a lock. A call that is cancelled while it waits in
@@ -286,16 +347,10 @@ class AsyncCommitmentsStore:
         queue: PerStoreWriterQueue | None = None,
         neighbour_lock: bool | None = None,
     ) -> None:
-        self._location = Location.of(path)
-        self._clock = now_ms
-        queue = queue_for(self._location, neighbour_lock) if queue is None else queue
+        super().__init__(path, now_ms, neighbour_lock)
+        queue = self._own_queue if queue is None else queue
         self._store = AsyncStore(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
         self._location.warn_of_database()
-
-    @property
-    def path(self) -> str:
-        """See `CommitmentsStore.path`."""
-        return self._location.path
 
     async def load(self) -> Listing:
         """See `CommitmentsStore.load`."""
@@ -303,20 +358,19 @@ class AsyncCommitmentsStore:
 
     async def list(self, status: Status | None = None, agent_id: str | None = None) -> Listing:
         """See `CommitmentsStore.list`."""
-        return await self._ask(lambda document: queries.listing(document, status, agent_id), self._clock())
+        return await self._ask(self._listing(status, agent_id))
 
     async def watch(self, status: Status | None = None, agent_id: str | None = None) -> AsyncIterator[Listing]:
         """See `CommitmentsStore.watch`; best inside `async with aclosing(store.watch()) as listings`."""
         async with self._store.watch() as states:
             async for document in states:
-                yield _listing_of(document, status, agent_id, self._clock())
+                yield self._listing(status, agent_id)(document)
 
     async def pending_for_scope(
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
     ) -> tuple[Commitment, ...]:
         """See `CommitmentsStore.pending_for_scope`."""
-        now = self._now(now_ms)
-        return await self._ask(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
+        return await self._ask(self._pending(scope, limit, now_ms))
 
     async def due_for_session(
         self,
@@ -328,98 +382,59 @@ class AsyncCommitmentsStore:
         now_ms: int | None = None,
     ) -> tuple[Commitment, ...]:
         """See `CommitmentsStore.due_for_session`."""
-        now = self._now(now_ms)
         if not config.enabled:
             return ()
-        return await self._ask(
-            lambda document: queries.due_for_session(document, config, agent_id, session_key, limit, now), now
-        )
+        return await self._ask(self._due(config, agent_id, session_key, limit, now_ms))
 
     async def due_session_keys(
         self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
     ) -> tuple[str, ...]:
         """See `CommitmentsStore.due_session_keys`."""
-        now = self._now(now_ms)
         if not config.enabled:
             return ()
-        return await self._ask(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+        return await self._ask(self._due_keys(config, agent_id, limit, now_ms))
 
     async def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
         """See `CommitmentsStore.upsert`."""
-        now, inferred = self._now(now_ms), tuple(candidates)
-        if not inferred:
-            return Upserted()
-        ids = _new_ids(inferred, now)
-        return await self._change("upsert", changes.upsert, item, inferred, ids, now)
+        return await self._change(self._upsert(item, candidates, now_ms))
 
     async def mark_attempted(
         self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.mark_attempted`."""
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return await self._change("mark attempted", changes.mark_attempted, wanted, now, every_copy)
+        return await self._change(self._attempt(ids, now_ms, every_copy))
 
     async def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.mark_status`."""
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return await self._change(f"mark {status}", changes.mark_status, wanted, status, now, every_copy)
+        return await self._change(self._mark(ids, status, now_ms, every_copy))
 
     async def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.snooze`."""
-        now, wanted = self._now(now_ms), tuple(ids)
-        if not wanted:
-            return Marked()
-        return await self._change("snooze", changes.snooze, wanted, until_ms, now, every_copy)
+        return await self._change(self._snooze(ids, until_ms, now_ms, every_copy))
 
     async def recover(self, *, force: bool = False) -> Recovery:
         """See `CommitmentsStore.recover`."""
         return await self._store.recover(force=force, label="commitments: recover")
 
-    def _now(self, now_ms: int | None) -> int:
-        return self._clock() if now_ms is None else now_ms
+    async def _change(self, change: _Change[T]) -> T:
+        if change.answer is not None:
+            return change.answer
+        self._prepare_folder()
+        return await self._store.update(change.apply, label=f"commitments: {change.label}")
 
-    async def _change(
-        self, label: str, operation: Callable[Concatenate[Document, P], T], *arguments: P.args, **named: P.kwargs
-    ) -> T:
-        self._location.require_in_use()
-        self._location.keep_private()
-        return await self._store.update(
-            lambda document: operation(document, *arguments, **named), label=f"commitments: {label}"
-        )
-
-    async def _ask(self, question: Callable[[Document], T], now_ms: int) -> T:
-        answer = _after_expiry(question, now_ms)
+    async def _ask(self, question: _Question[T]) -> T:
         document = await self._store.read()
-        if changes.has_work(document, now_ms):
+        if changes.has_work(document, question.now_ms):
             self._location.keep_private()
             try:
-                return await self._store.update(answer, label="commitments: expire")
+                return await self._store.update(question, label="commitments: expire")
             except OSError as error:
                 _pass_if_not_writable(error, self.path)
-        return answer(document)
-
-
-def _after_expiry(question: Callable[[Document], T], now_ms: int) -> Callable[[Document], T]:
-    """Return the query, run after the records that are too old were marked as expired."""
-
-    def answer(document: Document) -> T:
-        changes.expire(document, now_ms)
         return question(document)
-
-    return answer
-
-
-def _listing_of(document: Document, status: Status | None, agent_id: str | None, now_ms: int) -> Listing:
-    changes.expire(document, now_ms)
-    return queries.listing(document, status, agent_id)
 
 
 def _pass_if_not_writable(error: OSError, path: str) -> None:
@@ -427,8 +442,3 @@ def _pass_if_not_writable(error: OSError, path: str) -> None:
     if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
         raise error
     _log.warning("%s: what has expired is shown as expired, but cannot be saved: %s", path, error)
-
-
-def _new_ids(candidates: tuple[Candidate, ...], now_ms: int) -> tuple[str, ...]:
-    """Return an id for each candidate, made outside of the operation because that may run twice."""
-    return tuple(new_id(now_ms) for _ in candidates)
