@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -199,7 +199,7 @@ def _call(fn: Mutator, way: How, in_turns: bool) -> _Call:
 
 
 @contextmanager
-def _copy(path: Path) -> Iterator[str]:
+def _copy(path: Path) -> Generator[str]:
     """A copy of the file under its own name, in a folder that goes afterwards."""
     with tempfile.TemporaryDirectory(prefix="race-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / path.name
@@ -230,9 +230,9 @@ class _Expected:
 
 def _one_after_the_other(calls: Sequence[_Call], path: Path) -> _Expected:
     start = _content(path)
-    twice = []
+    twice: list[tuple[Any, Any]] = []
     for order in (calls, calls[::-1]):
-        outcomes = []
+        outcomes: list[Any] = []
         for _ in range(2):
             with _copy(path) as copy:
                 for call in order:
@@ -261,11 +261,14 @@ def _content(path: Path) -> Any:
 
 def _fits(found: Any, one: Any, other: Any) -> bool:
     """Whether `found` is like `one`, where that is like `other`: what differs between the two is random."""
-    if isinstance(found, dict) and isinstance(one, dict) and isinstance(other, dict):
+    kind: type[Any] = type(one)
+    if not (kind is type(other) is type(found)):
+        return bool(found == one) or kind is not type(other)
+    if kind is dict:
         if one.keys() != other.keys():
             return len(found) == len(one)
-        return found.keys() == one.keys() and all(_fits(found[key], one[key], other[key]) for key in one)
-    if isinstance(found, list) and isinstance(one, list) and isinstance(other, list):
+        return bool(found.keys() == one.keys()) and all(_fits(found[key], one[key], other[key]) for key in one)
+    if kind is list:
         return len(found) == len(one) and all(map(_fits, found, one, other))
     return bool(found == one) or one != other
 
@@ -307,12 +310,8 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _saves(event: str, arguments: tuple[Any, ...], target: str) -> bool:
-    name = arguments[1] if event == "os.rename" else arguments[0]
-    if not isinstance(name, (str, bytes, os.PathLike)) or os.path.basename(os.fsdecode(name)) != os.path.basename(
-        target
-    ):
-        return False
-    if os.path.realpath(os.fsdecode(name)) != target:
+    name = _text_of(arguments[1] if event == "os.rename" else arguments[0])
+    if name is None or os.path.basename(name) != os.path.basename(target) or os.path.realpath(name) != target:
         return False
     if event != "open":
         return True
@@ -320,6 +319,11 @@ def _saves(event: str, arguments: tuple[Any, ...], target: str) -> bool:
     if isinstance(mode, str):
         return any(letter in mode for letter in "wax+")
     return bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def _text_of(name: Any) -> str | None:
+    """A path as text; None for a descriptor."""
+    return None if isinstance(name, int) else os.fsdecode(name)
 
 
 def _stop_before_save(path: str, stop: _Stop) -> None:
