@@ -21,9 +21,9 @@ from typing import Any, Final, get_args
 
 import attrs
 from ledger import Ledger
-from scenarios import Plant, Scenario
 from writer import Fate, Points
 
+from scenarios import Plant, Scenario
 from storewriter import Store
 
 sys.path.append(str(Path(__file__).parent.parent))

@@ -261,9 +261,9 @@ def _content(path: Path) -> Any:
 
 def _fits(found: Any, one: Any, other: Any) -> bool:
     """Whether `found` is like `one`, where that is like `other`: what differs between the two is random."""
-    kind: type[Any] = type(one)
-    if not (kind is type(other) is type(found)):
-        return bool(found == one) or kind is not type(other)
+    kind = one.__class__
+    if not (kind is other.__class__ is found.__class__):
+        return bool(found == one) or kind is not other.__class__
     if kind is dict:
         if one.keys() != other.keys():
             return len(found) == len(one)
