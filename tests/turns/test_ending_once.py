@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from helpers.lines import Worker, held
-from helpers.waiting import until, until_async
+from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, Backoff, PerStoreWriterQueue, Store
 from storewriter._turns import ending, entering, line
 from storewriter._turns.line import HOLDING, LEFT, Ticket
@@ -24,7 +24,7 @@ SETTINGS = line.Settings(Backoff(), max_pending=None, warn_after=None)
 
 
 class Hold:
-    """May always be passed on. Says so slowly enough for a second one who asks at the same time to be noticed."""
+    """May always be passed on; the first answer comes when it may."""
 
     token: str | None = None
 
@@ -32,13 +32,15 @@ class Hold:
         self.asked = 0
         self.released = 0
         self.problem = problem
-        self._both = threading.Barrier(2)
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def may_pass(self) -> bool:
         self.asked += 1
-        with contextlib.suppress(threading.BrokenBarrierError):
-            self._both.wait(0.1)
-        self._both.reset()
+        if self.asked == 1:
+            self.is_asked.set()
+            wait_for(self.may_answer, "another caller that ends the turn")
         return True
 
     def check(self) -> None:
@@ -92,8 +94,12 @@ def test_two_threads_that_end_one_turn_name_one_head() -> None:
     for ticket in tickets:
         line.join(ticket, lock, lambda lane, ticket, adapter: None)
     assert entering._attempt(tickets[0])
-    for worker in [Worker(lambda: ending.pass_on(tickets[0])) for _ in range(2)]:
-        worker.result()
+    lock.hold.may_answer.clear()
+    first = Worker(lambda: ending.pass_on(tickets[0]))
+    wait_for(lock.hold.is_asked, "the first thread in the middle of the end")
+    Worker(lambda: ending.pass_on(tickets[0])).result()
+    lock.hold.may_answer.set()
+    first.result()
     assert [ticket.state for ticket in tickets] == [LEFT, HOLDING, line.WAITING]
     assert lock.hold.asked == 1
     for ticket in tickets[1:]:

@@ -15,7 +15,7 @@ import pytest
 from helpers import interrupts
 from helpers.waiting import until, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._turns import line, marks, waiters
+from storewriter._turns import line, marks, off_loop, waiters
 from storewriter.testing import Call, intercepted
 
 
@@ -32,7 +32,7 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     path.write_text("{}")
-    saves, overlaps = threading.Event(), threading.Event()
+    saves, overlaps, is_waited_for = threading.Event(), threading.Event(), threading.Event()
     savers: set[int] = set()
 
     def around(call: Call, proceed: Callable[[], Any]) -> Any:
@@ -42,7 +42,7 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
                 overlaps.set()
             else:
                 saves.set()
-                overlaps.wait(0.3)  # as long as nothing else saves
+                wait_for(is_waited_for, "the task that waits for this thread, although it was interrupted")
         return proceed()
 
     real = waiters.AsyncioWaiter.sleep_through
@@ -54,8 +54,15 @@ def test_a_task_that_is_interrupted_while_a_thread_saves_waits_for_that_thread(
             raise Interrupted
         return await real(self)
 
+    join = off_loop._Call.join
+
+    def joined(self: Any) -> None:
+        is_waited_for.set()
+        join(self)
+
     waits: list[int] = []
     monkeypatch.setattr(waiters.AsyncioWaiter, "sleep_through", sleep_through)
+    monkeypatch.setattr(off_loop._Call, "join", joined)
     store: AsyncStore[Any] = AsyncStore(path, queue=queue, system=intercepted(around))
 
     async def main() -> None:

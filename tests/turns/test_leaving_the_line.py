@@ -274,17 +274,18 @@ def test_what_is_cancelled_before_it_asks_is_never_applied(path, run) -> None:
 
 def test_an_outer_scope_wins_when_both_deadlines_have_passed_before_anybody_looked(queue, path, run) -> None:
     async def main() -> None:
-        async def keep_the_loop_busy() -> None:
+        async def let_both_pass(scope: anyio.CancelScope) -> None:
             await until_async(lambda: queue.pending(path) == 1)
-            busy_until = time.monotonic() + 0.08
-            while time.monotonic() < busy_until:
-                pass
+            (waiting,) = line.lanes[str(path)].queue
+            waiting.deadline = time.monotonic() - 0.001
+            scope.deadline = anyio.current_time() - 0.001
+            waiting.waiter.wake()
 
         with held(queue, path):
             async with anyio.create_task_group() as group:
-                group.start_soon(keep_the_loop_busy)
-                with anyio.move_on_after(0.041) as scope:
-                    async with queue.turn(path, timeout=0.04):
+                with anyio.move_on_after(20) as scope:
+                    group.start_soon(let_both_pass, scope)
+                    async with queue.turn(path, timeout=20):
                         raise AssertionError
             assert scope.cancelled_caught
 
@@ -330,14 +331,18 @@ def test_the_timeout_of_a_turn_on_several_stores_covers_all_of_them(tmp_path: Pa
     """The first store came free when most of the time had gone: the second gets the rest, and not all of it again."""
     queue = PerStoreWriterQueue(timeout=20.0, warn_after=None)
     with held(queue, tmp_path / "a") as first, held(queue, tmp_path / "b"):
-        waiter = Worker(lambda: queue.turn(tmp_path / "a", tmp_path / "b", timeout=1.0).__enter__())
+        waiter = Worker(lambda: queue.turn(tmp_path / "a", tmp_path / "b", timeout=15.0).__enter__())
         until(lambda: queue.pending(tmp_path / "a") == 1)
-        threading.Event().wait(0.8)
+        (on_a,) = line.lanes[str(tmp_path / "a")].queue
         first.release()
+        until(lambda: queue.pending(tmp_path / "b") == 1)
+        (on_b,) = line.lanes[str(tmp_path / "b")].queue
+        assert (on_b.asked, on_b.deadline) == (on_a.asked, on_a.deadline)
+        on_b.deadline = 0.0
+        on_b.waiter.wake()
         with pytest.raises(LockTimeout) as caught:
             waiter.result()
     assert caught.value.path == str(tmp_path / "b")
-    assert 1.0 <= caught.value.waited < 1.5
 
 
 def test_the_deadline_holds_however_busy_the_shared_thread_pool_is(queue: PerStoreWriterQueue, path: Path) -> None:
@@ -347,11 +352,9 @@ def test_the_deadline_holds_however_busy_the_shared_thread_pool_is(queue: PerSto
         pool = [loop.run_in_executor(None, busy.wait) for _ in range(64)]
         with child(HOLDER, path) as holder:
             holder.expect("holding")
-            began = time.monotonic()
             with pytest.raises(LockTimeout):
                 async with queue.turn(path, timeout=0.1):
                     pass
-            assert time.monotonic() - began < 5
             holder.tell()
             async with queue.turn(path):
                 pass

@@ -276,9 +276,8 @@ class AdvisoryLock:
         """See `LockAdapter`."""
         return f"advisory lock {self._lock_key} of the server"
 
-    def same_lock(self, keys: Iterable[str]) -> str | None:
-        """See `LockAdapter`."""
-        return None
+    def same_lock(self, keys: Iterable[str]) -> None:
+        """See `LockAdapter`: a document has one name."""
 
 
 def _owner_of(row: tuple[bytes | None, ...]) -> Owner:
