@@ -155,6 +155,16 @@ class Server:
             return False
         return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() in ("ready", "standby")
 
+    def standby(self) -> Server:
+        """A server that follows this one, and runs."""
+        other = Server(self.binaries, settings=self.settings)
+        command = self.binaries.command(
+            "pg_basebackup", "--pgdata", other.data, "--host", self.folder, "--username", "postgres",
+            "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        )  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        return other.start()
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT ends the sessions, SIGQUIT is a crash; SIGKILL leaves its processes to find that out."""
         process, self._process = self._process, None

@@ -129,6 +129,9 @@ class Source(Protocol):
         """Whether there ever was a connection."""
         ...
 
+    trouble: str | None
+    """Why no connection could be had when it was last tried; None if one could."""
+
     @property
     def may_listen(self) -> bool:
         """Whether a connection may be kept for notifications."""
@@ -227,6 +230,7 @@ class Connections:
     def __init__(self, conninfo: str, silence: float) -> None:
         self.silence = silence
         self.was_reached = False
+        self.trouble: str | None = None
         self.may_listen = True
         self._conninfo = conninfo
         self._settings = _Settings(silence)
@@ -320,6 +324,7 @@ class Pooled:
     def __init__(self, pool: Any, silence: float) -> None:
         self.silence = silence
         self.was_reached = False
+        self.trouble: str | None = None
         self.may_listen = False
         self.pool = pool
         self._settings = _Settings(silence)

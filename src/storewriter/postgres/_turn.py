@@ -10,14 +10,16 @@ Fails by   LockLost, ServerUnavailable, SchemaMissing, ServerRefused.
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from storewriter._platform import forks
+from storewriter._platform import forks, threads
 from storewriter._platform.owner import Owner
 from storewriter.errors import LockLost, StrategyMismatch
 from storewriter.postgres._asking import Stamp
@@ -33,6 +35,11 @@ __all__ = ["AdvisoryLock", "PostgresHold"]
 
 _TIMED_OUT: Final = frozenset({"55P03", "57014"})
 """lock_timeout, statement_timeout: of a pooler's session, say, whose settings are not ours."""
+
+_OWNER_SECONDS: Final = 0.25
+"""Seconds for which the name of a holder is waited for."""
+
+log = logging.getLogger("storewriter")
 
 _OURS: Final = re.compile(r"storewriter ([1-9][0-9]*)@([^ :]+)(?:: (.+))?")
 
@@ -239,6 +246,7 @@ class AdvisoryLock:
         except BaseException:
             database.source.close(link)
             raise
+        database.source.trouble = None
         row = cast("Rows", results[-1])[0]
         if row[0] is None:
             link.post(ROLLBACK)
@@ -248,6 +256,7 @@ class AdvisoryLock:
 
     def _require_reached(self, error: Exception) -> None:
         """A server that was never reached is not waited for: its address may be wrong."""
+        self._database.source.trouble = str(error).partition("\n")[0]
         if not self._database.source.was_reached:
             raise self._database.unavailable(error, self.key) from error
 
@@ -262,9 +271,29 @@ class AdvisoryLock:
         return self._database.table.lock_key(self._name)
 
     def owner(self) -> Owner | None:
-        """See `LockAdapter`: the session that holds the lock, as the server shows it."""
-        database = self._database
-        (rows,) = database.ask([database.statements.owner(self._lock_key)], self.key)
+        """See `LockAdapter`: the session that holds the lock, as the server shows it.
+
+        For messages, and asked for on event loops, too: a server that does not answer soon is not waited for.
+        """
+        found: list[Owner | None] = []
+        answered = threading.Event()
+
+        def look() -> None:
+            try:
+                found.append(self._look_up())
+            except (Unreachable, Broken, Refused) as error:
+                log.info("%s: its holder cannot be looked up: %s", self.key, error)
+            answered.set()
+
+        try:
+            threads.start(look)
+        except RuntimeError:  # no thread to be had
+            return None
+        answered.wait(_OWNER_SECONDS)
+        return found[0] if found else None
+
+    def _look_up(self) -> Owner | None:
+        (rows,) = self._database.try_to_ask([self._database.statements.owner(self._lock_key)])
         assert isinstance(rows, list)
         return None if not rows else _owner_of(rows[0])
 
@@ -274,7 +303,9 @@ class AdvisoryLock:
 
     def whereabouts(self) -> str:
         """See `LockAdapter`."""
-        return f"advisory lock {self._lock_key} of the server"
+        trouble = self._database.source.trouble
+        where = f"advisory lock {self._lock_key} of the server"
+        return where if trouble is None else f"{where}, which cannot be reached: {trouble}"
 
     def same_lock(self, keys: Iterable[str]) -> None:
         """See `LockAdapter`: a document has one name."""
