@@ -18,6 +18,9 @@ from helpers.children import Child
 from helpers.postgres_server import Server
 from helpers.waiting import until
 from storewriter import Store
+from storewriter.postgres import Postgres
+from storewriter.postgres._asking import Question, has_happened
+from storewriter.postgres._statements import new_commit_id
 
 HAMMER = str(Path(__file__).with_name("hammer.py"))
 
@@ -171,3 +174,23 @@ def test_a_thousand_kills_with_restarts_crashes_and_dead_writers(server: Server,
     print(f"{killed} connections killed, 20 restarts, 20 writers killed: {dict(kinds)}")
     assert killed == 1000
     assert set(kinds) == {"done"}, f"an update failed: {kinds}"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["restart", "crash", "kill"])
+def test_a_number_that_a_crashed_server_gives_out_again_is_not_taken_for_the_commit(
+    server: Server, url: str, how: signal.Signals
+) -> None:
+    """The server had not written the number of the transaction down when it crashed. It is another one's now."""
+    document = Postgres(url)
+    Store(document).update(lambda state: state.update(n=1))
+    hold = document.lock.wait(None, lambda: True)
+    assert hold is not None
+    question = Question(document.key, document._name, hold.xid, hold.incarnation, hold.stamp, new_commit_id())
+    server.restart(how)
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for _ in range(20):
+            connection.execute("SELECT pg_current_xact_id()")
+    for number in range(3):
+        Store(document).update(lambda state, number=number: state.update(m=number))
+    assert not has_happened(document._database, question)
+    hold.release()

@@ -2,15 +2,17 @@
 
 Promise    `has_happened` returns the truth or raises CommitUncertain. It never takes "not answered" for "not done": of
            connections that are cut at random moments, a third are cut after the commit.
-How        Every turn knows the number of its transaction, the server's timeline, and the document as it was. The row
-           with the commit's own name is proof. Otherwise, on the same timeline, the server knows what has become of the
-           transaction. On another timeline (a standby was promoted, a backup restored) the number means nothing; then
-           the document as it was before the commit is proof that this history does not have it.
+How        Every turn knows the number of its transaction, the incarnation of the server, and the document as it was.
+           The document remembers its latest commits: the commit's own name among them is proof. Otherwise, in the same
+           incarnation, the server knows what has become of the transaction. In another one (it has crashed, a standby
+           was promoted, a backup restored) the number may be another transaction's; then it is proof enough if the
+           document remembers the commit that this one was to follow, and not this one.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 
 import attrs
@@ -18,7 +20,7 @@ import attrs
 from storewriter.errors import CommitUncertain
 from storewriter.postgres._connections import Unreachable
 from storewriter.postgres._database import PACE, PATIENCE, Database, is_passing
-from storewriter.postgres._statements import number_of
+from storewriter.postgres._statements import number_of, text_of
 from storewriter.postgres._wire import Broken, Refused
 
 __all__ = ["Question", "Stamp", "has_happened"]
@@ -35,7 +37,7 @@ class Question:
     name: str
     xid: bytes
     """The transaction, in binary form."""
-    timeline: bytes
+    incarnation: bytes
     before: Stamp
     """The document that it was to replace."""
     commit_id: bytes
@@ -67,17 +69,20 @@ def _ask(database: Database, question: Question) -> bool | None:
     """None: it is in progress."""
     (rows,) = database.try_to_ask([database.statements.history(question.name)])
     assert isinstance(rows, list)
-    timeline, version, commit_id = rows[0]
-    if commit_id == question.commit_id:
+    incarnation, version, newest, recent = rows[0]
+    known = (
+        [] if newest is None else [newest, *(uuid.UUID(one).bytes for one in (text_of(recent) or "").split(",") if one)]
+    )
+    if question.commit_id in known:
         return True
-    if timeline != question.timeline:
-        found = None if commit_id is None else (number_of(version), commit_id)
-        if found == question.before:
+    if incarnation != question.incarnation:
+        before = question.before
+        was_there = len(known) >= (number_of(version) or 0) if before is None else before[1] in known
+        if was_there:
             return False
         raise _uncertain(
             question,
-            "another server has taken over (a standby was promoted, or a backup restored), and the document was "
-            "changed there since",
+            "the server has crashed, or another one has taken over, and the document was changed many times since",
         )
     (rows,) = database.try_to_ask([database.statements.status_of(question.xid)])
     assert isinstance(rows, list)

@@ -134,7 +134,7 @@ class Postgres:
         if commit.is_done or (commit.question is not None and self.landed(hold, data, commit)):
             return
         hold.check()
-        question = Question(self.key, self._name, hold.xid, hold.timeline, found.stamp, new_commit_id())
+        question = Question(self.key, self._name, hold.xid, hold.incarnation, found.stamp, new_commit_id())
         statements, which = self._commit_of(data, question)
         commit.question = question
         try:

@@ -83,7 +83,7 @@ class PostgresRescue:
     def replace(self, hold: PostgresHold, found: Loaded, data: bytes, *, like: str | None) -> str | None:
         """See `Rescue`: both in the turn's transaction."""
         statements = self._database.statements
-        question = Question(self._path, self._name, hold.xid, hold.timeline, found.stamp, new_commit_id())
+        question = Question(self._path, self._name, hold.xid, hold.incarnation, found.stamp, new_commit_id())
         aside: str | None = None
         if question.before is None:
             work = [statements.insert(self._name, data, question.commit_id, author(), None)]

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS {documents} (
     body bytea NOT NULL,  -- the document, byte for byte
     version bigint NOT NULL,  -- grows by one with each commit
     commit_id uuid NOT NULL,  -- names the commit: numbers repeat after a restore
+    recent uuid[] NOT NULL DEFAULT '{{}}',  -- the commits before it, the newest first
     content_type text,
     updated_at timestamptz NOT NULL,
     updated_by text

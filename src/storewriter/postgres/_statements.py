@@ -30,9 +30,16 @@ def new_commit_id() -> bytes:
     return uuid.uuid4().bytes
 
 
-def _timeline() -> str:
-    """Which history the server is on: it changes when a standby is promoted or a backup restored."""
-    return "pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)"
+_RECENT: Final = 16
+"""Commits before the newest one that a document remembers."""
+
+_INCARNATION: Final = (
+    "pg_catalog.concat(pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8), "
+    "' ', pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
+)
+"""As long as it is the same, a number of a transaction means one transaction. The timeline changes when a standby is
+promoted or a backup restored. A server that has crashed gives numbers out again that it had not written down yet, on
+the same timeline; but it also discards its statistics, and notes when."""
 
 
 @attrs.frozen
@@ -54,14 +61,15 @@ class Statements:
         return Statement(sql, (int8(key),))
 
     def load(self, name: str, *, if_held: bool = False) -> Statement:
-        """One row: transaction, timeline, version, commit, body. In a statement of its own, behind the lock.
+        """One row: transaction, incarnation, version, commit, body. In a statement of its own, behind the lock.
 
         Reading in the statement that waits for the lock would see the row as it was before the wait.
         """
         held = "pg_catalog.current_setting('storewriter.held') = 'true'" if if_held else "true"
         sql = (
-            f"SELECT CASE WHEN {held} THEN pg_catalog.pg_current_xact_id() END, {_timeline()}, d.version, d.commit_id, "
-            f"d.body FROM (SELECT 1) AS one LEFT JOIN {self.table.documents} AS d ON d.name = $1 AND {held}"
+            f"SELECT CASE WHEN {held} THEN pg_catalog.pg_current_xact_id() END, {_INCARNATION}, "
+            f"d.version, d.commit_id, d.body FROM (SELECT 1) AS one "
+            f"LEFT JOIN {self.table.documents} AS d ON d.name = $1 AND {held}"
         )
         return Statement(sql.encode(), (name.encode(),))
 
@@ -113,6 +121,7 @@ class Statements:
         """The next version of a document; changes no row if it is not the one that was found."""
         sql = (
             f"UPDATE {self.table.documents} SET body = $2, version = version + 1, commit_id = $3, "
+            f"recent = (ARRAY[commit_id] OPERATOR(pg_catalog.||) recent)[1:{_RECENT}], "
             f"updated_at = pg_catalog.clock_timestamp(), updated_by = $4 "
             f"WHERE name = $1 AND version = $5 AND commit_id = $6"
         )
@@ -154,9 +163,10 @@ class Statements:
         return Statement(sql.encode(), (prefix.encode(),))
 
     def history(self, name: str) -> Statement:
-        """The timeline, and the document's stamp."""
+        """The incarnation of the server, and the document's commits: their number, the newest, those before it."""
         sql = (
-            f"SELECT {_timeline()}, d.version, d.commit_id FROM (SELECT 1) AS one "
+            f"SELECT {_INCARNATION}, d.version, d.commit_id, "
+            f"pg_catalog.array_to_string(d.recent, ',') FROM (SELECT 1) AS one "
             f"LEFT JOIN {self.table.documents} AS d ON d.name = $1"
         )
         return Statement(sql.encode(), (name.encode(),))
@@ -164,7 +174,7 @@ class Statements:
     def status_of(self, xid: bytes) -> Statement:
         """`committed`, `aborted`, `in progress`, or NULL if it is too long ago.
 
-        Only on the timeline of the transaction: on another one, the same number is another transaction, or none yet.
+        Only in the incarnation of the transaction: in another one, the same number is another transaction, or none yet.
         """
         return Statement(b"SELECT pg_catalog.pg_xact_status($1)", (xid,))
 

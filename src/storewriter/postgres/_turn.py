@@ -47,16 +47,27 @@ _OURS: Final = re.compile(r"storewriter ([1-9][0-9]*)@([^ :]+)(?:: (.+))?")
 class PostgresHold:
     """The turn: one connection, in a transaction."""
 
-    __slots__ = ("_generation", "_link", "_path", "_source", "data", "is_over", "problem", "stamp", "timeline", "xid")
+    __slots__ = (
+        "_generation",
+        "_link",
+        "_path",
+        "_source",
+        "data",
+        "incarnation",
+        "is_over",
+        "problem",
+        "stamp",
+        "xid",
+    )
 
     def __init__(self, database: Database, path: str, link: Link, row: tuple[bytes | None, ...]) -> None:
         self._source = database.source
         self._path = path
         self._link: Link | None = link
         self._generation = forks.generation
-        xid, timeline, version, commit_id, data = row
+        xid, incarnation, version, commit_id, data = row
         self.xid = cast("bytes", xid)
-        self.timeline = cast("bytes", timeline)
+        self.incarnation = cast("bytes", incarnation)
         self.stamp: Stamp = None if commit_id is None else (cast("int", number_of(version)), commit_id)
         self.data = data
         self.is_over = False
