@@ -11,7 +11,7 @@ MINUTES ?= 30
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo venv test test-others test-lowest test-all test-slow coverage torture check lint types layers bench \
+.PHONY: help demo venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
 	bench-quick clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make coverage    the tests, and which branches of the library they take"
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make check       lint, types, layers"
+	@echo "make docs        the documentation as a site, in build/docs; every link within it is followed"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
 	@echo "make clean       remove $(VENV), $(VENV)-3.x and what the tools left"
 
@@ -77,6 +78,10 @@ types: $(VENV)/.has-lint
 layers: $(VENV)/.has-lint
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.has-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
+	$(BIN)/python .ci/site-links build/docs
+
 bench: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks run
 	$(BIN)/python -m benchmarks report --publish
@@ -86,7 +91,7 @@ bench-quick: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks report
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf build $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache .coverage
 
 venv: $(BIN)/python
 
@@ -116,3 +121,8 @@ $(VENV)/.has-bench: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (once) ..."
 	@$(PIP) --editable '.[bench]'
 	@touch $(VENV)/.has-cli $@
+
+$(VENV)/.has-docs: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[docs]'
+	@touch $@

@@ -19,7 +19,7 @@ pytest.importorskip("pyright", reason="the extra `lint` is not installed")
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
-DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
 # Code of a document is read from top to bottom, as a reader does: a later block may define a name anew, and functions
 # are not annotated. What they do is checked all the same.

@@ -23,7 +23,7 @@ def explained(data: bytes, fault: DecodeError, *, prefix: str = "") -> DecodeErr
         data: the document.
         fault: what the codec has found. Its reason and place stay where `JsonCodec` knows nothing better. `JsonCodec`
             refuses more than some codecs do (a key given twice): what it finds before the fault's position is ignored.
-        prefix: text before the name, for example `not JSON: `; the fault's own reason has it already.
+        prefix: text before the name, such as `not JSON:` and a space; the fault's own reason has it already.
 
     Returns:
         An error to raise. It may be intact (`DecodeError.may_be_intact`) if `JsonCodec` says so, or reads the document.

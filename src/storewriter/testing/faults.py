@@ -16,13 +16,14 @@ __all__ = ["Faults"]
 class Faults:
     """Records the system calls of a store's commits, and fails the one that it was asked to fail.
 
-    faults = Faults(folder)
-    store = Store(folder / "state.json", system=faults.system)
-    store.update(change)
-    faults.acknowledged()
-    for cut in faults.power_cuts():
-        cut.disk.write_out(somewhere)
-        ...
+    Example:
+        faults = Faults(folder)
+        store = Store(folder / "state.json", system=faults.system)
+        store.update(change)
+        faults.acknowledged()
+        for cut in faults.power_cuts():
+            cut.disk.write_out(somewhere)
+            ...
 
     The calls of the lock file are not among them. For one thread at a time.
     """
