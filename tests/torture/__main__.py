@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import attrs
 from rounds import Round, Tally, child_signals_blocked
+
 from scenarios import SCENARIOS, Plant, Scenario
 
 Tallies = dict[Scenario, Tally]

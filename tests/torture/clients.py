@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ledger import Operation, Record
-from scenarios import Scenario
 
 from commitments import Candidate, CommitmentsStore, Item, Scope
 from persistent_dedupe import DedupeOptions, PersistentDedupe
+from scenarios import Scenario
 from storewriter import AsyncStore, Store
 from storewriter.testing import System
 

@@ -20,8 +20,9 @@ import reader
 import writer
 from clients import next_one_in, violations
 from ledger import Ledger, Record
-from scenarios import STALE, Scenario
 from writer import Fate
+
+from scenarios import STALE, Scenario
 
 WRITERS: Final = 3
 _LIFE: Final = (0.03, 0.9)

@@ -16,8 +16,8 @@ import attrs
 import trio
 from clients import Client, OfAsyncStore, OfCommitments, OfDedupe, OfStore, OfTransactions
 from ledger import Ledger
-from scenarios import Scenario
 
+from scenarios import Scenario
 from storewriter import CommitUncertain, LockLost
 from storewriter.testing import Call, System, intercepted
 
