@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 
 from helpers.postgres_server import Server
+from storewriter import PerStoreWriterQueue
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,3 +81,38 @@ def test_a_wrong_address_is_wrong_usage_or_an_error_in_one_line() -> None:
     assert "the tables could not be made" in done.stderr
     done = run("postgres", "init", "postgresql://localhost/nowhere?table=a.b.c")
     assert (done.returncode, "table must be schema.table" in done.stderr) == (2, True)
+
+
+def test_the_commands_for_documents_work_on_urls(url: str, tmp_path: Path) -> None:
+    assert run("update", url, "--set", "a.b=1").returncode == 0
+    assert json.loads(run("get", url).stdout) == {"a": {"b": 1}}
+    assert run("pipe", url, "--", "sed", "s/1/2/").returncode == 0
+    assert run("get", url, "/a/b").stdout == "2\n"
+    assert run("run", url, "--", "echo", "in the turn").stdout == "in the turn\n"
+    assert "is healthy" in run("recover", "--yes", url).stdout
+    doctor = run("doctor", url)
+    assert (doctor.returncode, "and has the table" in doctor.stdout) == (0, True)
+    missing = run("doctor", url.partition("?")[0] + "?table=no.where&" + url.partition("?")[2])
+    assert (missing.returncode, "storewriter postgres init" in missing.stdout) == (1, True)
+    status = json.loads(run("status", "--json", url).stdout)
+    assert (status["version"], status["lock"]["held"]) == (2, False)
+    file = tmp_path / "state.json"
+    assert run("copy", "--tombstone", url, str(file)).returncode == 0
+    assert json.loads(file.read_text()) == {"a": {"b": 2}}
+    moved = run("get", url)
+    assert (moved.returncode, f"this store has moved to {file}" in moved.stderr) == (3, True)
+    assert run("copy", "--replace", str(file), url).returncode == 0
+    assert json.loads(run("get", url).stdout) == {"a": {"b": 2}}
+
+
+def test_a_command_waits_for_the_turn_and_names_the_holder(url: str) -> None:
+    with PerStoreWriterQueue().turn(url, label="maintenance"):
+        done = run("run", "--timeout", "200ms", url, "--", "echo", "never")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert "maintenance" in done.stderr
+
+
+def test_commitments_are_kept_under_a_url(url: str) -> None:
+    command = [sys.executable, "-m", "commitments"]
+    done = subprocess.run([*command, "list", "--json", "--store", url], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["commitments"] == []

@@ -173,7 +173,9 @@ def test_a_thousand_kills_with_restarts_crashes_and_dead_writers(server: Server,
         kinds = hammers.finish()
     print(f"{killed} connections killed, 20 restarts, 20 writers killed: {dict(kinds)}")
     assert killed == 1000
-    assert set(kinds) == {"done"}, f"an update failed: {kinds}"
+    # A writer that was stopped over a crash may come too late to ask: it says so. Everything else must be done.
+    assert set(kinds) <= {"done", "CommitUncertain"}, f"an update failed: {kinds}"
+    assert kinds["CommitUncertain"] * 100 < kinds["done"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["restart", "crash", "kill"])

@@ -16,6 +16,7 @@ import attrs
 import click
 
 from storewriter import PerStoreWriterQueue, Store, StoreWriterError
+from storewriter._backends.addresses import is_url, lock_of
 from storewriter._files.keys import canonical
 from storewriter.cli.base.options import checked, parsed
 from storewriter.cli.base.times import parse_duration
@@ -99,10 +100,13 @@ class Access:
 def _require_name(given: str) -> None:
     """Raise click.UsageError for what cannot be the name of a store, and OSError for what cannot be resolved."""
     try:
-        canonical(given)
+        if is_url(given):
+            lock_of(given)
+        else:
+            canonical(given)
     except StoreWriterError:
         raise
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise click.UsageError(f"{error}.") from None
 
 

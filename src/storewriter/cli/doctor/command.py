@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from storewriter import StoreWriterError
+from storewriter._backends.addresses import is_url
 from storewriter.cli.access import Access, access_options
 from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_option
 from storewriter.cli.base.program import DONE, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.doctor.content import check_content
+from storewriter.cli.doctor.database import check_database
 from storewriter.cli.doctor.findings import Finding, problem
 from storewriter.cli.doctor.locking import check_locking
 from storewriter.cli.doctor.rights import check_rights
@@ -67,6 +69,8 @@ def doctor(store: str, access: Access, fix: bool, as_json: bool) -> int:
 
 def _examined(store: str, access: Access) -> list[Finding]:
     path = access.store(store).path
+    if is_url(store):
+        return list(check_database(store, access))
     findings = list(check_rights(path))
     try:
         findings += check_locking(checked(status_of, path))
