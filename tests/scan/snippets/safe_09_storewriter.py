@@ -1,0 +1,6 @@
+# safe: storewriter
+from storewriter import Store
+
+
+def set_option(path, key, value):
+    Store(path).update(lambda state: state.__setitem__(key, value))
