@@ -23,6 +23,7 @@ storewriter = group(
         "race": "storewriter.cli.race:command",
         "recover": "storewriter.cli.recover:recover",
         "run": "storewriter.cli.run:run",
+        "scan": "storewriter.cli.scan:command",
         "status": "storewriter.cli.status:status",
         "update": "storewriter.cli.update:update",
         "watch": "storewriter.cli.watch:watch",

@@ -35,7 +35,7 @@ _WAYS = ("threads", "processes", "tasks")
 def command(
     store: str, ways: tuple[str, ...], fix_with: str | None, rounds: int, as_json: bool, what: tuple[str, ...]
 ) -> int:
-    r"""Show whether a function or a command that changes a file loses updates.
+    """Show whether a function or a command that changes a file loses updates.
 
     The function is called with the path of a copy of the file. It is stopped right before it saves, while a second
     call runs: the shortest way to lose an update. An async function runs as tasks of one event loop. In a command,
@@ -46,7 +46,7 @@ def command(
       storewriter race --store settings.json myapp.settings:add_user
       storewriter race --store settings.json -- ./add-user {}
       storewriter race --store settings.json --fix-with storewriter app:f
-    """
+    """  # noqa: D301 - \b is click's mark: these lines are kept as they are
     if not os.path.exists(store):
         raise click.BadParameter(f"there is no file {store!r}.", param_hint="--store")
     seen = _race(store, ways, fix_with is not None, rounds, what)
