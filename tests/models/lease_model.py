@@ -5,7 +5,7 @@ Actors     Contenders, each a process that wants one turn, in which it loads the
 Marker     The file that names its owner. It is stale if its owner is dead, or (for a lease) if its owner has shown no
            sign of life for a term: `is_fresh` is false then. Time is a step of its own, which ages the marker of an
            owner that is paused, or whose heartbeat is late.
-Presence   A kernel lock on the sidecar for the whole turn: held alone by a marker, shared by leases.
+Sidecar    A kernel lock on the lock file for the whole turn: held alone by a marker, shared by leases.
 Guard      A kernel lock under which leases are put down, taken over, committed and released.
 Promise    No commit overwrites an update that was committed before it and that it has not seen; no release removes a
            successor's marker; no deadlock, whichever process is killed.
@@ -19,11 +19,11 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 import attrs
 
-Defect = Literal["commit without guard", "no look under guard", "release without guard", "no presence", "no check"]
+Defect = Literal["commit without guard", "no look under guard", "release without guard", "no sidecar lock", "no check"]
 
 LEASE: Final = (
     "look",
-    "take_presence",
+    "lock_sidecar",
     "take_guard",
     "look_again",
     "remove",
@@ -64,7 +64,7 @@ class State(NamedTuple):
     marker: int
     """Whose marker is there; -1: none."""
     is_fresh: bool
-    presence: frozenset[int]
+    sidecar: frozenset[int]
     guard: int
     """Who has the guard; -1: no process."""
     document: int
@@ -125,7 +125,7 @@ class LeaseModel:
         left_out = {
             "commit without guard": ("fence", "leave_fence", "refresh"),
             "release without guard": ("guard_release",),
-            "no presence": ("take_presence",),
+            "no sidecar lock": ("lock_sidecar",),
         }.get(self.defect or "", ())
         return tuple(step for step in order if step not in left_out)
 
@@ -149,9 +149,9 @@ class LeaseModel:
             if state.marker < 0 or self._is_stale(state):
                 is_stale = state.marker >= 0
                 yield name, _with(state, number, self._next(one)._replace(sees_stale=is_stale))
-        elif at == "take_presence":
-            if self.is_lease or not state.presence:
-                yield name, moved._replace(presence=state.presence | {number})
+        elif at == "lock_sidecar":
+            if self.is_lease or not state.sidecar:
+                yield name, moved._replace(sidecar=state.sidecar | {number})
             else:
                 yield f"busy {number}", again
         elif at in ("take_guard", "fence", "guard_release"):
@@ -218,7 +218,7 @@ class LeaseModel:
     def _given_up(self, state: State, number: int) -> State:
         """Its locks are released. Its marker stays: it has removed it, or never put one down."""
         guard = -1 if state.guard == number else state.guard
-        return state._replace(presence=state.presence - {number}, guard=guard)
+        return state._replace(sidecar=state.sidecar - {number}, guard=guard)
 
     def _killed(self, state: State, number: int) -> State:
         """The kernel releases its locks; its marker stays."""

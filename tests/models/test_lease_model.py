@@ -21,7 +21,7 @@ def test_no_commit_is_overwritten_unseen_and_no_marker_of_another_is_removed(is_
         ("no look under guard", True),
         ("release without guard", True),
         ("no check", True),
-        ("no presence", False),
+        ("no sidecar lock", False),
     ],
 )
 def test_each_planted_defect_is_found(defect: Defect, is_lease: bool) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import attrs
+import pytest
 from commit_model import CHANGE
+from lease_model import LEASE, MARKER
 
 from storewriter import PerStoreWriterQueue, Store
 from storewriter._platform.journals import Journal
-from storewriter.locks import Flock
+from storewriter.locks import Flock, Lease, Marker
 from storewriter.testing import Call, intercepted
 
 
@@ -61,3 +66,54 @@ def test_an_update_takes_the_steps_of_the_commit_model(tmp_path: Path) -> None:
     store.update(change)
     steps.append("answer")
     assert tuple(steps) == CHANGE
+
+
+LEASE_CODE = {
+    "look": ("look", "look_again"),
+    "_lock_sidecar": ("lock_sidecar",),
+    "_put_down": ("put_down",),
+    "Guard.take": ("take_guard", "fence", "guard_release"),
+    "Guard.leave": ("leave_guard", "leave_fence"),
+    "MarkerHold._refresh": ("refresh",),
+    "MarkerHold.check": ("check",),
+    "MarkerHold._give_back": ("remove_own",),
+}
+"""By function of `storewriter.locks`: the steps that its calls make, in order."""
+
+LEASE_ORDER = tuple(step for step in LEASE if step not in ("remove", "look_at_own", "end_release"))
+"""Without what one lease on a free store has no call of its own for: filelock looks at the marker and removes it."""
+
+
+@pytest.mark.parametrize("lock", [Lease(), Marker()], ids=["lease", "marker"])
+def test_an_update_under_a_marker_takes_the_steps_of_its_model(lock: Lease | Marker, tmp_path: Path) -> None:
+    steps: list[str] = []
+    left = {name: list(names) for name, names in LEASE_CODE.items()}
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and "/locks/_" in frame.f_code.co_filename and left.get(frame.f_code.co_qualname):
+            steps.append(left[frame.f_code.co_qualname].pop(0))
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "rename":
+            steps.append("rename")
+        return proceed()
+
+    path = tmp_path / "state.json"
+    path.write_text('{"n": 1}')
+    store = Store[Any](path, queue=PerStoreWriterQueue(lock=lock), system=intercepted(around))
+
+    def change(state: dict[str, int]) -> None:
+        steps.append("load")
+        state["n"] += 1
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        store.update(change)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    if isinstance(lock, Marker):
+        assert tuple(steps) == tuple(step for step in LEASE_ORDER if step in MARKER)
+    else:
+        assert tuple(steps) == LEASE_ORDER
