@@ -52,6 +52,26 @@ def test_a_cancellation_right_before_the_wake_up_is_raised() -> None:
     assert isinstance(asleep(both), asyncio.CancelledError)
 
 
+def test_a_cancellation_of_before_the_sleep_is_raised_although_it_is_woken_at_once() -> None:
+    """A task that cancels itself: asyncio delivers that at its next wait."""
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        waiter = AsyncioWaiter(loop)
+
+        async def cancels_itself() -> bool:
+            this = asyncio.current_task()
+            assert this is not None
+            this.cancel()
+            loop.call_soon(woken_elsewhere, waiter)  # when the cancellation is on its way, and before the task runs
+            return await waiter.sleep(None)
+
+        (result,) = await asyncio.gather(asyncio.create_task(cancels_itself()), return_exceptions=True)
+        return result
+
+    assert isinstance(asyncio.run(main()), asyncio.CancelledError)
+
+
 def test_one_that_is_woken_before_it_sleeps_does_not_sleep() -> None:
     async def main() -> bool:
         waiter = AsyncioWaiter(asyncio.get_running_loop())

@@ -143,8 +143,9 @@ def _alarms_of(loop: Any, thread: int) -> _Alarms:
 class AsyncioWaiter:
     """A task of an asyncio loop.
 
-    That it was woken is noted first, by the thread that wakes. What the loop runs then is a function written in C, so a
-    signal handler can raise nothing before it has had its effect: a wake-up is never lost.
+    That it was woken is noted first, by the thread that wakes. What the loop runs then is written in C, so a signal
+    handler can raise nothing before it has had its effect: a wake-up is never lost. The future is cancelled only if the
+    task is: a cancellation that comes together with the wake-up is raised.
     """
 
     __slots__ = ("_future", "_loop", "_thread", "_woken")
@@ -174,8 +175,8 @@ class AsyncioWaiter:
         if future is None:  # not asleep: it looks whether it was woken before it goes to sleep
             return not loop.is_closed()
         try:
-            # Cancelling does nothing to a future that is done; setting a result would raise. `sleep` knows the cause.
-            loop.call_soon_threadsafe(future.cancel)
+            # `if not future.done(): future.set_result(False)`, without a function of our own.
+            loop.call_soon_threadsafe(any, map(future.set_result, iter(future.done, True)))
         except RuntimeError:
             return False
         return True
@@ -188,8 +189,6 @@ class AsyncioWaiter:
         """See `AsyncWaiter`."""
         if not self._woken:
             loop = self._loop
-            asyncio = sys.modules["asyncio"]
-            cancelled_before = asyncio.current_task(loop).cancelling()
             future = self._future = loop.create_future()
             sleepers: dict[Any, float] = {}
             if seconds is not None:
@@ -202,10 +201,6 @@ class AsyncioWaiter:
                 # Again: another thread may have looked for the future before it was there.
                 if not self._woken:
                     await future
-            except asyncio.CancelledError:
-                # A cancelled task is counted as such; otherwise it is the future only, cancelled by `wake`.
-                if not self._woken or asyncio.current_task(loop).cancelling() > cancelled_before:
-                    raise
             finally:
                 self._future = None
                 sleepers.pop(future, None)
