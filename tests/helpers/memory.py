@@ -153,7 +153,7 @@ class MemoryBackend:
     def read(self) -> bytes | None:
         return self.document.data
 
-    def loads_quickly(self) -> bool:
+    def loads_quickly(self, hold: object = None) -> bool:
         return self.is_quick
 
     def load(self, hold: MemoryHold) -> Loaded:

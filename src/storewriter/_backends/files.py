@@ -200,7 +200,7 @@ class FileBackend:
         """One file of this store, whole, and whatever it holds; None if there is none. Raises as `look` does."""
         return _read(name, self.system).data
 
-    def loads_quickly(self) -> bool:
+    def loads_quickly(self, hold: Hold | None = None) -> bool:
         """See `Backend`."""
         try:
             return self.system.lstat(self.path).st_size <= _SMALL

@@ -91,8 +91,11 @@ class Backend(Protocol[H, C]):
         """
         ...
 
-    def loads_quickly(self) -> bool:
-        """Whether `read`, `load` and `News.look` may run on an event loop now: small, and cached on this machine."""
+    def loads_quickly(self, hold: H | None = None) -> bool:
+        """Whether `read` and `News.look` may run on an event loop now: small, and cached on this machine.
+
+        With a hold: whether `load` may. A server may have sent the document with the lock.
+        """
         ...
 
     # -- in a turn -----------------------------------------------------------------------------------------------------

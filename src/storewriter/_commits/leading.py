@@ -39,7 +39,7 @@ async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> Non
         batch = ticket.batch = Batch(document, isolation, on_loop=True)
         # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
         await pause(ticket.loop)
-        if not document.backend.loads_quickly():
+        if not document.backend.loads_quickly(ticket.lane.hold):
             await _load(batch, ticket)
         _apply_all(batch, ticket)
         if ticket.generation != forks.generation:

@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from storewriter._platform import forks, threads
 from storewriter._platform.liveness import myself
+from storewriter.postgres._statements import INCARNATION
 from storewriter.postgres._wire import Broken, Refused, Rows, Statement, exchange, post, take_news
 
 __all__ = ["Connections", "Link", "Pooled", "Source", "Unreachable", "caretaker", "connections_of"]
@@ -43,12 +44,24 @@ class Unreachable(Exception):
 class Link:
     """One connection, and what is known of it."""
 
-    __slots__ = ("_busy", "connection", "generation", "idle_since", "is_fresh", "is_lost", "owed", "prologue")
+    __slots__ = (
+        "_busy",
+        "connection",
+        "generation",
+        "idle_since",
+        "incarnation",
+        "is_fresh",
+        "is_lost",
+        "owed",
+        "prologue",
+    )
 
     def __init__(self, connection: Any, prologue: Statement | None) -> None:
         self.connection = connection
         self.prologue = prologue
         """What every transaction has to begin with; None if the session has these settings."""
+        self.incarnation: bytes | None = None
+        """Of the server, if every transaction of this connection is in the same one; None: to be asked in each."""
         self.owed = 0
         """How many posted answers have not been read yet."""
         self.is_fresh = True
@@ -220,7 +233,8 @@ def author() -> str:
 _PING: Final = Statement(b"SELECT 1")
 _LOOK: Final = Statement(
     b"SELECT pg_catalog.current_setting('synchronous_commit') = 'off', "
-    b"(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout')"
+    b"(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout'), "
+    b"CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN " + INCARNATION.encode() + b" END"
 )
 
 
@@ -309,10 +323,12 @@ class Connections:
             connection.close()
             raise Unreachable(str(error)) from error
         assert isinstance(rows, list)
-        is_off, silence = rows[0]
+        is_off, silence, incarnation = rows[0]
         is_pooled = silence != str(int(self.silence * 1000)).encode()
         if is_off == b"\x01" or is_pooled:
             link.prologue = self._settings.statement(synchronous=is_off == b"\x01")
+        if not is_pooled:
+            link.incarnation = incarnation  # it ends with all connections
         self.was_reached = link.is_fresh = True
         self.may_listen = not is_pooled
         return link

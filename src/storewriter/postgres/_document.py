@@ -114,9 +114,9 @@ class Postgres:
         assert isinstance(rows, list)
         return rows[0][0] if rows else None
 
-    def loads_quickly(self) -> bool:
-        """See `Backend`."""
-        return False
+    def loads_quickly(self, hold: PostgresHold | None = None) -> bool:
+        """See `Backend`: the document came with the lock."""
+        return hold is not None
 
     # -- in a turn -----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,18 @@ import attrs
 from storewriter.postgres._location import Table
 from storewriter.postgres._wire import Statement, Value
 
-__all__ = ["BEGIN", "COMMIT", "ROLLBACK", "Statements", "int8", "new_commit_id", "number_of", "seconds_of", "text_of"]
+__all__ = [
+    "BEGIN",
+    "COMMIT",
+    "INCARNATION",
+    "ROLLBACK",
+    "Statements",
+    "int8",
+    "new_commit_id",
+    "number_of",
+    "seconds_of",
+    "text_of",
+]
 
 BEGIN: Final = Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 """READ COMMITTED, whatever the role's default is: each statement sees what was committed before it began. With one
@@ -33,7 +44,7 @@ def new_commit_id() -> bytes:
 _RECENT: Final = 16
 """Commits before the newest one that a document remembers."""
 
-_INCARNATION: Final = (
+INCARNATION: Final = (
     "pg_catalog.concat(pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8), "
     "' ', pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
 )
@@ -60,14 +71,15 @@ class Statements:
         )
         return Statement(sql, (int8(key),))
 
-    def load(self, name: str, *, if_held: bool = False) -> Statement:
+    def load(self, name: str, *, if_held: bool, asks_incarnation: bool) -> Statement:
         """One row: transaction, incarnation, version, commit, body. In a statement of its own, behind the lock.
 
         Reading in the statement that waits for the lock would see the row as it was before the wait.
         """
         held = "pg_catalog.current_setting('storewriter.held') = 'true'" if if_held else "true"
+        incarnation = INCARNATION if asks_incarnation else "NULL"
         sql = (
-            f"SELECT CASE WHEN {held} THEN pg_catalog.pg_current_xact_id() END, {_INCARNATION}, "
+            f"SELECT CASE WHEN {held} THEN pg_catalog.pg_current_xact_id() END, {incarnation}, "
             f"d.version, d.commit_id, d.body FROM (SELECT 1) AS one "
             f"LEFT JOIN {self.table.documents} AS d ON d.name = $1 AND {held}"
         )
@@ -165,7 +177,7 @@ class Statements:
     def history(self, name: str) -> Statement:
         """The incarnation of the server, and the document's commits: their number, the newest, those before it."""
         sql = (
-            f"SELECT {_INCARNATION}, d.version, d.commit_id, "
+            f"SELECT {INCARNATION}, d.version, d.commit_id, "
             f"pg_catalog.array_to_string(d.recent, ',') FROM (SELECT 1) AS one "
             f"LEFT JOIN {self.table.documents} AS d ON d.name = $1"
         )

@@ -67,7 +67,7 @@ class PostgresHold:
         self._generation = forks.generation
         xid, incarnation, version, commit_id, data = row
         self.xid = cast("bytes", xid)
-        self.incarnation = cast("bytes", incarnation)
+        self.incarnation = cast("bytes", incarnation or link.incarnation)
         self.stamp: Stamp = None if commit_id is None else (cast("int", number_of(version)), commit_id)
         self.data = data
         self.is_over = False
@@ -192,10 +192,8 @@ class AdvisoryLock:
 
     def attempt(self, label: str | None) -> PostgresHold | None:
         """See `LockAdapter`. A server that cannot be reached for the moment is a lock that is taken."""
-        statements = self._database.statements
-        wish = [statements.try_lock(self._lock_key), statements.load(self._name, if_held=True)]
         try:
-            return self._begin(wish, label, None)
+            return self._begin(label, None)
         except (Unreachable, Broken) as error:
             self._require_reached(error)
         except Refused as error:
@@ -206,12 +204,10 @@ class AdvisoryLock:
         self, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None] | None = None
     ) -> PostgresHold | None:
         """See `LockAdapter`. The server keeps the line; while it cannot be reached, its return is waited for."""
-        statements = self._database.statements
-        wish = [statements.lock(self._lock_key), statements.load(self._name)]
         delays: Iterator[float] = PACE.delays()
         while wanted():
             try:
-                return self._begin(wish, label, wanted)
+                return self._begin(label, wanted)
             except Unwanted:
                 return None
             except (Unreachable, Broken) as error:
@@ -221,28 +217,36 @@ class AdvisoryLock:
             time.sleep(next(delays))
         return None
 
-    def _begin(
-        self, wish: list[Statement], label: str | None, wanted: Callable[[], bool] | None
-    ) -> PostgresHold | None:
-        """BEGIN, the lock, the read: one round trip. None: the lock is taken, and it was not to be waited for."""
+    def _begin(self, label: str | None, wanted: Callable[[], bool] | None) -> PostgresHold | None:
+        """BEGIN, the lock, the read: one round trip. None: the lock is taken, and it was not to be waited for.
+
+        With `wanted` the lock is waited for.
+        """
         database = self._database
         link = database.source.take()
         if not link.is_fresh:
             try:
-                return self._try(link, wish, label, wanted)
+                return self._try(link, label, wanted)
             except Broken:  # it was idle for too long, or the server was restarted
                 link = database.source.take(fresh=True)
-        return self._try(link, wish, label, wanted)
+        return self._try(link, label, wanted)
 
-    def _try(
-        self, link: Link, wish: list[Statement], label: str | None, wanted: Callable[[], bool] | None
-    ) -> PostgresHold | None:
-        database = self._database
+    def _try(self, link: Link, label: str | None, wanted: Callable[[], bool] | None) -> PostgresHold | None:
+        database, key = self._database, self._lock_key
         first = [BEGIN] if link.prologue is None else [BEGIN, link.prologue]
         if label:
             first.append(database.statements.label(application_name(label)))
         try:
-            results = link.exchange([*first, *wish], wanted)
+            results = link.exchange(
+                [
+                    *first,
+                    database.statements.try_lock(key) if wanted is None else database.statements.lock(key),
+                    database.statements.load(
+                        self._name, if_held=wanted is None, asks_incarnation=link.incarnation is None
+                    ),
+                ],
+                wanted,
+            )
         except Refused as error:
             if is_passing(error.sqlstate):
                 database.source.close(link)
