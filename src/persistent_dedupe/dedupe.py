@@ -1,6 +1,6 @@
 """The two faces: `PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
 
-They differ in `await`; what they do is in `checking.py`, `contents.py` and `claiming.py`.
+They differ in `await`; what they do is in `checking.py`, `document.py` and `claiming.py`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,11 @@ def may_begin_anew(request: Request) -> bool:
 
 
 async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> None:
-    """Apply the function of a task that has its turn, and those of its loop that wait behind it; save them."""
+    """Apply the function of a task that has its turn, and those of its loop that wait behind it; save them.
+
+    This task leads the batch. `end_turn` saves, passes the turn on and flushes, in a thread; `leave_turn` then finds
+    that done, and answers the members here, on their loop. If the loop is closed meanwhile, the thread calls it.
+    """
     cancelled: BaseException | None = None
     try:
         batch = ticket.batch = Batch(document, isolation, on_loop=True)

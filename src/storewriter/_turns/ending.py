@@ -3,6 +3,10 @@
 Promise    A turn ends when it is left, or when nothing refers to it any more. What was applied in it is saved first,
            the turn is passed on or the lock given back, and the members of its batch are answered at the end.
            Every function here can be repeated.
+Which      Without a turn: `give_up` leaves the line; `leave` also passes on a turn that came meanwhile.
+           With a turn: `pass_on` names and wakes the next head; `decline` does that for a caller that has gone, and
+           logs errors; `leave_turn` does all of it for a turn with a batch (save, `pass_on`, flush, answer), and
+           `end_turn` does so without the answers.
 """
 
 from __future__ import annotations

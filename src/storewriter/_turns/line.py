@@ -5,7 +5,7 @@ Promise    Tickets of one key come to the head in the order in which they joined
            that leaves the line never comes up.
 How        `join` at one end; at the other, three ways to name the next head: a turn ends (`advance`), a head leaves
            without a turn (`call_next`), a turn is handed on with its open batch (`hand_on`). A ticket keeps the
-           `successor` that it has named until that is woken (`waking.py`).
+           `successor` that it has named until that is woken (`waiting_thread.py`).
 Does not   wake, wait, start threads or look at deadlines.
 
 Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: where a function begins, where a loop
@@ -49,7 +49,12 @@ log = logging.getLogger("storewriter")
 
 
 class State(enum.IntEnum):
-    """Where a ticket is in its life."""
+    """Where a ticket is in its life.
+
+    `WAITING -> AT_HEAD -> HOLDING -> LEFT` alone; HOLDING at once if the turn, or the lane's wait, brings the hold.
+    A member of a batch is BATCHED before or (in a thread that has handed the batch on) after HOLDING, then ANSWERED.
+    A ticket that gives up goes to LEFT from WAITING, AT_HEAD or FAILED, and from no other state.
+    """
 
     WAITING = 0
     """In line, or at the head while the waiting thread waits for the lock."""
