@@ -19,6 +19,7 @@ import time
 import attrs
 
 from storewriter._platform.owner import Owner
+from storewriter._platform.secrets import without_passwords
 
 
 class Verdict(enum.Enum):
@@ -188,8 +189,8 @@ _COMMAND_LIMIT = 120
 def _command(pid: int) -> str | None:
     text = _read_text(f"/proc/{pid}/cmdline")
     if text is None:
-        return " ".join(sys.argv)[:_COMMAND_LIMIT] if pid == os.getpid() else None
-    words = " ".join(part for part in text.split("\0") if part)
+        return without_passwords(" ".join(sys.argv))[:_COMMAND_LIMIT] if pid == os.getpid() else None
+    words = without_passwords(" ".join(part for part in text.split("\0") if part))
     # Control characters in a command would be run by the terminal on which an error about the process is printed.
     clean = "".join(char if char.isprintable() else " " for char in words)
     return clean if len(clean) <= _COMMAND_LIMIT else clean[: _COMMAND_LIMIT - 1] + "…"

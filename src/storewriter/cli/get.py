@@ -38,13 +38,14 @@ def get(store: str, pointer: str, raw: bool, compact: bool, version_only: bool, 
     POINTER is a JSON pointer (RFC 6901) such as /users/0/name, or keys with dots: users.0.name. No lock is taken, and
     no writer is waited for. `--version-only` prints `absent` where there is no document.
     """
-    data, version = Access(codec=codec).store(store).read_versioned()
+    target = Access(codec=codec).store(store)
+    data, version = target.read_versioned()
     if version_only:
         click.echo(version)
         return
     parts_of(pointer)
     if data is None:
-        raise click.ClickException(f"{store} has no document yet.")
+        raise click.ClickException(f"{target.path} has no document yet.")
     value = at(codec.decode(data), pointer)
     if raw and isinstance(value, str):
         click.echo(value)

@@ -104,7 +104,8 @@ def location_of(url: str) -> Location:
     """The location that a URL names. Raises ValueError."""
     conninfo, table, name = split_url(url)
     if not name:
-        msg = f"{_shown(url)} names no document: add its name behind a #, for example {_shown(url).rstrip('#')}#state"
+        place = place_of(conninfo, table)
+        msg = f"{place} names no document: add its name behind a #, for example {place}#state"
         raise ValueError(msg)
     return Location(conninfo, table, require_name(name))
 
@@ -136,14 +137,29 @@ def split_url(url: str) -> tuple[str, Table, str]:
     try:
         conninfo = make_conninfo(address)
     except ProgrammingError as error:
-        msg = f"{_shown(url)} is not an address of a PostgreSQL database: {str(error).strip()}"
+        msg = f"this is not an address of a PostgreSQL database: {_without_values(str(error), options)}"
         raise ValueError(msg) from None
+    _require_host(conninfo)
     return conninfo, Table.parse(tables[-1] if tables else TABLE), unquote(fragment)
 
 
-def _shown(url: str) -> str:
-    """A URL without its password."""
-    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1@", url)
+def _without_values(message: str, options: list[tuple[str, str]]) -> str:
+    """What libpq says, without the part of the URL that it quotes (a password?), unless that is an option's name."""
+    said, _, quoted = message.strip().partition(' "')
+    name = quoted.rstrip('"')
+    is_option = name.isidentifier() and any(name == key for key, _ in options)
+    return f"{said} {name!r}" if is_option else said.rstrip(":")
+
+
+def _require_host(conninfo: str) -> None:
+    """Raise ValueError if a part of a password was taken for the host or the port, which are shown in messages."""
+    given = conninfo_to_dict(conninfo)
+    if "@" in str(given.get("host") or "")[1:]:
+        msg = "the host has an '@': in a user or a password, write it as %40 (':' is %3A, '/' is %2F, '?' is %3F)"
+        raise ValueError(msg)
+    if not re.fullmatch(r"[0-9,]*", str(given.get("port") or "")):
+        msg = "the port is not a number: a URL is postgresql://user:password@host:port/database#name"
+        raise ValueError(msg)
 
 
 def place_of(conninfo: str, table: Table) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 
+from storewriter._platform.secrets import without_passwords
 from storewriter.cli.base.text import safe_text
 from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
 
@@ -129,8 +130,8 @@ class Program:
         return code
 
     def say(self, message: str) -> None:
-        """Write one line to the error stream."""
-        print(f"{self.name}: {safe_text(message)}", file=sys.stderr)
+        """Write one line to the error stream, without the password of a URL that a message quotes."""
+        print(f"{self.name}: {safe_text(without_passwords(message))}", file=sys.stderr)
 
 
 def _advice(program: str, error: click.ClickException) -> str:
