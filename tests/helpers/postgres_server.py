@@ -47,7 +47,7 @@ class Binaries:
 
     def command(self, name: str, *args: str | os.PathLike[str]) -> list[str]:
         """A command line that runs as a user who is not root, and ends with the process that has started it."""
-        command = ["setpriv", "--pdeathsig", "KILL", str(self.folder / name), *map(os.fspath, args)]
+        command = ["setpriv", "--pdeathsig", "KILL", str(self.folder / name), *(os.fspath(arg) for arg in args)]
         if os.getuid() == 0:
             return ["unshare", "--user", "--map-user=1000", "--map-group=1000", *command]
         return command
