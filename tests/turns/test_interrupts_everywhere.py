@@ -216,7 +216,7 @@ def _document_faults(setting: Setting, landing: Landing, operation: Operation) -
 CASES = [
     *((operation, "flock", kind) for operation in (turn, update, transaction, recover) for kind in KINDS),
     *((operation, lock, Interrupt) for lock in ("none", "marker", "lease") for operation in (turn, update)),
-    *((operation, lock, Expired) for lock in ("none", "marker") for operation in (turn, update)),
+    *((operation, lock, Expired) for lock in ("none", "marker", "lease") for operation in (turn, update)),
     *((operation, lock, kind) for lock in NEIGHBOURS for operation in (turn, update) for kind in (Interrupt, Expired)),
 ]
 

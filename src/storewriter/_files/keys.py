@@ -55,7 +55,9 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
         if name == key and now - resolved < FOLDER_CACHE_SECONDS:
             try:
                 is_link = stat.S_ISLNK(os.lstat(name).st_mode)
-            except OSError:
+            except OSError as error:
+                if error.errno is None:
+                    raise  # a signal handler's
                 is_link = False
             if not is_link:
                 _resolved[name] = (key, now, resolved)
@@ -129,8 +131,9 @@ def same_lock_file(key: str, others: Iterable[str]) -> str | None:
             ours = ours or os.stat(sidecar(key))
             if os.path.samestat(ours, os.stat(sidecar(other))):
                 return other
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's
     return None
 
 

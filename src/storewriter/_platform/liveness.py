@@ -199,7 +199,9 @@ def _command(pid: int) -> str | None:
 def _pid_namespace() -> int | None:
     try:
         return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's: what is remembered for good must not come of it
         return None
 
 
@@ -214,5 +216,7 @@ def _read_text(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip("\n")
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # as above
         return None

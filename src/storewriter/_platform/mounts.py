@@ -17,6 +17,8 @@ from typing import Final
 
 import attrs
 
+from storewriter._platform.descriptors import Descriptor
+
 
 class Trust(enum.Enum):
     """What a kernel lock excludes."""
@@ -61,7 +63,9 @@ def mounts() -> list[Mount]:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             return [mount for mount in map(_parsed, file) if mount is not None]
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's: what is remembered for good must not come of it
         return []
 
 
@@ -123,9 +127,12 @@ def trust_in(mount: Mount | None) -> Trust:
 
 def is_refused_twice(fd: int, name: str) -> bool | None:
     """Whether another descriptor of a file that `fd` holds locked is refused the lock. None: it cannot be tried now."""
+    file = Descriptor()
     try:
-        other = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        other = file.open(os.open, name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return None
     try:
         if not os.path.samestat(os.fstat(other), os.fstat(fd)):
@@ -133,10 +140,12 @@ def is_refused_twice(fd: int, name: str) -> bool | None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return None
     finally:
-        os.close(other)
+        file.close()
     return False
 
 

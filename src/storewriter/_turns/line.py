@@ -39,6 +39,7 @@ from weakref import ref
 import attrs
 
 from storewriter._platform import forks
+from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.owner import Owner
 from storewriter._turns.adapter import Hold, LockAdapter
 from storewriter._turns.marks import STEP, inside
@@ -346,7 +347,10 @@ def advance(ticket: Ticket) -> BaseException | None:
             ticket.successor = successor
             ticket.state = LEFT
             queue.popleft()
-    return problem
+    try:
+        return problem
+    finally:
+        del problem  # it refers to this frame: the cycle would keep the hold, and all that the caller's frames hold
 
 
 def _may_pass(hold: Hold) -> bool:
@@ -357,13 +361,20 @@ def _may_pass(hold: Hold) -> bool:
         return False
 
 
+_MOST_RELEASES: Final = 10
+
+
 def _release_again(hold: Hold) -> None:
-    """Give a hold back for certain."""
-    try:
-        hold.release()
-    except Exception:
-        # It had been released before the interrupt arrived.
-        log.debug("a hold was released although the release was interrupted", exc_info=True)
+    """Give a hold back for certain, after a release that has failed or was interrupted, and may be so again."""
+    for _ in range(_MOST_RELEASES):
+        try:
+            hold.release()
+        except Exception as error:
+            log.debug("a hold was released although the release was interrupted", exc_info=True)
+            if is_of_a_step(error) or isinstance(error, RuntimeError):
+                break  # it had been released before the interrupt arrived, or cannot be
+        else:
+            break
 
 
 def call_next(lane: Lane, ticket: Ticket) -> None:

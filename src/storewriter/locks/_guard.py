@@ -74,5 +74,7 @@ class Guard:
 def _is_at(found: os.stat_result, name: str) -> bool:
     try:
         return os.path.samestat(os.stat(name, follow_symlinks=False), found)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return False

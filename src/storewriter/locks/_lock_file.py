@@ -128,7 +128,9 @@ def _make_accessible(name: str) -> bool:
     """
     try:
         found = os.lstat(name)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return False
     is_new = stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_uid == os.geteuid()
     if not is_new or found.st_mode & 0o600 == 0o600:

@@ -343,7 +343,9 @@ def _open_own(hold: MarkerHold) -> bool:
     """Open the marker that was put down, to know it again. False: the one at the path is not ours."""
     try:
         hold.marker.open(os.open, marker_file(hold.path), _OWN)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return False
     found = os.fstat(hold.marker.fd)
     if not _is_ours(read_marker(hold.marker.fd, found), hold.policy, hold.lock):

@@ -21,6 +21,7 @@ from typing import Final, Literal
 import attrs
 
 from storewriter._platform import liveness
+from storewriter._platform.descriptors import Descriptor
 from storewriter._platform.liveness import Verdict
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOFOLLOW, NONBLOCK
@@ -83,16 +84,19 @@ def look(path: str) -> Seen | None:
     Raises OSError if it cannot be read, of the kind that opening it failed by (UnreadableMarker for want of rights);
     what is there but is no regular file counts as damaged.
     """
+    file = Descriptor()
     try:
-        fd = os.open(marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
+        fd = file.open(os.open, marker_file(path), os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return _unreadable(path, error)
     try:
         return read_marker(fd)
     finally:
-        os.close(fd)
+        file.close()
 
 
 def _unreadable(path: str, error: OSError) -> Seen | None:

@@ -195,6 +195,8 @@ class MarkerHold:
         try:
             os.utime(self.marker.fd)
         except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's
             self._state.report(f"its marker could not be refreshed: {error.strerror}")
 
     def _is_at_its_path(self) -> bool:

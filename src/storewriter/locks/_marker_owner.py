@@ -28,7 +28,9 @@ def owner_at(path: str) -> Owner | None:
     """The owner that the marker names; the sidecar's record adds `since` and `label`, if it is by the same process."""
     try:
         seen = look(path)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
         return None
     if seen is None or seen.owner is None:
         return None
