@@ -11,7 +11,7 @@ MINUTES ?= 30
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
+.PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
 	bench-quick clean
 
 help:
@@ -24,8 +24,12 @@ help:
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make check       lint, types, layers"
 	@echo "make docs        the documentation as a site, in build/docs; every link within it is followed"
+	@echo "make man         manual pages of all commands, in man/"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
 	@echo "make clean       remove $(VENV), $(VENV)-3.x and what the tools left"
+
+man: $(VENV)/.has-cli
+	$(BIN)/python -m storewriter.cli.man_pages man
 
 demo: $(VENV)/.has-cli
 	$(BIN)/storewriter demo

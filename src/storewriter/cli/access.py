@@ -5,11 +5,12 @@ The only place that knows what a store's name on the command line may be. Everyt
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -25,7 +26,7 @@ from storewriter.codecs import Codec, JsonCodec
 from storewriter.locks import Flock, Neighbour, OpenClawLock, ProperLockfile
 from storewriter.per_store_writer_queue import TurnRequest
 
-__all__ = ["TIMEOUT", "Access", "access_options", "codec_option"]
+__all__ = ["TIMEOUT", "Access", "access_options", "codec_option", "lock_options", "path_of", "usage_errors"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,6 +109,25 @@ def _require_name(given: str) -> None:
         raise
     except (ValueError, ImportError) as error:
         raise click.UsageError(f"{error}.") from None
+
+
+def path_of(given: str) -> str:
+    """The canonical path of a store in a file. Raises click.UsageError for what is none, ReservedName, OSError."""
+    if is_url(given):
+        raise click.UsageError(f"{given!r} is no file: this command is for stores in files.")
+    with usage_errors():
+        return canonical(given)
+
+
+@contextlib.contextmanager
+def usage_errors() -> Generator[None]:
+    """Turn a ValueError about what the command line says into wrong usage; errors of stores stay."""
+    try:
+        yield
+    except (StoreWriterError, OSError):
+        raise
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(f"{str(error).rstrip('.')}.") from None
 
 
 _NEIGHBOURS: Final[dict[str, Callable[[], Neighbour]]] = {"openclaw": OpenClawLock, "proper-lockfile": ProperLockfile}

@@ -8,10 +8,10 @@ import time
 import attrs
 import click
 
-from storewriter._files.keys import canonical
 from storewriter._platform.liveness import Verdict, judge
 from storewriter._platform.owner import Owner
-from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_option, say
+from storewriter.cli.access import path_of
+from storewriter.cli.base.options import STORE_PATH, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.locks._breaking import break_marker, token_of
@@ -85,7 +85,7 @@ def break_(store: str, token: str | None, yes: bool, force: bool, as_json: bool)
     The record is shown first. A marker whose holder is alive stays, unless --force is given. A kernel lock (--lock
     flock) needs no breaking: it ends with its process.
     """
-    path = checked(canonical, store)
+    path = path_of(store)
     seen = look(path)
     if seen is None:
         return _without_marker(path, as_json=as_json)

@@ -25,8 +25,8 @@ from storewriter._platform.liveness import Verdict, describe, judge
 from storewriter._platform.mounts import Mount, Trust
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
-from storewriter.cli.access import Access, codec_option
-from storewriter.cli.base.options import DURATION, STORE_PATH, checked, exit_codes, json_option, say
+from storewriter.cli.access import Access, codec_option, usage_errors
+from storewriter.cli.base.options import DURATION, STORE_PATH, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import age_text
@@ -251,7 +251,7 @@ def _show(stores: tuple[str, ...], codec: Codec[Any], *, as_json: bool) -> int:
     code = DONE
     for number, path in enumerate(stores):
         try:
-            found = checked(_seen, path, codec)
+            found = _seen(path, codec)
         except (StoreWriterError, OSError) as error:
             say(str(error))
             code = STORE
@@ -271,14 +271,15 @@ def _screen(stores: tuple[str, ...], codec: Codec[Any]) -> Iterator[Text]:
     for path in stores:
         yield Text()
         try:
-            yield from _lines(checked(_seen, path, codec).rows())
+            yield from _lines(_seen(path, codec).rows())
         except (StoreWriterError, OSError) as error:
             yield Text(safe_text(str(error)), "red")
 
 
 def _seen(store: str, codec: Codec[Any]) -> Shown:
     """What there is to show of a store: of a URL, what its engine says."""
-    return status_of_url(store) if is_url(store) else _OfFile(status_of(store, codec))
+    with usage_errors():
+        return status_of_url(store) if is_url(store) else _OfFile(status_of(store, codec))
 
 
 @attrs.frozen
