@@ -57,7 +57,7 @@ chmod +x "$folder/storewriter"
 
 _python = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     excludes=["docs/command-line.md"],
     setup=_enter_folder,
     teardown=_leave_folder,
@@ -76,8 +76,9 @@ def pytest_collect_file(file_path: Path, parent: Any) -> SybilFile | None:
     return _python(file_path, parent) or _sessions(file_path, parent)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which looks at the mark in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The blocks of a document go on from each other, so one process runs all of them (`--dist loadgroup`)."""
     for item in items:
         if not isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
