@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 MINUTES ?= 30
-# Of pytest. One more than there are cores, because tests mostly wait for disks, locks and children; 0: in one process.
+# Of pytest; a file's tests run in one process, because the blocks of a document go on from each other.
+# One more than there are cores, because tests mostly wait for disks, locks and children; 0: in one process.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
 	bench-quick clean
@@ -43,7 +44,7 @@ test-others: $(BIN)/python
 # The tests once more, with the branches of `storewriter` that they take; at least 95 %.
 coverage: $(VENV)/.has-test
 	rm -rf .coverage && mkdir .coverage
-	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -53,7 +54,7 @@ test-lowest: $(BIN)/python
 	$(BIN)/python .ci/lowest-versions > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' \
 		--constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadgroup \
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile \
 		tests/store tests/locks tests/codecs tests/cli tests/test_public_api.py tests/test_events.py $(ARGS)
 
 test-all: test test-others test-lowest

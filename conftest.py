@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sybil import Example, Sybil
 from sybil.integration.pytest import SybilFile
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
@@ -74,11 +73,3 @@ _sessions = Sybil(
 def pytest_collect_file(file_path: Path, parent: Any) -> SybilFile | None:
     """See pytest."""
     return _python(file_path, parent) or _sessions(file_path, parent)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist, which looks at the mark in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The blocks of a document go on from each other, so one process runs all of them (`--dist loadgroup`)."""
-    for item in items:
-        if not isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
