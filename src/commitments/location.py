@@ -12,7 +12,7 @@ import attrs
 from commitments.record import trim
 from storewriter import StoreWriterError
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _log = logging.getLogger("commitments")
 
@@ -45,7 +45,7 @@ class Location:
         given = "" if path is None else trim(os.fspath(path))
         if not given:
             return cls(default_path(), is_default=True, is_openclaws=True)
-        if _URL.match(given):
+        if isinstance(path, str) and _URL.match(given):
             return cls(given, is_default=False, is_openclaws=False, is_file=False)
         path = _absolute(given)
         is_openclaws = os.path.realpath(path) == os.path.realpath(default_path())

@@ -77,6 +77,9 @@ class _Change(Generic[T]):
 class _Operations:
     """What each operation does, prepared alike for both stores: they differ in how they read and update."""
 
+    _name: str
+    """What the store calls its document."""
+
     def __init__(
         self, path: str | os.PathLike[str] | None, now_ms: Callable[[], int], neighbour_lock: bool | None
     ) -> None:
@@ -86,8 +89,8 @@ class _Operations:
 
     @property
     def path(self) -> str:
-        """The absolute path of the file, or the URL that was given."""
-        return self._location.path
+        """The absolute path of the file; of a URL, the name of its document, without user and password."""
+        return self._location.path if self._location.is_file else self._name
 
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
@@ -171,7 +174,8 @@ class CommitmentsStore(_Operations):
     ) -> None:
         super().__init__(path, now_ms, neighbour_lock)
         queue = self._own_queue if queue is None else queue
-        self._store = Store(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._store = Store(self._location.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._name = self._store.path
         self._location.warn_of_database()
 
     def load(self) -> Listing:
@@ -349,7 +353,8 @@ class AsyncCommitmentsStore(_Operations):
     ) -> None:
         super().__init__(path, now_ms, neighbour_lock)
         queue = self._own_queue if queue is None else queue
-        self._store = AsyncStore(self.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._store = AsyncStore(self._location.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._name = self._store.path
         self._location.warn_of_database()
 
     async def load(self) -> Listing:

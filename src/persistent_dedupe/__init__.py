@@ -1,6 +1,6 @@
 """Have I handled this event lately? Keys that are remembered across restarts and between processes.
 
-Faces     PersistentDedupe, AsyncPersistentDedupe       (dedupe.py)
+Classes   PersistentDedupe, AsyncPersistentDedupe       (dedupe.py)
 Options   DedupeOptions
 Answers   CheckResult, Claim, ClaimStatus, OpenClaim, Entry, ImportReport, Counters
 Errors    ClaimReleased, and those of `storewriter`

@@ -1,4 +1,4 @@
-"""Check and record, and what goes with it: one core for the sync and the async face.
+"""Check and record, and what goes with it: one core for the sync and the async class.
 
 Promise    Of all callers that check one key at the same time, whichever tasks, threads and processes they are, exactly
            one gets new as long as the file can be used. A key that cannot be recorded is always reported.
@@ -185,14 +185,14 @@ class Checking:
 
     async def _sweep(self, file: NamespaceFile, call: Call) -> None:
         """Once a file and process: remove what failed writes of the original have left behind."""
-        swept = self._context.state.swept
-        if file.path in swept:
+        path, swept = file.path, self._context.state.swept
+        if not isinstance(path, Path) or path in swept:
             return
-        swept.add(file.path)
+        swept.add(path)
         try:
-            removed = await self._context.runner.work(lambda: remove_leftovers(file.path))
+            removed = await self._context.runner.work(lambda: remove_leftovers(path))
         except OSError as error:
-            call.reports.failure(file.path, error)  # a matter of tidiness: the check itself may still succeed
+            call.reports.failure(path, error)  # a matter of tidiness: the check itself may still succeed
         else:
             call.reports.count("leftovers", by=removed)
 

@@ -134,7 +134,7 @@ class Claiming:
 
         def judged(claim: OpenClaim) -> OpenClaim:
             is_late = limit is not None and now / 1000 - claim.since >= limit
-            return attrs.evolve(claim, gone=is_late or _is_nobodys(claim, verdicts))
+            return attrs.evolve(claim, gone=is_late or _has_no_owner(claim, verdicts))
 
         return [judged(claim) for claim in book.claims()]
 
@@ -269,7 +269,7 @@ def _take(book: ClaimBook, claim: OpenClaim, gone: list[OpenClaim]) -> Taken:
     return Taken(holder, reclaimed)
 
 
-def _is_nobodys(claim: OpenClaim, verdicts: dict[Owner, bool]) -> bool:
+def _has_no_owner(claim: OpenClaim, verdicts: dict[Owner, bool]) -> bool:
     """Whether the claim's owner is provably gone; `verdicts` spares looking at one process twice."""
     owner = claim.owner
     if owner is None:

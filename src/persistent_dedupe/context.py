@@ -6,14 +6,14 @@ import os
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
 from persistent_dedupe.document import Document
 from persistent_dedupe.document_codec import DocumentCodec
-from persistent_dedupe.keys import Location, ScopedKey, path_for, scope
+from persistent_dedupe.keys import DEFAULT_NAMESPACE, Location, Place, ScopedKey, claims_place, is_url, place_of, scope
 from persistent_dedupe.location import warn_of_database
 from persistent_dedupe.options import DedupeOptions, moment
 from persistent_dedupe.process_state import ProcessState
@@ -41,7 +41,7 @@ class Call:
     """Called with every error of a file."""
     options: DedupeOptions
     reports: Reports
-    _errors: list[tuple[Path, Exception]] = attrs.field(factory=list[tuple[Path, Exception]], init=False)
+    _errors: list[tuple[Place, Exception]] = attrs.field(factory=list[tuple[Place, Exception]], init=False)
 
     def refuse_blank(self) -> None:
         """Raise ValueError if the options say that a blank key is a mistake."""
@@ -49,7 +49,7 @@ class Call:
             msg = f"a blank key names no event (namespace {self.scoped.namespace!r})"
             raise ValueError(msg)
 
-    def note(self, path: Path, error: Exception) -> None:
+    def note(self, path: Place, error: Exception) -> None:
         """Keep an error until the call is over."""
         if all(error is not known for _, known in self._errors):
             self._errors.append((path, error))
@@ -68,7 +68,7 @@ class Call:
                 if self.on_error is not None:
                     self.on_error(error)
 
-    def unusable(self, path: Path, error: Exception) -> None:
+    def unusable(self, path: Place, error: Exception) -> None:
         """Note that a file could not be used. Raises the error if the options do not say to go on without it."""
         if isinstance(error, ReentrantTurn):
             raise error  # the caller's own mistake, and nothing of the file's
@@ -78,7 +78,7 @@ class Call:
         if isinstance(error, StoreCorrupt) and self.options.on_bad_file == "raise":
             raise error
 
-    async def repairing(self, path: Path, store: StoreRunner[object], attempt: Callable[[], Awaitable[T]]) -> T:
+    async def repairing(self, path: Place, store: StoreRunner[object], attempt: Callable[[], Awaitable[T]]) -> T:
         """Run an update; if the file cannot be decoded, do what the options say about a bad file."""
         try:
             return await attempt()
@@ -97,10 +97,10 @@ class Call:
 
 @attrs.frozen
 class NamespaceFile:
-    """The two stores of one namespace."""
+    """The two stores of one namespace, and how messages name them: by paths, or by names that are no URLs."""
 
-    path: Path
-    claims_path: Path
+    path: Place
+    claims_path: Place
     keys: StoreRunner[Document]
     claims: StoreRunner[ClaimBook]
 
@@ -115,6 +115,8 @@ class Context:
         self.window = options.window
         self._state = ProcessState(options)
         self._files: dict[str, NamespaceFile] = {}
+        if is_url(location):
+            self.file(DEFAULT_NAMESPACE)  # a URL that names no store is refused now
 
     @property
     def state(self) -> ProcessState:
@@ -122,6 +124,14 @@ class Context:
         if self._state.pid != os.getpid():
             self._state = ProcessState(self.options)
         return self._state
+
+    @property
+    def shown_location(self) -> str:
+        """The location, for messages: a URL without user and password."""
+        if not isinstance(self.location, str) or not is_url(self.location):
+            return repr(self.location)
+        file = self.file(DEFAULT_NAMESPACE)
+        return repr(str(file and file.path).removesuffix(DEFAULT_NAMESPACE))
 
     def call(self, key: str, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
         """A call with its defaults filled in. Raises ValueError for an impossible time."""
@@ -135,14 +145,16 @@ class Context:
             return None
         file = self._files.get(namespace)
         if file is None:
-            path = path_for(self.location, namespace)
-            # No namespace has a file of this name: what follows a `~` there is a hash.
-            claims_path = path.with_name(f"{path.stem}~claims.json")
-            warn_of_database(path)
-            file = self._files[namespace] = NamespaceFile(
-                path,
-                claims_path,
-                self.runner.store(path, Document, DocumentCodec(), has_neighbours=True),
-                self.runner.store(claims_path, ClaimBook, ClaimsCodec(), has_neighbours=False),
-            )
+            place = place_of(self.location, namespace)
+            beside = claims_place(place)
+            if isinstance(place, Path):
+                warn_of_database(place)
+            keys = self.runner.store(place, Document, DocumentCodec(), has_neighbours=True)
+            claims = self.runner.store(beside, ClaimBook, ClaimsCodec(), has_neighbours=False)
+            file = self._files[namespace] = NamespaceFile(_shown(place, keys), _shown(beside, claims), keys, claims)
         return file
+
+
+def _shown(place: Place, store: StoreRunner[Any]) -> Place:
+    """A place without the password that its URL may hold."""
+    return place if isinstance(place, Path) else store.path

@@ -1,6 +1,6 @@
-"""The two faces: `PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
+"""`PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
 
-They differ in `await`; what they do is in `checking.py`, `document.py` and `claiming.py`.
+They differ in `await`; what they do is in `checking.py` and `claiming.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from persistent_dedupe.runner import Runner, TaskRunner, ThreadRunner, run_here
 __all__ = ["AsyncPersistentDedupe", "PersistentDedupe"]
 
 
-def _tell_nobody(_: Exception) -> None:
-    """The `on_disk_error` of a call that keeps its errors from the general one."""
+def _ignore(_: Exception) -> None:
+    """The `on_disk_error` of a call whose errors do not go to that of the options."""
 
 
-class _Face:
-    """What both faces are made of, and what neither has to wait for."""
+class _Base:
+    """What both classes have, and what neither of them has to wait for."""
 
     def __init__(self, location: Location | None, options: DedupeOptions, runner: Runner) -> None:
         self._context = Context(location, options, runner)
@@ -40,7 +40,7 @@ class _Face:
         return self._context.call(key, namespace, now, on_error)
 
     def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
-        return self._call("", namespace, now, on_error or _tell_nobody)
+        return self._call("", namespace, now, on_error or _ignore)
 
     def clear_memory(self) -> None:
         """Empty the memory; files and claims stay."""
@@ -56,20 +56,24 @@ class _Face:
         """What this object has seen in this process so far."""
         return self._context.state.reports.counters()
 
-    def path(self, namespace: str | None = None) -> Path | None:
-        """The file of a namespace; None if this object keeps its keys in memory only."""
+    def path(self, namespace: str | None = None) -> Path | str | None:
+        """The file of a namespace; the name of its document if that is no file, without user and password of the URL.
+
+        None if this object keeps its keys in memory only.
+        """
         file = self._context.file(self._call("", namespace).scoped.namespace)
         return None if file is None else file.path
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._context.location!r})"
+        return f"{type(self).__name__}({self._context.shown_location})"
 
 
-class PersistentDedupe(_Face):
+class PersistentDedupe(_Base):
     """Remembers keys across restarts and between processes, for plain code. Any thread may call any method.
 
-    `location` is a folder that gets one file per namespace, or a function from a namespace to its path, or None:
-    then the keys are kept in this object's memory only.
+    `location` is a folder that gets one file per namespace; or a URL such as `postgresql://host/database#dedupe`, where
+    each namespace gets a document (`dedupe/global`); or a function from a namespace to its path or URL; or None: then
+    the keys are kept in this object's memory only.
 
     Keys and namespaces are trimmed; no namespace means `global`. `now` is in seconds since the epoch and must be
     above 0. What goes wrong with a file is counted in `counters`, logged once per kind, and passed to
@@ -264,7 +268,7 @@ class PersistentDedupe(_Face):
         return run_here(self._claiming.open_claims(self._call("", namespace)))
 
 
-class AsyncPersistentDedupe(_Face):
+class AsyncPersistentDedupe(_Base):
     """`PersistentDedupe` for tasks of asyncio and trio: the same names, awaited.
 
     The event loop is never blocked by a disk or a lock. A check that is cancelled while it waits for the file records

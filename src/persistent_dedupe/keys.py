@@ -1,4 +1,4 @@
-"""What a key and a namespace are, and which file a namespace has.
+"""What a key and a namespace are, and where the keys of a namespace are: in a file, or in a document of a database.
 
 Promise    Two different namespaces never share a file, on a file system that ignores case or normalises Unicode too;
            no namespace text leaves the folder, and a plain name stays readable.
@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import attrs
 
@@ -21,10 +21,15 @@ __all__ = [
     "BLANKS",
     "DEFAULT_NAMESPACE",
     "Location",
+    "Place",
     "ScopedKey",
+    "claims_place",
+    "document_name",
     "file_name",
+    "folder_url",
+    "is_url",
     "namespace_of",
-    "path_for",
+    "place_of",
     "scope",
     "trimmed",
 ]
@@ -32,7 +37,13 @@ __all__ = [
 DEFAULT_NAMESPACE = "global"
 
 Location = str | os.PathLike[str] | Callable[[str], str | os.PathLike[str]]
-"""A folder that holds one file per namespace, or a function from a namespace to its path."""
+"""A folder that holds a file for each namespace; a URL, below whose document's name each namespace has a document; or a
+function from a namespace to the path of its file or the URL of its document."""
+
+Place = Path | str
+"""Where one namespace is: the path of a file, or a text for a document that is no file, its URL or its name."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 # What JavaScript's trim() removes, not what str.strip() does: the original shares these files with us, and both must
 # mean the same key. They differ in U+001C to U+001F and U+0085 (only Python) and U+FEFF (only JavaScript).
@@ -69,11 +80,30 @@ def trimmed_namespace(namespace: str | None) -> str:
     return trimmed(_text("namespace", namespace)) or DEFAULT_NAMESPACE
 
 
-def path_for(location: Location, namespace: str) -> Path:
-    """The file of a namespace."""
+def is_url(given: object) -> bool:
+    """Whether a location is a URL, and not a path."""
+    return isinstance(given, str) and _URL.match(given) is not None
+
+
+def place_of(location: Location, namespace: str) -> Place:
+    """The file of a namespace, or the URL of its document."""
     if callable(location):
-        return Path(location(namespace))
+        given = location(namespace)
+        return given if isinstance(given, str) and is_url(given) else Path(given)
+    if isinstance(location, str) and is_url(location):
+        return f"{folder_url(location)}{quote(document_name(namespace))}"
     return Path(location) / file_name(namespace)
+
+
+def folder_url(url: str) -> str:
+    """A URL up to the namespace in the name of a document."""
+    address, _, folder = url.partition("#")
+    return f"{address}#{folder.rstrip('/')}/" if folder.strip("/") else f"{address}#"
+
+
+def claims_place(place: Place) -> Place:
+    """Where the claims of a namespace are. No namespace is there: what follows a `~` in its name is a hash."""
+    return place.with_name(f"{place.stem}~claims.json") if isinstance(place, Path) else f"{place}~claims"
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -85,13 +115,18 @@ _SUFFIX = ".json"
 
 def file_name(namespace: str) -> str:
     """The file name of a namespace, never longer than 160 characters, all of them ASCII."""
+    return document_name(namespace) + _SUFFIX
+
+
+def document_name(namespace: str) -> str:
+    """The name of a namespace's document in a database: that of its file, without `.json`."""
     name = "".join(map(_written, namespace))
     if _DEVICES.fullmatch(name):
         name = f"%{ord(name[0]):02x}{name[1:]}"
     if len(name) > _LONGEST:
         # `~` is never plain, so a shortened name cannot be the name of another namespace.
         name = f"{name[:100]}~{hashlib.sha256(_bytes(namespace)).hexdigest()[:32]}"
-    return name + _SUFFIX
+    return name
 
 
 def namespace_of(name: str) -> str | None:

@@ -14,6 +14,7 @@ import stat
 import time
 from pathlib import Path
 
+from persistent_dedupe.keys import Place
 from persistent_dedupe.options import DedupeOptions
 from storewriter import PerStoreWriterQueue
 from storewriter.locks import OpenClawLock
@@ -38,12 +39,14 @@ def is_openclaws(path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(state_dir())
 
 
-def queue_for(path: Path, options: DedupeOptions, *, has_neighbours: bool) -> PerStoreWriterQueue:
-    """The queue of one file. `has_neighbours`: OpenClaw knows this kind of file."""
+def queue_for(place: Place, options: DedupeOptions, *, has_neighbours: bool) -> PerStoreWriterQueue:
+    """The queue of one store. `has_neighbours`: OpenClaw knows this kind of file."""
     if options.queue is not None:
         return options.queue
-    wanted = is_openclaws(path) if options.neighbour_lock is None else options.neighbour_lock
-    also = OpenClawLock(stale=_STALE) if wanted and has_neighbours else None
+    if not isinstance(place, Path) or not has_neighbours:
+        return PerStoreWriterQueue(timeout=options.timeout)
+    wanted = is_openclaws(place) if options.neighbour_lock is None else options.neighbour_lock
+    also = OpenClawLock(stale=_STALE) if wanted else None
     return PerStoreWriterQueue(timeout=options.timeout, also=also)
 
 

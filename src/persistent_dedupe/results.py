@@ -9,11 +9,11 @@ import enum
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import attrs
 
 from persistent_dedupe.document import Anomaly
+from persistent_dedupe.keys import Place
 from storewriter import LockTimeout, Owner, StoreCorrupt, StoreWriterError
 
 __all__ = [
@@ -189,8 +189,8 @@ class Reports:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys((field.name for field in attrs.fields(Counters)), 0)
-        self._logged: set[tuple[Path, str]] = set()
-        self._anomalies: dict[Path, set[Anomaly]] = {}
+        self._logged: set[tuple[Place, str]] = set()
+        self._anomalies: dict[Place, set[Anomaly]] = {}
 
     def counters(self) -> Counters:
         """The counts so far."""
@@ -203,7 +203,7 @@ class Reports:
             for name in names:
                 self._counts[name] += by
 
-    def failure(self, path: Path, error: Exception) -> None:
+    def failure(self, path: Place, error: Exception) -> None:
         """A file could not be used."""
         self.count("disk_errors")
         if isinstance(error, LockTimeout):
@@ -212,18 +212,18 @@ class Reports:
             self.count("bad_files")
         self._log_once(logging.ERROR, path, type(error).__name__, "%s: %s", path, error)
 
-    def moved_aside(self, path: Path, aside: str) -> None:
+    def moved_aside(self, path: Place, aside: str) -> None:
         """A bad file has another name now: always logged, because a person should look at it."""
         self.count("moved_aside")
         log.warning("%s could not be decoded; it was moved aside to %s and the namespace starts empty", path, aside)
 
-    def unexpected(self, path: Path, name: str, by: int, message: str) -> None:
+    def unexpected(self, path: Place, name: str, by: int, message: str) -> None:
         """Something that costs a promise: `message` has a place for the number and one for the path."""
         if by:
             self.count(name, by=by)
             self._log_once(logging.WARNING, path, name, message, by, path)
 
-    def anomalies(self, path: Path, found: tuple[Anomaly, ...]) -> None:
+    def anomalies(self, path: Place, found: tuple[Anomaly, ...]) -> None:
         """Entries of a file that cannot be records; those already reported are skipped."""
         if not found:
             return
@@ -234,12 +234,12 @@ class Reports:
         self._anomaly(path, "invalid_entries", "kept, never matched", _keys(fresh, "invalid entry"))
         self._anomaly(path, "duplicate_keys", "the larger time counts", _keys(fresh, "duplicate key"))
 
-    def _anomaly(self, path: Path, name: str, treatment: str, keys: list[str]) -> None:
+    def _anomaly(self, path: Place, name: str, treatment: str, keys: list[str]) -> None:
         if keys:
             self.count(name, by=len(keys))
             log.warning("%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys))
 
-    def _log_once(self, level: int, path: Path, kind: str, message: str, *args: object) -> None:
+    def _log_once(self, level: int, path: Place, kind: str, message: str, *args: object) -> None:
         with self._lock:
             repeated = (path, kind) in self._logged
             self._logged.add((path, kind))

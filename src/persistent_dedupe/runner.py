@@ -14,12 +14,12 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
-from pathlib import Path
 from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
 
 import anyio
 import attrs
 
+from persistent_dedupe.keys import Place
 from persistent_dedupe.location import queue_for
 from persistent_dedupe.options import DedupeOptions
 from storewriter import AsyncStore, Store
@@ -73,7 +73,7 @@ def _waking(event: anyio.Event) -> Callable[[object], None]:
 
 
 def _scheduler() -> Callable[[Callable[[], None]], object]:
-    """The door through which other threads reach the event loop of the running task."""
+    """What schedules a callback in the event loop of the running task, from any thread."""
     # asyncio first: unless this is a task of trio, that module may be half imported, by another thread. In guest mode a
     # task of trio runs in a callback of an asyncio loop, and is no task of it.
     loop = asyncio._get_running_loop()
@@ -91,6 +91,11 @@ S_co = TypeVar("S_co", covariant=True)
 
 class StoreRunner(Protocol[S_co]):
     """One store."""
+
+    @property
+    def path(self) -> str:
+        """See `storewriter.Store.path`."""
+        ...
 
     async def read(self) -> S_co:
         """See `storewriter.Store.read`."""
@@ -111,8 +116,8 @@ class StoreRunner(Protocol[S_co]):
 class Runner(Protocol):
     """The surroundings of the core."""
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
-        """The store at a path. `has_neighbours`: other programs know this kind of file (`openclaw.py`)."""
+    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
+        """The store at a place. `has_neighbours`: OpenClaw knows this kind of file."""
         ...
 
     async def work(self, work: Callable[[], T]) -> T:
@@ -120,7 +125,7 @@ class Runner(Protocol):
         ...
 
     async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
-        """Wait for a outcome. Raises TimeoutError."""
+        """Wait for an outcome. Raises TimeoutError."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -153,6 +158,10 @@ that wait together can go on with one of them: one decoding for all."""
 class _ThreadStore(StoreRunner[S]):
     store: Store[S]
 
+    @property
+    def path(self) -> str:
+        return self.store.path
+
     async def read(self) -> S:
         return self.store.read()
 
@@ -170,10 +179,12 @@ class ThreadRunner:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
+    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
         """See `Runner`."""
-        queue = queue_for(path, self._options, has_neighbours=has_neighbours)
-        return _ThreadStore(Store(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION))
+        queue = queue_for(place, self._options, has_neighbours=has_neighbours)
+        return _ThreadStore(
+            Store(place, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
+        )
 
     async def work(self, work: Callable[[], T]) -> T:
         """See `Runner`."""
@@ -195,6 +206,10 @@ class ThreadRunner:
 @attrs.frozen
 class _TaskStore(StoreRunner[S]):
     store: AsyncStore[S]
+
+    @property
+    def path(self) -> str:
+        return self.store.path
 
     async def read(self) -> S:
         return await self.store.read()
@@ -234,11 +249,11 @@ class TaskRunner:
         self._options = options
         self._durability: Literal["power", "process"] = options.durability
 
-    def store(self, path: Path, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
+    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
         """See `Runner`."""
-        queue = queue_for(path, self._options, has_neighbours=has_neighbours)
+        queue = queue_for(place, self._options, has_neighbours=has_neighbours)
         return _TaskStore(
-            AsyncStore(path, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
+            AsyncStore(place, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
         )
 
     async def work(self, work: Callable[[], T]) -> T:

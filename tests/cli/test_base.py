@@ -153,5 +153,6 @@ def test_two_texts_never_look_alike_and_none_reaches_the_terminal() -> None:
 def test_times_and_durations() -> None:
     assert parse_duration("1d12h") == 129600
     assert utc_text(1899374400500) == "2030-03-10T12:00:00.500Z"
+    assert utc_text(-62135596800000) == "0001-01-01T00:00:00.000Z"
     assert [utc_text(each) for each in (10**400, 1e300, float("nan"))] == ["n/a"] * 3
     assert age_text(90061) == "1d 1h"

@@ -60,7 +60,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two strategies and the shortest windows amount to, for scripts."""
     folder = tmp_path_factory.mktemp("bench")
     done = subprocess.run(
-        [*COMMAND, "--only", "flock", "--only", "none", "--window", "0.05", "--json", "--folder", str(folder)],
+        [*COMMAND, "--only", "flock", "--only", "none", "--window", "50ms", "--json", "--folder", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -102,7 +102,7 @@ def test_the_document_says_where_it_was_measured_and_what_to_use(document: dict[
 
 def test_an_interrupt_ends_with_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*COMMAND, "--only", "flock", "--window", "60", "--folder", str(tmp_path)],
+        [*COMMAND, "--only", "flock", "--window", "60s", "--folder", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -262,7 +262,9 @@ def test_a_measuring_process_that_dies_is_one_line_and_no_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("--only", "hope"), ("--window", "0"), ("--folder", "/no/such/folder")])
+@pytest.mark.parametrize(
+    "arguments", [("--only", "hope"), ("--window", "0s"), ("--window", "1.5"), ("--folder", "/no/such/folder")]
+)
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["bench", *arguments])
 

@@ -167,14 +167,14 @@ def test_the_gateway_does_not_outlive_a_demo_that_is_killed(started: Callable[..
 def test_the_benchmark_ends_with_130_and_leaves_no_process(
     started: Callable[..., Command], tmp_path: Path, setting: str, send: Callable[[Command], None]
 ) -> None:
-    bench = started(tmp_path, "bench", "--only", setting, "--window", "60")
+    bench = started(tmp_path, "bench", "--only", setting, "--window", "60s")
     until(lambda: list(tmp_path.glob("*/bench-*/state")), "a measurement")
     send(bench)
     assert_it_ends(bench, tmp_path)
 
 
 def test_no_measurement_outlives_a_benchmark_that_is_killed(started: Callable[..., Command], tmp_path: Path) -> None:
-    bench = started(tmp_path, "bench", "--only", "flock", "--window", "60")
+    bench = started(tmp_path, "bench", "--only", "flock", "--window", "60s")
     until(lambda: list(tmp_path.glob("*/bench-*/state")), "a measurement")
     bench.process.kill()
     until(lambda: not bench.alive(), "the end of every process it started")

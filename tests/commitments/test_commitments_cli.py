@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from commitments.__main__ import run
 from commitments.cli.text import cell_width, fit, safe_text
-from commitments.cli.times import parse_duration, parse_time, utc_text
+from commitments.cli.times import parse_time
 from commitments.store import system_clock
 
 Place = Callable[[str], Path]
@@ -516,7 +516,7 @@ class TestBlankOptions:
 
     def test_a_duration_is_named_in_full(self, cli: Cli, write: Write) -> None:
         done = cli("snooze", "a", "--for", "xx", "--store", str(write(record("a"))))
-        assert "'xx' is not a duration; write for example 90s, 45m, 6h or 2d" in done.err
+        assert "'xx' is not a duration; write for example 90s, 45m, 24h or 1d12h" in done.err
 
 
 class TestWatch:
@@ -597,23 +597,6 @@ def test_what_a_terminal_would_obey_goes(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when_ms", "text"),
-    [
-        (NOW, "2030-03-10T12:00:00.000Z"),
-        (NOW + 0.9, "2030-03-10T12:00:00.000Z"),
-        (1, "1970-01-01T00:00:00.001Z"),
-        (-62135596800000, "0001-01-01T00:00:00.000Z"),
-        (253402300799999, "9999-12-31T23:59:59.999Z"),
-        (253402300800000, "n/a"),
-        (10**400, "n/a"),
-        (-1e300, "n/a"),
-    ],
-)
-def test_a_time_is_shown_in_utc(when_ms: float, text: str) -> None:
-    assert utc_text(when_ms) == text
-
-
-@pytest.mark.parametrize(
     ("text", "when_ms"),
     [
         ("2030-03-10T12:00:00Z", NOW),
@@ -623,6 +606,9 @@ def test_a_time_is_shown_in_utc(when_ms: float, text: str) -> None:
         ("2028-02-29T00:00:00.5Z", 1835395200500),
         ("+90s", 5 + 90_000),
         ("+2d", 5 + 2 * 86_400_000),
+        ("+1d12h", 5 + 36 * 3_600_000),
+        ("+1w", 5 + 7 * 86_400_000),
+        ("+250ms", 255),
         (str(NOW), NOW),
     ],
 )
@@ -630,16 +616,10 @@ def test_a_time_is_understood(text: str, when_ms: int) -> None:
     assert parse_time(text, 5, "Asia/Tokyo") == when_ms
 
 
-@pytest.mark.parametrize("text", ["", "noon", "2030-04-31", "2027-02-29", "2030-03-10T25:00", "+1w", "+", "9" * 40])
+@pytest.mark.parametrize("text", ["", "noon", "2030-04-31", "2027-02-29", "2030-03-10T25:00", "+1.5h", "+", "9" * 40])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no"):
         parse_time(text, 0, "UTC")
-
-
-@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1h30m", "1 h"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        parse_duration(text)
 
 
 def test_grace_is_72_hours() -> None:

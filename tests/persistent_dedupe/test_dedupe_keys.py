@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistent_dedupe.keys import ScopedKey, file_name, namespace_of, path_for, scope, trimmed
+from persistent_dedupe.keys import ScopedKey, file_name, namespace_of, place_of, scope, trimmed
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_shortened_name_does_not_pretend_to_tell_its_namespace() -> None:
 
 
 def test_a_function_may_choose_the_path_itself(tmp_path: Path) -> None:
-    assert path_for(lambda namespace: tmp_path / f"{namespace}.txt", "a") == tmp_path / "a.txt"
+    assert place_of(lambda namespace: tmp_path / f"{namespace}.txt", "a") == tmp_path / "a.txt"
 
 
 def test_keys_are_trimmed_as_the_original_trims_them() -> None:

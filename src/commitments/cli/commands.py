@@ -14,13 +14,14 @@ from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefuse
 from commitments.changes import Marked
 from commitments.cli.listing import listing_json, object_json, plain_table, print_coloured
 from commitments.cli.text import safe_text
-from commitments.cli.times import parse_duration, parse_time, utc_text, zone
+from commitments.cli.times import parse_time, zone
 from commitments.document import EXPIRE_AFTER_MS
 from commitments.queries import Listing
 from commitments.record import KINDS, SENSITIVITIES, SOURCES, STATUSES, Scope, Status, trim
 from commitments.store import CommitmentsStore, system_clock
-from storewriter.cli.base.options import STORE_PATH, Group, checked, exit_codes, group, json_option, say
+from storewriter.cli.base.options import DURATION, STORE_PATH, Group, checked, exit_codes, group, json_option, say
 from storewriter.cli.base.program import DONE, NEGATIVE
+from storewriter.cli.base.times import utc_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -187,7 +188,7 @@ def attempt(
 @commitments.command(epilog=_MARKING)
 @_ids
 @click.option("--until", metavar="TIME", help="When it may be brought up again: 2030-03-10T09:00+01:00, or +6h.")
-@click.option("--for", "for_", metavar="DURATION", help="How long to hide it: 90s, 45m, 6h, 2d.")
+@click.option("--for", "for_", type=DURATION, metavar="DURATION", help="How long to hide it: 90s, 45m, 6h, 1d12h.")
 def snooze(
     path: str | None,
     as_json: bool,
@@ -195,13 +196,16 @@ def snooze(
     ids: tuple[str, ...],
     every_copy: bool,
     until: str | None,
-    for_: str | None,
+    for_: float | None,
 ) -> int:
     """Hide commitments for a while."""
-    if (until is None) == (for_ is None):
-        raise click.UsageError("give either --until TIME or --for DURATION.")
     now = system_clock()
-    until_ms = now + checked(parse_duration, for_ or "") if until is None else checked(parse_time, until, now, "UTC")
+    if until is not None and for_ is None:
+        until_ms = checked(parse_time, until, now, "UTC")
+    elif for_ is not None and until is None:
+        until_ms = now + round(for_ * 1000)
+    else:
+        raise click.UsageError("give either --until TIME or --for DURATION.")
     if until_ms <= now:
         raise click.UsageError(f"{utc_text(until_ms)} is not in the future, so nothing would be hidden.")
     store, wanted = _opened(path, neighbour_lock), _given(ids)

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from commitments.cli.text import cell_width, fit, safe_text
-from commitments.cli.times import utc_text
 from commitments.json_text import encode_object
 from commitments.queries import Listing, Problem
 from commitments.record import Commitment
+from storewriter.cli.base.times import utc_text
 
 if TYPE_CHECKING:
     from rich.console import Console

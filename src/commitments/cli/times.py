@@ -6,40 +6,21 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from commitments.record import Number
+from storewriter.cli.base.times import parse_duration
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = re.compile(r"\d{11,15}")
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def utc_text(when_ms: Number) -> str:
-    """Return a time as `2030-03-10T12:00:00.000Z`, or `n/a` if it is out of the calendar's range."""
-    try:
-        when = _EPOCH + timedelta(milliseconds=when_ms)
-    except OverflowError:
-        return "n/a"
-    # strftime does not fill years below 1000 with zeros on every system.
-    return f"{when.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
-
-
-def parse_duration(text: str) -> int:
-    """Return the milliseconds of `90s`, `45m`, `6h` or `2d`. Raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write for example 90s, 45m, 6h or 2d")
-    return int(match[1]) * _UNITS_MS[match[2]]
 
 
 def parse_time(text: str, now_ms: int, timezone: str) -> int:
     """Return a time in milliseconds since the Unix epoch. Raises ValueError for another text.
 
     Accepted: ISO 8601 (`2030-03-10T09:00`, in `timezone` unless it has an offset), a duration from now
-    (`+6h`), or the milliseconds themselves.
+    (`+6h`, `+1d12h`), or the milliseconds themselves.
     """
     text = text.strip()
     if text.startswith("+"):
-        return now_ms + parse_duration(text[1:])
+        return now_ms + round(parse_duration(text[1:]) * 1000)
     if _MILLISECONDS.fullmatch(text):
         return int(text)
     try:

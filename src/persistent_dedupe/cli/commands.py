@@ -21,12 +21,12 @@ from persistent_dedupe.cli.output import (
     result_json,
     verdict,
 )
-from persistent_dedupe.cli.summary import summarize
+from persistent_dedupe.cli.summary import shown_store, summarize
 from persistent_dedupe.dedupe import PersistentDedupe
-from persistent_dedupe.keys import trimmed
+from persistent_dedupe.keys import Place, is_url, trimmed
 from persistent_dedupe.options import BadFile, DedupeOptions
 from storewriter import StoreCorrupt, StoreWriterError
-from storewriter.cli.base.options import DURATION, STORE_PATH, exit_codes, group, json_option, parsed, say
+from storewriter.cli.base.options import DURATION, STORE_PATH, checked, exit_codes, group, json_option, parsed, say
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import parse_duration
@@ -66,9 +66,11 @@ persistent_dedupe = group(
 )
 
 
-def _given_folder(_: click.Context, __: click.Parameter, path: str | None) -> Path:
-    """The folder of the keys."""
-    return default_store() if path is None else Path(path)
+def _given_store(_: click.Context, __: click.Parameter, given: str | None) -> Place:
+    """The folder of the keys, or the URL."""
+    if given is None:
+        return default_store()
+    return given if is_url(given) else Path(given)
 
 
 def _given_namespace(_: click.Context, __: click.Parameter, namespace: str | None) -> str | None:
@@ -85,9 +87,9 @@ def _common(command: F) -> F:
         "--store",
         envvar=STORE_VARIABLE,
         type=STORE_PATH,
-        callback=_given_folder,
-        metavar="DIR",
-        help=f"The folder of the keys (default: ${STORE_VARIABLE}, or that of this user).",
+        callback=_given_store,
+        metavar="DIR|URL",
+        help=f"The folder of the keys, or a URL (default: ${STORE_VARIABLE}, or that of this user).",
     )(command)
 
 
@@ -163,7 +165,7 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; see the exit code.")
 def check(
     key: str,
-    store: Path,
+    store: Place,
     as_json: bool,
     namespace: str | None,
     ttl: float,
@@ -184,7 +186,7 @@ def check(
         timeout=timeout,
         neighbour_lock=neighbour_lock,
     )
-    dedupe = PersistentDedupe(store, options)
+    dedupe = checked(PersistentDedupe, store, options)
     result = _advising(lambda: dedupe.check_and_record(_given(key), namespace=namespace))
     if result.error is not None:
         say(f"not recorded: {result.error!s}")
@@ -202,10 +204,10 @@ def check(
 @click.option("--all", "expired_too", is_flag=True, help="Expired keys too (without --ttl, all are listed).")
 @click.option("--claims", "claims_only", is_flag=True, help="The open claims instead of the keys.")
 def list_(
-    store: Path, as_json: bool, namespace: str | None, ttl: float | None, expired_too: bool, claims_only: bool
+    store: Place, as_json: bool, namespace: str | None, ttl: float | None, expired_too: bool, claims_only: bool
 ) -> None:
     """List the keys of a namespace, newest first."""
-    dedupe = PersistentDedupe(store, DedupeOptions(ttl=ttl or 0, failure="closed"))
+    dedupe = checked(PersistentDedupe, store, DedupeOptions(ttl=ttl or 0, failure="closed"))
     if claims_only:
         claims = dedupe.open_claims(namespace)
         if as_json:
@@ -227,7 +229,7 @@ def list_(
 @_writing
 def forget(
     keys: tuple[str, ...],
-    store: Path,
+    store: Place,
     as_json: bool,
     namespace: str | None,
     timeout: float,
@@ -244,7 +246,7 @@ def forget(
         timeout=timeout,
         neighbour_lock=neighbour_lock,
     )
-    dedupe = PersistentDedupe(store, options)
+    dedupe = checked(PersistentDedupe, store, options)
     wanted = [_given(key) for key in keys]
     forgotten = [key for key in wanted if _advising(partial(dedupe.forget, key, namespace=namespace))]
     missing = [key for key in wanted if key not in forgotten]
@@ -262,15 +264,15 @@ def forget(
 @_common
 @_namespace
 @_ttl
-def stats(store: Path, as_json: bool, namespace: str | None, ttl: float | None) -> int:
+def stats(store: Place, as_json: bool, namespace: str | None, ttl: float | None) -> int:
     """Show the figures of every namespace in the store, or of one."""
-    figures = summarize(store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
+    figures = checked(summarize, store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
     if ttl is None:
         figures = [attrs.evolve(each, recent=None) for each in figures]
     if as_json:
-        print(figures_json(figures, store))
+        print(figures_json(figures, shown_store(store)))
     else:
-        print_figures(figures, store)
+        print_figures(figures, shown_store(store))
     for each in figures:
         if each.problem is not None and not as_json:
             say(each.problem)

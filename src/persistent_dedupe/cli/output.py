@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from persistent_dedupe.cli.summary import NamespaceFigures
+from persistent_dedupe.keys import Place
 from persistent_dedupe.results import CheckResult, Entry, OpenClaim
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import age_text, utc_text
@@ -34,7 +35,7 @@ def verdict(result: CheckResult) -> str:
     return f"seen before{since}"
 
 
-def result_json(key: str, path: Path | None, result: CheckResult) -> str:
+def result_json(key: str, path: Place | None, result: CheckResult) -> str:
     """The answer of `check`."""
     members = {
         "key": key,
@@ -64,7 +65,7 @@ def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
     _print_table(headings[: 3 if ttl is None else 4], [cells(entry) for entry in entries], "No keys.")
 
 
-def keys_json(entries: Sequence[Entry], path: Path | None, ttl: float | None) -> str:
+def keys_json(entries: Sequence[Entry], path: Place | None, ttl: float | None) -> str:
     """The keys of a namespace; `recent` is null if `ttl` is not known."""
     keys = [
         {"key": entry.key, "seenAt": utc_text(entry.seen_at * 1000), "recent": None if ttl is None else entry.recent}
@@ -102,7 +103,7 @@ def claims_json(claims: Sequence[OpenClaim]) -> str:
 _FIGURES = ("Namespace", "Keys", "Recent", "Invalid", "Newest", "Bytes", "Claims", "Moved aside")
 
 
-def print_figures(figures: Sequence[NamespaceFigures], store: Path) -> None:
+def print_figures(figures: Sequence[NamespaceFigures], store: str) -> None:
     """The figures of a store's namespaces."""
 
     def cells(each: NamespaceFigures) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def print_figures(figures: Sequence[NamespaceFigures], store: Path) -> None:
     _print_table(_FIGURES, [cells(each) for each in figures], f"No namespaces in {store}.")
 
 
-def figures_json(figures: Sequence[NamespaceFigures], store: Path) -> str:
+def figures_json(figures: Sequence[NamespaceFigures], store: str) -> str:
     """The figures of a store's namespaces."""
 
     def members(each: NamespaceFigures) -> dict[str, object]:
@@ -126,7 +127,7 @@ def figures_json(figures: Sequence[NamespaceFigures], store: Path) -> str:
             found[name] = None if found[name] is None else utc_text(found[name] * 1000)
         return found
 
-    return json_text({"store": str(store), "namespaces": [members(each) for each in figures]})
+    return json_text({"store": store, "namespaces": [members(each) for each in figures]})
 
 
 def _camel(name: str) -> str:

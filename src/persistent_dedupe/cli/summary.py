@@ -1,18 +1,19 @@
-"""What a store's folder holds: one line of figures per namespace."""
+"""What there is in a folder or below a URL: one line of figures per namespace."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 
 from persistent_dedupe.dedupe import PersistentDedupe
-from persistent_dedupe.keys import file_name, namespace_of
+from persistent_dedupe.keys import DEFAULT_NAMESPACE, Place, folder_url, namespace_of, place_of
 from persistent_dedupe.options import DedupeOptions
 from storewriter import StoreWriterError
 
-__all__ = ["NamespaceFigures", "summarize"]
+__all__ = ["NamespaceFigures", "shown_store", "summarize"]
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +32,7 @@ class NamespaceFigures:
     """First sighting of the oldest key, in seconds since the epoch."""
     newest: float | None = None
     size: int = 0
-    """Bytes of the file."""
+    """Bytes of the file; 0 for a document that is no file."""
     open_claims: int = 0
     abandoned_claims: int = 0
     """Those of the open claims that can be taken over."""
@@ -41,13 +42,33 @@ class NamespaceFigures:
     """Why the file cannot be read."""
 
 
-def summarize(folder: Path, options: DedupeOptions, namespace: str | None = None) -> list[NamespaceFigures]:
-    """The figures of every namespace in the folder, or of one. Raises OSError if the folder cannot be read."""
-    names = _names(folder) if namespace is None else [file_name(namespace)]
-    return [_figures(folder / name, namespace or namespace_of(name), options) for name in names]
+def summarize(store: Place, options: DedupeOptions, namespace: str | None = None) -> list[NamespaceFigures]:
+    """The figures of every namespace in the folder or below the URL, or of one.
+
+    Raises OSError, StoreWriterError if the namespaces cannot be listed, ValueError for a URL that names no store.
+    """
+    if namespace is not None:
+        return [_figures(place_of(store, namespace), namespace, options)]
+    if isinstance(store, Path):
+        return [_figures(store / name, namespace_of(name), options) for name in _files(store)]
+    return [_figures(folder_url(store) + quote(name), namespace_of(f"{name}.json"), options) for name in _names(store)]
 
 
-def _names(folder: Path) -> list[str]:
+def shown_store(store: Place) -> str:
+    """The store, for people: a URL without user and password."""
+    if isinstance(store, Path):
+        return str(store)
+    return str(PersistentDedupe(store, DedupeOptions(ttl=0)).path()).removesuffix(DEFAULT_NAMESPACE)
+
+
+def _names(url: str) -> list[str]:
+    """The documents of namespaces below a URL."""
+    from storewriter.postgres import names
+
+    return [name for name in names(folder_url(url)) if "/" not in name and not name.endswith("~claims")]
+
+
+def _files(folder: Path) -> list[str]:
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -59,13 +80,14 @@ def _names(folder: Path) -> list[str]:
     ]
 
 
-def _figures(path: Path, namespace: str | None, options: DedupeOptions) -> NamespaceFigures:
-    dedupe = PersistentDedupe(lambda _: path, options)
+def _figures(place: Place, namespace: str | None, options: DedupeOptions) -> NamespaceFigures:
+    dedupe = PersistentDedupe(lambda _: place, options)
+    path = dedupe.path()
     figures = NamespaceFigures(namespace=namespace, path=str(path), moved_aside=_moved_aside(path))
     try:
         entries = dedupe.entries()
         claims = dedupe.open_claims()
-        size = path.stat().st_size if path.exists() else 0
+        size = path.stat().st_size if isinstance(path, Path) and path.exists() else 0
     except (OSError, StoreWriterError) as error:
         return attrs.evolve(figures, problem=str(error))
     return attrs.evolve(
@@ -81,7 +103,9 @@ def _figures(path: Path, namespace: str | None, options: DedupeOptions) -> Names
     )
 
 
-def _moved_aside(path: Path) -> int:
+def _moved_aside(path: Place | None) -> int:
+    if not isinstance(path, Path):
+        return 0
     target = Path(os.path.realpath(path))
     try:
         names = os.listdir(target.parent)

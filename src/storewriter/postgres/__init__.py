@@ -11,7 +11,7 @@ from importlib.util import find_spec
 if find_spec("psycopg") is None:
     raise ImportError("a store in PostgreSQL needs psycopg 3: pip install 'storewriter[postgres]'", name="psycopg")
 
-from storewriter.postgres._document import Postgres, from_url
+from storewriter.postgres._document import Postgres, from_url, names
 from storewriter.postgres._schema import create, location_of_table, script
 
-__all__ = ["Postgres", "create", "from_url", "location_of_table", "script"]
+__all__ = ["Postgres", "create", "from_url", "location_of_table", "names", "script"]

@@ -229,3 +229,16 @@ def from_url(url: str, *, durability: str, backups: int) -> Postgres:
     """
     location_of(url)
     return Postgres(url, backups=backups)
+
+
+def names(url: str) -> list[str]:
+    """The documents of a table whose names begin with the one in the URL (none: all), each without that beginning.
+
+    Raises ValueError for a URL of no database, StoreWriterError if it cannot be asked.
+    """
+    conninfo, table, start = split_url(url)
+    place = place_of(conninfo, table)
+    database = Database(connections_of(conninfo, SILENCE), table, place)
+    (rows,) = database.ask([database.statements.names(start)], place)
+    assert isinstance(rows, list)
+    return [bytes(row[0] or b"").decode()[len(start) :] for row in rows]

@@ -90,6 +90,11 @@ class Statements:
         sql = f"SELECT body FROM {self.table.documents} WHERE name = $1"
         return Statement(sql.encode(), (name.encode(),))
 
+    def names(self, start: str) -> Statement:
+        """The names of all documents that begin with a text, in order."""
+        sql = f"SELECT name FROM {self.table.documents} WHERE pg_catalog.starts_with(name, $1) ORDER BY name"
+        return Statement(sql.encode(), (start.encode(),))
+
     def look(self, name: str, commit_id: bytes | None) -> Statement:
         """The stamp; and the body, if it is not that of this commit."""
         sql = (

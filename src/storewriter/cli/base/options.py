@@ -141,10 +141,13 @@ def json_option(command: F) -> F:
 
 
 def checked(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function with what the command line says; its ValueError is wrong usage."""
+    """Call a function with what the command line says; its ValueError is wrong usage.
+
+    So is an ImportError: a URL names an engine that is not installed.
+    """
     try:
         return call(*args, **kwargs)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise click.UsageError(f"{error}.") from None
 
 

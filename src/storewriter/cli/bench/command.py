@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from storewriter._platform import mounts
-from storewriter.cli.base.options import exit_codes, json_option
+from storewriter.cli.base.options import exit_codes, json_option, parsed
 from storewriter.cli.base.program import DONE, INTERRUPTED, LOCK, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text
+from storewriter.cli.base.times import parse_duration
 from storewriter.cli.bench.advice import advise
 from storewriter.cli.bench.answer import Answer, show, to_json
 from storewriter.cli.bench.choices import Figures, figures_of, in_order, steps_for, strategy_names
@@ -46,6 +47,14 @@ _EXIT_CODES = exit_codes(
 )
 
 
+def _window(text: str) -> float:
+    """Seconds of one measurement. Raises ValueError."""
+    seconds = parse_duration(text)
+    if not 0.01 <= seconds <= 60:
+        raise ValueError(f"a measurement takes 10ms to 1m, not {text}")
+    return seconds
+
+
 @click.command(epilog=_EXIT_CODES, short_help="Which strategy for this machine and file system?")
 @click.option(
     "--folder",
@@ -62,10 +71,10 @@ _EXIT_CODES = exit_codes(
 )
 @click.option(
     "--window",
-    type=click.FloatRange(min=0.01, max=60),
-    default=WINDOW,
+    type=parsed("DURATION", _window),
+    default=f"{WINDOW * 1000:g}ms",
     show_default=True,
-    help="Seconds of each measurement. Longer ones are steadier; the default fits two minutes.",
+    help="Length of each measurement, 10ms to 1m. Longer ones are steadier; the default fits two minutes.",
 )
 @json_option
 def bench(folder: Path, strategies: tuple[str, ...], window: float, as_json: bool) -> int:
