@@ -84,7 +84,8 @@ class _Begun:
     """`_thread`, but a thread has begun when its start returns.
 
     Until then CPython 3.11 takes the new thread for the one that has started it (`thread_id` in `PyThreadState`), so that
-    it would get the interrupt that is requested for the other one.
+    it would get the interrupt that is requested for the other one. A thread that was started before `interrupted` is
+    called may still not have begun, so this replaces `_thread` as long as tests run that import this module.
     """
 
     allocate_lock = staticmethod(_thread.allocate_lock)
@@ -101,6 +102,9 @@ class _Begun:
 
         _thread.start_new_thread(run, ())
         begun.acquire()
+
+
+threads._thread = _Begun  # type: ignore[assignment]
 
 
 Kind = type[Interrupt] | type[Alarm] | type[Expired]
@@ -206,14 +210,12 @@ def _interrupted(
     operation: Callable[[], object], point: Point, look: Callable[[Landing], None] | None, kind: Kind
 ) -> Landing:
     before = sys.gettrace()
-    threads._thread = _Begun  # type: ignore[assignment]
     sys.settrace(_armed_at(point, kind))
     try:
         try:
             operation()
         finally:
             sys.settrace(before)
-            threads._thread = _thread
         for _ in range(3):
             pass  # what was requested and has not been raised is raised here
     except BaseException as error:  # noqa: BLE001 - whatever it is, the test judges it
