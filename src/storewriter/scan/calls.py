@@ -302,10 +302,16 @@ def _whole_file(call: Call) -> Value | None:
     receiver = call.receiver
     if receiver is None or not receiver.path or receiver.handle is not None:
         return None
-    if call.last in ("read_text", "read_bytes") and len(call.positional) < 2:
+    arguments = call.node.args
+    if call.last in ("read_text", "read_bytes"):
+        if arguments and not isinstance(arguments[0], ast.Constant):  # a reader of its own: `disk.read_text(path)`
+            return Value(loads=call.load(call.argument(0).path, call.shown()))
         return Value(loads=call.load(receiver.path, ast.unparse(_object_of(call.node))))
     if call.last in ("write_text", "write_bytes"):
-        call.save(receiver.path, call.content(call.values))
+        if len(arguments) > 1 and not isinstance(arguments[1], ast.Constant):
+            call.save(call.argument(0).path, call.content(call.positional[1:]))
+        else:
+            call.save(receiver.path, call.content(call.values))
         return UNKNOWN
     return None
 
@@ -375,6 +381,10 @@ def _library(call: Call) -> Value | None:
     if call.name in ("ruamel.yaml.YAML", "ruamel.yaml.main.YAML"):
         return Value(path=atom(f"yaml #{call.walk.fresh()}"), library="yaml")
     first = call.argument(0)
+    if call.last == "TOMLFile":
+        return Value(path=first.path, library="document")
+    if call.receiver is not None and call.receiver.library == "document" and call.last in ("read", "write"):
+        return _document(call, call.receiver.path)
     if call.name in file_calls.PATH_READERS:
         return Value(loads=call.load(first.path, call.shown()))
     if call.name in file_calls.PATH_WRITERS:
@@ -391,6 +401,14 @@ def _library(call: Call) -> Value | None:
         add_loads(_object_of(call.node), loads, call.state, call.frame, call.walk)
         return Value(loads=loads)
     return None
+
+
+def _document(call: Call, path: str) -> Value:
+    """`TOMLFile(path).read()` and `.write(document)`."""
+    if call.last == "read":
+        return Value(loads=call.load(path, ast.unparse(_object_of(call.node))))
+    call.save(path, call.content(call.values))
+    return UNKNOWN
 
 
 def _path_written(call: Call, index: int) -> Value:

@@ -139,6 +139,8 @@ class Flow:
         after = joined(ends)
         if after is not None:
             state.become(after)
+        if inside not in self._closures.values():
+            state.forget(inside)
         values = [value for _, value in inside.returned if value.path != "None"] or [UNKNOWN]
         result = values[0]
         for value in values[1:]:

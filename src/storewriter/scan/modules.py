@@ -183,8 +183,8 @@ def module_name(path: Path) -> str:
 def _imported(node: ast.Import | ast.ImportFrom, module: ModuleSource) -> Iterator[tuple[str, str]]:
     if isinstance(node, ast.Import):
         for alias in node.names:
-            top = alias.name.partition(".")[0]
-            yield (alias.asname, alias.name) if alias.asname else (top, top)
+            first = alias.name.partition(".")[0]
+            yield (alias.asname, alias.name) if alias.asname else (first, first)
         return
     source = node.module or ""
     if node.level:

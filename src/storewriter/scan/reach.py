@@ -119,5 +119,5 @@ def _open_kinds(node: ast.Call) -> set[str]:
     mode = next((mode for mode in modes if 0 < len(mode) < 4 and set(mode) <= set("rwabtx+U")), None)
     if mode is None:
         return {"load", "save"} if len(node.args) > 1 else {"load"}
-    kinds = {"load": "r" in mode, "save": "w" in mode or "+" in mode}
-    return {kind for kind, is_done in kinds.items() if is_done}
+    found: set[str] = {"load"} if "r" in mode or mode in ("b", "t") else set()
+    return found | {"save"} if "w" in mode or "+" in mode else found

@@ -35,6 +35,11 @@ class State:
         """Hold what the other one holds."""
         self.variables, self.locks, self.written = other.variables, other.locks, other.written
 
+    def forget(self, frame: Frame) -> None:
+        """Drop the variables of a call that has ended."""
+        for key in [key for key in self.variables if key[0] == frame.number]:
+            del self.variables[key]
+
     def whole(self, value: Value) -> frozenset[Load]:
         """Return where the content of a value comes from; for an object, with all its attributes."""
         found = value.loads
@@ -62,7 +67,8 @@ def joined(states: list[State]) -> State | None:
         result.locks |= other.locks
         for key, value in other.variables.items():
             known = result.variables.get(key)
-            result.variables[key] = value if known is None else merged(known, value)
+            if known is not value:
+                result.variables[key] = value if known is None else merged(known, value)
         for path, loads in other.written.items():
             result.written[path] = result.written.get(path, frozenset()) | loads
     return result

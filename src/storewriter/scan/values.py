@@ -103,8 +103,10 @@ def join_paths(parts: Iterable[str]) -> str:
 
 def merged(first: Value, second: Value) -> Value:
     """Return what is known where two branches meet."""
-    if first == second:
+    if first == second or second == NONE:
         return first
+    if first == NONE:
+        return second
     paths = sorted({first.path, second.path})
     text = "|".join(inner(path) for path in paths)
     return Value(
