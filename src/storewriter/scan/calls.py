@@ -82,11 +82,24 @@ class Call:
 def call(node: ast.Call, state: State, frame: Frame, walk: Walk) -> Value:
     """Return what is known of what a call returns."""
     made = described(node, state, frame, walk)
+    _note_functions_passed_on(made)
     for kind in _KINDS:
         found = kind(made)
         if found is not None:
             return found
     return _other(made)
+
+
+def _note_functions_passed_on(call: Call) -> None:
+    """A function that is given to another one is called there: `self._under_lock(body=write)` holds a lock meanwhile."""
+    given = [value.function for value in call.values if value.function is not None]
+    if not given or call.last in _CALLERS:
+        return
+    function, _ = callee(call)
+    in_lock = locks.is_lock_name(call.last) or (function is not None and locks.takes_lock(function))
+    state = State(locks=call.state.locks | {0}) if in_lock else call.state
+    for each in given:
+        call.walk.add_call(each, state, call.frame)
 
 
 def described(node: ast.Call, state: State, frame: Frame, walk: Walk) -> Call:
@@ -434,9 +447,6 @@ def _named_for_a_file(call: Call) -> Value | None:
 def _other(call: Call) -> Value:
     """Any other function: what it returns may hold what it was given."""
     given = call.content(call.values)
-    for value in call.values:
-        if value.function is not None:
-            call.walk.add_call(value.function, call.state, call.frame)
     if call.receiver is not None and call.receiver.instance is None:
         call.walk.add_call(call.last, call.state, call.frame)
     if call.receiver is not None and file_calls.changes_receiver(call.last):

@@ -22,6 +22,8 @@ def evaluate(node: ast.expr, state: State, frame: Frame, walk: Walk) -> Value:
             return NONE
         case ast.Constant(value=str(text)):
             return Value(path=text)
+        case ast.Constant(value=bool()):
+            return UNKNOWN
         case ast.Constant():
             return Value(path=atom(repr(node.value)))
         case ast.Name():

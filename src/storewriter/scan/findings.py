@@ -65,11 +65,13 @@ def findings(project: Project) -> list[Finding]:
         function, finding = _finding(save)
         if scan.is_covered(function) or _is_ignored(save, function):
             continue
-        owner: object = function.owner if save.load.at_creation and function.owner is not None else function
-        known = {(owner, finding.file), (function, finding.line)}
+        owner: object = function.owner if function.owner is not None else function
+        known = {(function, finding.file), (function, finding.line)}
+        if save.load.at_creation:
+            known = {(owner, finding.file), (function, finding.line)}
         if not known & seen:
             found.append(finding)
-        seen |= known
+        seen |= known | {(owner, finding.file)}
     return sorted(found, key=lambda each: (each.path, each.line))
 
 
