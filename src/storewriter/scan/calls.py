@@ -91,7 +91,7 @@ def call(node: ast.Call, state: State, frame: Frame, walk: Walk) -> Value:
 
 
 def _note_functions_passed_on(call: Call) -> None:
-    """A function that is given to another one is called there: `self._under_lock(body=write)` holds a lock meanwhile."""
+    """A function that is given to another one is called there: `self._under_lock(body=write)` holds a lock."""
     given = [value.function for value in call.values if value.function is not None]
     if not given or call.last in _CALLERS:
         return
