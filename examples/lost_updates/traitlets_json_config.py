@@ -33,6 +33,6 @@ def set_iterations(path: str) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home:
         file = Path(home, "analysis.json")
-        file.write_text('{"fit": {"solver": "als"}}')
+        file.write_text('{"fit": {"solver": "newton"}}')
         print(race(set_tolerance, set_iterations, path=file))
         print("in turns:", race(set_tolerance, set_iterations, path=file, in_turns=True))

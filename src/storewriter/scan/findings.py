@@ -66,9 +66,8 @@ def findings(project: Project) -> list[Finding]:
         if scan.is_covered(function) or _is_ignored(save, function):
             continue
         owner: object = function.owner if function.owner is not None else function
-        known = {(function, finding.file), (function, finding.line)}
-        if save.load.at_creation:
-            known = {(owner, finding.file), (function, finding.line)}
+        held_by: object = owner if save.load.at_creation else function
+        known: set[tuple[object, object]] = {(held_by, finding.file), (function, finding.line)}
         if not known & seen:
             found.append(finding)
         seen |= known | {(owner, finding.file)}
