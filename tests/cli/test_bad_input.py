@@ -32,8 +32,12 @@ WRITING = {
 COMMANDS = READING | WRITING
 
 AS_NOBODY = f"""
-import os, sys
-import filelock, commitments.__main__, commitments.cli  # before the interpreter's own files are out of reach
+import os, pkgutil, sys
+import click, commitments.__main__, filelock, storewriter.cli
+# All that a command may import, before the interpreter's own files are out of reach.
+for package in (commitments, storewriter.cli):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        __import__(module.name)
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})

@@ -11,9 +11,10 @@ import pytest
 PROGRAM = Path(__file__).parent / "histories.py"
 
 
-def histories(*options: str) -> tuple[int, str]:
+def histories(*options: str, is_sound: bool = True) -> tuple[int, str]:
     ended = subprocess.run([sys.executable, str(PROGRAM), *options], capture_output=True, text=True, timeout=110)
-    assert not ended.stderr, ended.stderr
+    if is_sound:  # a planted defect may also end a thread, with a document that was torn
+        assert not ended.stderr, ended.stderr
     return ended.returncode, ended.stdout
 
 
@@ -25,6 +26,6 @@ def test_every_history_has_an_order() -> None:
 
 @pytest.mark.parametrize("plant", ["load before the lock", "no lock", "acknowledge before the save"])
 def test_a_planted_defect_is_found(plant: str) -> None:
-    code, said = histories("--count", "12", "--plant", plant)
+    code, said = histories("--count", "12", "--plant", plant, is_sound=False)
     assert code == 1, said
     assert "has no order" in said

@@ -159,19 +159,23 @@ class Periodic:
             raise
 
     def _run(self, ours: object) -> None:
-        pause, runner = Event(), self._runner
+        runner = self._runner
         try:
-            while runner.get(None) is ours:
-                pause.wait(self._interval)
-                if self._check():
-                    continue
-                runner.pop(None, None)
-                # Something may have been noted between the check and the end of the claim.
-                if not self._check() or runner.setdefault(None, ours) is not ours:
-                    return
+            self._check_until_done(ours)
         finally:
             if runner.get(None) is ours:
                 runner.pop(None, None)
+
+    def _check_until_done(self, ours: object) -> None:
+        pause, runner = Event(), self._runner
+        while runner.get(None) is ours:
+            pause.wait(self._interval)
+            if self._check():
+                continue
+            runner.pop(None, None)
+            # Something may have been noted between the check and the end of the claim.
+            if not self._check() or runner.setdefault(None, ours) is not ours:
+                return
 
 
 class WaiterReplaced(BaseException):

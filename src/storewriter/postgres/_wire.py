@@ -75,7 +75,9 @@ def take_news(pgconn: Any) -> None:
     try:
         poll = select.poll()
         poll.register(pgconn.socket, select.POLLIN)
-        while poll.poll(0):
+        while True:
+            if not poll.poll(0):
+                break
             pgconn.consume_input()
     except OperationalError as error:
         raise Broken(_text_of(pgconn, error)) from error
@@ -98,7 +100,9 @@ def exchange(
     try:
         while True:
             was_none = False
-            while not pgconn.is_busy():
+            while True:
+                if pgconn.is_busy():
+                    break
                 result = pgconn.get_result()
                 if result is None:
                     if was_none:
