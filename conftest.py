@@ -56,7 +56,7 @@ chmod +x "$folder/storewriter"
 
 _python = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md", "docs/*/*/*.md"],
     excludes=["docs/command-line.md"],
     setup=_enter_folder,
     teardown=_leave_folder,
