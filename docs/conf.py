@@ -22,7 +22,10 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "benchmarks/local"]
-suppress_warnings = ["ref.python", "toc.not_readable"]  # `type`, a field of several codecs, is no ambiguous link: it is the built-in
+suppress_warnings = [
+    "ref.python",  # `type` is a field of several codecs, but in a signature it is the built-in
+    "toc.not_readable",  # a page of the menu that is not written yet
+]
 default_role = "code"  # docstrings mark code by single backticks
 
 myst_enable_extensions = ["attrs_block"]
