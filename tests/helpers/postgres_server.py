@@ -170,6 +170,8 @@ class Server:
         process, self._process = self._process, None
         if process is None:
             return
+        if how is signal.SIGKILL:
+            process.send_signal(signal.SIGSTOP)  # it starts no other session, which would keep its shared memory
         backends = _children(process.pid)
         process.send_signal(how)
         process.wait(STARTED)
