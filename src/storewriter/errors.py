@@ -25,6 +25,7 @@ __all__ = [
     "ReentrantTurn",
     "ReservedName",
     "ReturnedAwaitable",
+    "SaveInterrupted",
     "SchemaMissing",
     "ServerRefused",
     "ServerUnavailable",
@@ -199,6 +200,17 @@ class CommitUncertain(StoreWriterError):
 
     Readers see the update now. Whether it is there after a crash of the machine is unknown: check before repeating
     anything that must not happen twice.
+    """
+
+    path: str
+    """The store."""
+
+
+class SaveInterrupted(StoreWriterError):
+    """The thread that was to save this update with others was interrupted, 8 times in a row. Nothing was written.
+
+    The update itself did not fail: it can be made again. An interrupt is an exception of a signal handler in that
+    thread, or one sent to it. After the first 7 the update begins anew by itself.
     """
 
     path: str

@@ -23,12 +23,12 @@ from storewriter._backends.addresses import Durability, FileSettings, Place, add
 from storewriter._backends.protocol import Backend, Fixed, Moved
 from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document, version_of
-from storewriter._commits.draft import Isolation, Request
-from storewriter._commits.leading import TRIES, alead, leave_off_loop, may_begin_anew
+from storewriter._commits.draft import TRIES, Isolation, Request
+from storewriter._commits.leading import alead, begun_anew, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
-from storewriter._turns.ending import Frame, inherited, leave_turn, release_abandoned, tie_to
+from storewriter._turns.ending import Frame, inherited, leave_for_good, leave_turn, release_abandoned, tie_to
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import ANSWERED, Ticket, current_task
 from storewriter._turns.off_loop import off_loop
@@ -359,6 +359,8 @@ class Store(_StoreBase[S]):
             EncodeError: The codec cannot write the state. Nothing was written.
             ReturnedAwaitable: `fn` is async. Nothing was written.
             LockLost: A lease ran out before the commit, again and again. Nothing was written.
+            SaveInterrupted: The thread that was to save this update was interrupted, again and again. Nothing was
+                written.
             CommitUncertain: The new document is in place, but its flush failed.
             StrategyMismatch: Another process uses another lock strategy for this store.
             ReadOnlyStore: The document is read-only.
@@ -400,13 +402,15 @@ class Store(_StoreBase[S]):
     ) -> Any:
         ticket = self._ticket(label, timeout)
         frame = Frame()
-        for attempt in range(TRIES):
-            backend = self._address.locate(exactly=attempt > 0)
-            document = self._document if backend is self._backend else self._document_at(backend)
-            # Which updates may be in one batch: those of one document, written the same way, from threads or from one
-            # loop. One that expects a version is judged by what is on disk, so it goes alone.
-            ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
-            ticket.payload = request
+        document, is_first = self._document, True
+        while True:
+            if not ticket.joined:
+                backend = self._address.locate(exactly=not is_first)
+                document = self._document if backend is self._backend else self._document_at(backend)
+                # Which updates may be in one batch: those of one document, written the same way, from threads or from
+                # one loop. One that expects a version is judged by what is on disk, so it goes alone.
+                ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
+                ticket.payload = request
             try:
                 release = partial(release_abandoned, ticket)
                 ticket.finalizer = (ref(frame, release), ref(frame, release))  # as `tie_to`, without the call
@@ -423,13 +427,13 @@ class Store(_StoreBase[S]):
                 try:
                     leave_turn(ticket)
                 except BaseException:
-                    leave_turn(ticket)  # it may not have begun
+                    leave_for_good(ticket)  # it may not have begun
                     raise
             if request.error is None:
                 return request.result
-            if not may_begin_anew(request) or attempt + 1 == TRIES:
+            if not may_begin_anew(request):
                 break
-            ticket, request = ticket.again(), request.anew()
+            is_first, (ticket, request) = False, begun_anew(ticket, request)
         if may_restore and isinstance(request.error, StoreCorrupt) and self._restore(request.error):
             return self._change(request.anew(), label, timeout, may_restore=False)
         return request.unwrap()
@@ -652,24 +656,26 @@ class AsyncStore(_StoreBase[S]):
         if _is_async(fn):
             return await self._change_alone(request, label, timeout)
         ticket = self._ticket(label, timeout)
-        for attempt in range(TRIES):
-            backend = self._address.locate(exactly=attempt > 0)
-            document = self._document if backend is self._backend else self._document_at(backend)
-            domain = domain_of(ticket.loop)
-            ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
-            ticket.payload = request
+        document, is_first = self._document, True
+        while True:
+            if not ticket.joined:
+                backend = self._address.locate(exactly=not is_first)
+                document = self._document if backend is self._backend else self._document_at(backend)
+                domain = domain_of(ticket.loop)
+                ticket.batch_key = None if request.expect is not None else (document, domain, self._isolation)
+                ticket.payload = request
             try:
                 await aenter(ticket, document.backend.lock)
                 if ticket.state is not ANSWERED:
                     await alead(document, ticket, self._isolation)
             except BaseException:
-                leave_turn(ticket)  # nothing, unless an interrupt came where no `try` in there had begun
+                leave_for_good(ticket)  # nothing, unless an interrupt came where no `try` in there had begun
                 raise
             if request.error is None:
                 return request.result
-            if not may_begin_anew(request) or attempt + 1 == TRIES:
+            if not may_begin_anew(request):
                 break
-            ticket, request = ticket.again(), request.anew()
+            is_first, (ticket, request) = False, begun_anew(ticket, request)
         if isinstance(request.error, ReturnedAwaitable):
             # A plain function that returns the awaitable of an async one: it must be awaited.
             return await self._change_alone(request, label, timeout)

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.companies import TOGETHER, Company
 from storewriter import AsyncStore, PerStoreWriterQueue, Store, StoreCorrupt, VersionConflict, events
-from storewriter._commits.leading import TRIES
+from storewriter._commits.draft import TRIES
 
 Stranger = Callable[[Path, str], None]
 

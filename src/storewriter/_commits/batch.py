@@ -23,13 +23,14 @@ from typing import Any, Final
 from storewriter import events
 from storewriter._backends.protocol import Loaded
 from storewriter._commits.document import Document
-from storewriter._commits.draft import ALONE, Draft, Isolation, Request
+from storewriter._commits.draft import ALONE, TRIES, Draft, Isolation, Request
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.threads import Apart
+from storewriter._turns import line
 from storewriter._turns.ending import answer
 from storewriter._turns.line import ANSWERED, LEFT, Ticket
 from storewriter._turns.marks import in_step
-from storewriter.errors import CommitUncertain, DocumentChanged, StoreWriterError
+from storewriter.errors import CommitUncertain, DocumentChanged, LockLost, SaveInterrupted
 
 APPLY_SECONDS: Final = 0.01
 """Seconds for which functions are applied before the batch is saved; the next waiter is in the next batch. Other
@@ -46,11 +47,13 @@ _MOST_INTERRUPTS: Final = 1000
 """So often a save and a flush that are interrupted are repeated."""
 
 
-class AskAgain(StoreWriterError):
-    """The batch failed because of another member, and this update is in no document: its caller starts anew."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"the updates of {path} that were to be saved together were interrupted; try again", path=path)
+def _interrupted(path: str) -> SaveInterrupted:
+    """For a member of a batch that failed because of another one: its update is in no document."""
+    return SaveInterrupted(
+        f"{path} was not changed: the thread that was to save this update together with others was interrupted by a "
+        f"signal handler or an exception of its own, {TRIES} times in a row. Try again.",
+        path=path,
+    )
 
 
 class Batch:
@@ -61,6 +64,8 @@ class Batch:
     """The newest member; each payload refers to the member before it, so that joining is a plain store."""
     error: BaseException | None = None
     """What the save or the flush ended with."""
+    is_complete = True
+    """Whether each function that was applied is in the document that was saved. Until that is known, True."""
     _is_saved = False
     _is_settled = False
     _is_reported = False
@@ -170,6 +175,8 @@ class Batch:
         """Save a part in its own thread, or in that of the last function; the other one waits."""
         with self._gate:
             self.save(ticket)
+            if not self.is_complete:
+                in_step(self._put_back)  # in the turn of the other thread, which goes on when this has returned
 
     def _go_on_from_part(self, early: Batch, hold: Any) -> Loaded:
         """The last function was applied to what the part was to save: go on if that is the document now."""
@@ -178,7 +185,7 @@ class Batch:
         is_there = data == self._base or (data is None and self._base == absent)
         if not is_there and not (self.document.is_compared_anew and self.document.says_the_same(data, self._base)):
             hold.check()
-            raise self.document.backend.changed() if early.error is None else AskAgain(self.document.path)
+            raise self.document.backend.changed() if early.error is None else _interrupted(self.document.path)
         self.draft.found, self._is_rebased, self.draft.absent = found, True, absent if data is None else None
         return found
 
@@ -197,6 +204,7 @@ class Batch:
                 self.draft.seal()
             self._perform(self._save, ticket)
         except BaseException as error:
+            self.is_complete = False
             if not self._is_the_end(error):
                 raise
             self.error = self._as_outcome(error)
@@ -271,6 +279,28 @@ class Batch:
         )
         return CommitUncertain(msg, path=path)
 
+    def put_back(self, ticket: Ticket) -> None:
+        """In the turn of this ticket, after the save: the members that begin anew keep their place in the line.
+
+        Each applies its function again in its own thread or on its own loop. Can be repeated.
+        """
+        ticket.hold_is_lost = isinstance(self.error, LockLost)
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for member in self.members():
+            request: Request = member.payload
+            if request.tries_left > 0 and self._begins_anew(request):
+                line.put_back(member, request.anew())
+
+    def _begins_anew(self, request: Request) -> bool:
+        """Whether a member's update is in no document, and its function may be applied again."""
+        if not self._is_without_own_answer(request):
+            return False
+        if self.error is not None:
+            return isinstance(self.error, (LockLost, DocumentChanged))
+        return not (request.is_applied and request.group.is_applied)
+
     def settle(self) -> None:
         """After the turn: return when the document is durable. An error is kept, for all members."""
         if self._is_settled or self.error is not None:
@@ -325,10 +355,14 @@ class Batch:
     def _decide(self, request: Request) -> None:
         """The outcome of a member whose update is not in a document that was saved and flushed."""
         own = request.error
-        if own is not None and not (request.failed and self._is_in_vain()):
+        if not self._is_without_own_answer(request):
             return
-        request.error = AskAgain(self.document.path) if self.error is None else _copy_of(self.error)
+        request.error = _interrupted(self.document.path) if self.error is None else _copy_of(self.error)
         request.error.__context__, request.failed = own, False
+
+    def _is_without_own_answer(self, request: Request) -> bool:
+        """Whether nothing was raised for it alone, or what its function has raised may come from what is in vain."""
+        return request.error is None or (request.failed and self._is_in_vain())
 
     def _is_in_vain(self) -> bool:
         """Whether what the functions have seen of each other is in no document."""

@@ -23,6 +23,10 @@ from storewriter.errors import ReturnedAwaitable, VersionConflict
 
 Isolation = Literal["own", "shared"]
 
+TRIES: Final = 8
+"""How often a function is applied at most: an update begins anew if its path has become a link, its lock was lost, or
+a program without the lock has written the document."""
+
 _PLAIN: Final = frozenset({int, str, bool, float, dict, list, tuple, bytes})
 
 
@@ -54,6 +58,7 @@ class Request:
         "is_member",
         "replaces",
         "result",
+        "tries_left",
     )
 
     def __init__(
@@ -63,6 +68,7 @@ class Request:
         replaces: bool = False,
         expect: str | None = None,
         context: Context | None = None,
+        tries_left: int = TRIES - 1,
     ) -> None:
         self.fn = fn
         self.replaces = replaces
@@ -81,10 +87,18 @@ class Request:
         """The member before it in its batch."""
         self.is_member = False
         """Whether it is in a batch, which will answer it."""
+        self.tries_left = tries_left
+        """How often it may begin anew."""
 
     def anew(self) -> Request:
         """The same update, to be made again: the batch that failed may still look at this one."""
-        return Request(self.fn, replaces=self.replaces, expect=self.expect, context=self._context)
+        return Request(
+            self.fn,
+            replaces=self.replaces,
+            expect=self.expect,
+            context=self._context,
+            tries_left=self.tries_left - 1,
+        )
 
     def run(self, state: Any) -> Any:
         """Apply the function; returns the new state."""

@@ -6,30 +6,32 @@ Promise    On an event loop, what may wait for a disk runs off it, and a cancell
 
 from __future__ import annotations
 
-from typing import Final
-
 from storewriter._backends.protocol import Moved
-from storewriter._commits.batch import AskAgain, Batch
+from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document
 from storewriter._commits.draft import Isolation, Request
 from storewriter._platform import forks
 from storewriter._turns import line
-from storewriter._turns.ending import end_turn, inherited, leave_turn
+from storewriter._turns.ending import end_turn, inherited, leave_for_good, leave_turn
+from storewriter._turns.entering import step_back
 from storewriter._turns.line import HOLDING, Ticket
 from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
-from storewriter.errors import DocumentChanged, LockLost, StoreWriterError
-
-TRIES: Final = 8
-"""How often an update begins anew before it gives up: its path has become a link, its lease was lost, a program without
-the lock has written the document."""
+from storewriter.errors import DocumentChanged, LockLost, SaveInterrupted, StoreWriterError
 
 
 def may_begin_anew(request: Request) -> bool:
     """Whether the function runs again, on the document as it is then. What it has raised itself is its answer."""
     error = request.error
-    if request.failed:
+    if request.failed or request.tries_left <= 0:
         return False
-    return isinstance(error, (LockLost, DocumentChanged, AskAgain, Moved))
+    return isinstance(error, (LockLost, DocumentChanged, SaveInterrupted, Moved))
+
+
+def begun_anew(ticket: Ticket, request: Request) -> tuple[Ticket, Request]:
+    """The ticket and the request of the next try: those in the line, if the batch has put the caller back there."""
+    if ticket.replacement is None:
+        return ticket.again(), request.anew()
+    return ticket.replacement, ticket.replacement.payload
 
 
 async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> None:
@@ -48,12 +50,14 @@ async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> Non
         _apply_all(batch, ticket)
         if ticket.generation != forks.generation:
             raise inherited(ticket)
-        _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_turn(ticket))
+        _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_for_good(ticket))
     finally:
         if ticket.state is HOLDING and not ticket.is_quick:
             await off_loop(lambda: end_turn(ticket), ticket.loop)
         leave_turn(ticket)
     if cancelled is not None:
+        if ticket.replacement is not None:
+            await step_back(ticket.replacement)
         raise cancelled
 
 

@@ -34,7 +34,7 @@ class _Work(Generic[S]):
     def __init__(self) -> None:
         self._batch: Batch | None = None
         self._ticket: Ticket | None = None
-        self._request = Request(_no_function)
+        self._request = Request(_no_function, tries_left=0)
         self.discarded = False
         self.state: Any = None
 
@@ -44,7 +44,7 @@ class _Work(Generic[S]):
             raise RuntimeError(msg)
         self._ticket = ticket
         self._batch = Batch(document)
-        self._request = ticket.payload = Request(_no_function)
+        self._request = ticket.payload = Request(_no_function, tries_left=0)
         self.discarded = False
 
     def load(self) -> None:

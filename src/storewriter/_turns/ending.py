@@ -115,6 +115,14 @@ def leave_turn(ticket: Ticket) -> None:
         until_done(_end_turn, ticket, problem=error)
 
 
+def leave_for_good(ticket: Ticket) -> None:
+    """End a turn whose caller goes away: with an error, or because it is gone. It does not begin anew."""
+    last: Ticket | None = ticket
+    while last is not None:
+        leave_turn(last)
+        last = last.replacement
+
+
 def end_turn(ticket: Ticket) -> None:
     """The same up to the answers, which a task gives on its own loop."""
     until_done(_end_turn, ticket, False)
@@ -140,15 +148,18 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
                 inside[thread] = STEP
                 if ticket.generation != forks.generation:
                     raise inherited(ticket)
+                if not ticket.batch.is_complete:
+                    ticket.batch.put_back(ticket)
         if events.subscribers and ticket.began > 0:
             _emit_released(ticket)
         if ticket.state is BATCHED and not ticket.is_async:
-            ticket.finalizer = None
             # The successor is woken as the last thing before the sleep: the woken thread needs the interpreter, which
             # this one gives up by sleeping. Until then this is a step.
             wake_successor(ticket)
             inside[thread] = ours
             _wait_for_answer(ticket)
+            if ticket.replacement is None:
+                ticket.finalizer = None
             return
         try:
             pass_on(ticket)
@@ -157,7 +168,8 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
                 raise
             # The members get the outcome of the save. If this were raised, a saved update would look like a failed one.
             log.exception("could not release the lock of %s", ticket.lane.key)
-        ticket.finalizer = None
+        if ticket.replacement is None:
+            ticket.finalizer = None
         inside[thread] = ours
         if ticket.batch is not None:
             ticket.batch.settle()
@@ -261,6 +273,6 @@ def _release_in_this_thread(ticket: Ticket) -> None:
 
 def _release_now(ticket: Ticket) -> None:
     try:
-        leave_turn(ticket)
+        leave_for_good(ticket)
     except Exception:
         log.exception("could not release the lock of %s", ticket.lane.key)

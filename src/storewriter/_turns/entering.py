@@ -38,7 +38,9 @@ def enter(ticket: Ticket, adapter: LockAdapter) -> None:
         require_outside(outer, adapter.key)
     inside[thread] = STEP
     try:
-        if _join(ticket, adapter, False):
+        if ticket.joined:  # put back into the line (`line.put_back`)
+            ticket.waiter = ticket.waiter or ticket.new_waiter()
+        elif _join(ticket, adapter, False):
             return
         while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
             seconds = _proceed(ticket)
@@ -64,7 +66,9 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
         await ticket.loop.lowlevel.checkpoint_if_cancelled()
     ticket.is_async = True
     ticket.is_quick = adapter.is_quick
-    if _join_in_task(ticket, adapter):
+    if ticket.joined:  # put back into the line (`line.put_back`)
+        ticket.waiter = ticket.waiter or ticket.new_waiter()
+    elif _join_in_task(ticket, adapter):
         if _must_give_way(ticket.thread, ticket.asked):
             # While this task has the turn, so that no ticket that joins meanwhile comes before it.
             try:
@@ -95,7 +99,7 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
             in_step(decline, ticket)
         raise
     except BaseException:
-        await _step_back(ticket)
+        await step_back(ticket)
         raise
 
 
@@ -113,13 +117,15 @@ async def _takes_what_is_free(ticket: Ticket) -> bool:
     return is_ours
 
 
-async def _step_back(ticket: Ticket) -> None:
+async def step_back(ticket: Ticket) -> None:
     """Remove the ticket from the lane before returning, so that the task may ask again at once."""
     while not in_step(leave, ticket):
         if ticket.state is HOLDING:
             await off_loop(lambda: decline(ticket), ticket.loop)
             return
         if ticket.state is ANSWERED:
+            if ticket.replacement is not None:
+                await step_back(ticket.replacement)
             return
         # BATCHED: the update is applied and will be saved with its batch. Wait for the answer first.
         await cast("AsyncWaiter", ticket.waiter).sleep_through()

@@ -112,6 +112,13 @@ class Batch(Protocol):
         """In the turn of this ticket."""
         ...
 
+    is_complete: bool
+    """Whether each function that was applied is in the document that was saved."""
+
+    def put_back(self, ticket: Ticket) -> None:
+        """In the turn of this ticket, if it is not complete: the members that begin anew keep their place in line."""
+        ...
+
     def settle(self) -> None:
         """After the turn: flush what was saved."""
         ...
@@ -161,6 +168,12 @@ class Ticket:
     lane: Lane
     """Set when it joins."""
     joined = False
+    replacement: Ticket | None = None
+    """The ticket with which its caller begins anew; it stands in line already (`put_back`)."""
+    was_put_back = False
+    """Whether it is such a ticket."""
+    hold_is_lost = False
+    """Whether the hold of its turn must not be passed on."""
     successor: Ticket | None = None
     """The ticket that it named head when it left, if that is still to be woken."""
     finalizer: object = None
@@ -199,6 +212,20 @@ class Ticket:
         other = Ticket(self.settings, self.label, self.timeout)
         other.asked, other.deadline = self.asked, self.deadline
         other.has_slept = True  # part of its time has passed
+        return other
+
+    def replaced(self, payload: Any) -> Ticket:
+        """The same caller in the same line once more. Made in any thread: it takes the caller from this ticket."""
+        other = Ticket.__new__(Ticket)
+        other.settings, other.label, other.timeout = self.settings, self.label, self.timeout
+        other.asked, other.deadline, other.has_slept = self.asked, self.deadline, True
+        other.generation, other.releasing_thread = self.generation, {}
+        other.thread, other.loop, other.identity = self.thread, self.loop, self.identity
+        other.is_async, other.is_quick, other.waiter = self.is_async, self.is_quick, self.waiter
+        other.batch_key, other.payload = self.batch_key, payload
+        other.lane, other.joined, other.was_put_back = self.lane, True, True
+        # It leads to this ticket, whose replacement leaves the line with it.
+        other.finalizer = self.finalizer
         return other
 
 
@@ -304,6 +331,27 @@ def join(ticket: Ticket, adapter: LockAdapter, admission_error: Admission) -> bo
         return False
 
 
+def put_back(ticket: Ticket, payload: Any) -> None:
+    """Put the caller of a member of a failed batch back into the line, before all that came after it.
+
+    Called while the turn of the batch goes on. Can be repeated. Nothing if the turn is over: then the caller must ask
+    anew.
+    """
+    lane = ticket.lane
+    with mutex:
+        if ticket.replacement is not None or lane.head is None or lanes.get(lane.key) is not lane:
+            return
+        other = ticket.replaced(payload)
+        queue = lane.queue
+        if queue is None:
+            queue = lane.queue = deque()
+        # Those that were put back stand in front, in the order in which they asked.
+        later = (n for n, it in enumerate(queue) if not it.was_put_back or it.asked > other.asked)
+        place = next(later, len(queue))
+        ticket.replacement = other  # from here to the call nothing can come between
+        queue.insert(place, other)
+
+
 def advance(ticket: Ticket) -> BaseException | None:
     """Name the head after this one, which has the turn. Returns what releasing the hold raised.
 
@@ -316,7 +364,7 @@ def advance(ticket: Ticket) -> BaseException | None:
         return None
     while ticket.state is HOLDING:
         hold = lane.hold
-        if hold is not None and not (lane.queue and lane.waiting() and _may_pass(hold)):
+        if hold is not None and not (lane.queue and lane.waiting() and not ticket.hold_is_lost and _may_pass(hold)):
             # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
             # finding the lock taken by a hold that is on its way out.
             try:
