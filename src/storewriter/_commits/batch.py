@@ -176,7 +176,7 @@ class Batch:
         with self._gate:
             self.save(ticket)
             if not self.is_complete:
-                in_step(self._put_back)  # in the turn of the other thread, which goes on when this has returned
+                in_step(self._put_back, ticket)  # in the turn of the other thread, which goes on when this has returned
 
     def _go_on_from_part(self, early: Batch, hold: Any) -> Loaded:
         """The last function was applied to what the part was to save: go on if that is the document now."""
@@ -285,11 +285,13 @@ class Batch:
         Each applies its function again in its own thread or on its own loop. Can be repeated.
         """
         ticket.hold_is_lost = isinstance(self.error, LockLost)
-        self._put_back()
+        self._put_back(ticket)
 
-    def _put_back(self) -> None:
+    def _put_back(self, saver: Ticket) -> None:
         for member in self.members():
             request: Request = member.payload
+            if member is saver and self._interrupts:
+                continue  # what has interrupted it is raised in its thread, which does not begin anew
             if request.tries_left > 0 and self._begins_anew(request):
                 line.put_back(member, request.anew())
 
