@@ -24,6 +24,8 @@ Main = Callable[[], Coroutine[Any, Any, Any]]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background lets them ignore Ctrl-C, and every child would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same of nohup(1)
 
 # No database: a run leaves no folder behind, and the same commit gives the same verdict.
 settings.register_profile(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
 import pytest
 
 from storewriter._turns.waiters import AsyncioWaiter
@@ -120,3 +121,17 @@ def test_what_wakes_a_task_is_not_a_function_that_a_signal_handler_can_interrupt
     assert asleep(noted) is True
     assert scheduled
     assert not any(hasattr(callback, "__code__") for callback in scheduled)
+
+
+def test_a_scope_that_was_cancelled_before_ends_a_wait_that_had_no_need_to_wait() -> None:
+    """A thread that is faster than its task: the wait gives way once, so that the cancellation is delivered."""
+
+    async def main() -> BaseException | None:
+        waiter = AsyncioWaiter(asyncio.get_running_loop())
+        woken_elsewhere(waiter)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            return await waiter.sleep_through()
+        raise AssertionError
+
+    assert isinstance(asyncio.run(main()), asyncio.CancelledError)

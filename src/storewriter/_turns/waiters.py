@@ -211,9 +211,11 @@ class AsyncioWaiter:
 
     async def sleep_through(self) -> BaseException | None:
         """See `AsyncWaiter`."""
-        from asyncio import CancelledError
+        from asyncio import CancelledError, sleep
 
         try:
+            # The thread may have been faster: without a wait, a cancellation that came before would not be delivered.
+            await sleep(0)
             await self.sleep(None)
         except CancelledError as error:
             cancelled = error
