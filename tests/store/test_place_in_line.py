@@ -94,9 +94,8 @@ def test_tasks_begin_anew_before_the_next_turn(
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
             async with queue.turn(path):
-                for place, call in enumerate(
-                    [*(partial(store.update, partial(updates.apply, name)) for name in NAMES), turn], 1
-                ):
+                calls: list[Any] = [partial(store.update, partial(updates.apply, name)) for name in NAMES]
+                for place, call in enumerate([*calls, turn], 1):
                     tasks.start_soon(call)
                     while queue.pending(path) < place:
                         await anyio.sleep(0)
