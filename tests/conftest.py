@@ -77,6 +77,19 @@ def _the_tracer_comes_back() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _processes_may_fork() -> None:
+    """filelock lets no thread fork any more that was interrupted while it changed the owner of a descriptor.
+
+    Tests that interrupt everywhere leave it so, for those that come after them in the same process.
+    """
+    state = getattr(sys.modules.get("filelock._core._fork"), "_FORK_STATE", None)
+    if state is not None:
+        state.transitions.clear()
+        state.fork_owner_depths.clear()
+        state.admission_closed = False
+
+
+@pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     """No lane, no descriptor, no thread survives a test."""
     gc.collect()

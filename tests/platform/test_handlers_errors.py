@@ -99,8 +99,8 @@ def test_it_is_raised_where_a_path_is_looked_at_again(tmp_path: Path, monkeypatc
         raise TimeoutError(msg)
 
     monkeypatch.setattr(keys, "_STAT_CACHE_SECONDS", 0.0)
-    monkeypatch.setattr(os, "lstat", interrupted)
-    with pytest.raises(TimeoutError, match="from a signal handler"):
+    with monkeypatch.context() as patched, pytest.raises(TimeoutError, match="from a signal handler"):
+        patched.setattr(os, "lstat", interrupted)
         keys.canonical(path)
 
 
