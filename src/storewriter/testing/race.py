@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -285,13 +285,7 @@ def _judge(way: str, steps: Sequence[str], copy: str, expected: _Expected, error
     return None if expected.has(found) else LostUpdate(way, tuple(steps), _short(found), expected.text())
 
 
-class _Stop(Protocol):
-    """Called where a call is about to save."""
-
-    def __call__(self) -> None: ...
-
-
-_stops: dict[int, tuple[str, _Stop]] = {}
+_stops: dict[int, tuple[str, Callable[[], object]]] = {}
 """By thread: the real path of the file that it changes, and what happens before it is saved."""
 _is_hooked = False
 
@@ -326,7 +320,7 @@ def _text_of(name: Any) -> str | None:
     return None if isinstance(name, int) else os.fsdecode(name)
 
 
-def _stop_before_save(path: str, stop: _Stop) -> None:
+def _stop_before_save(path: str, stop: Callable[[], object]) -> None:
     """Have this thread call `stop` once, before it saves the file."""
     global _is_hooked
     if not _is_hooked:
@@ -342,42 +336,42 @@ _STEPS: Final = (
 )
 
 
+def _run_stopped(call: _Call, path: str, stops: bool, caller: _Thread | _Process) -> str | None:
+    """Make a call, stopped before it saves if `stops`. Returns what it has raised, as text."""
+
+    def stop() -> None:
+        caller.is_there.set()
+        caller.may_go_on.wait()
+
+    try:
+        if stops:
+            _stop_before_save(path, stop)
+        call.run(path)
+    except Exception as error:  # noqa: BLE001 - what a caller's function raises is reported
+        return f"{type(error).__name__}: {error}"
+    finally:
+        _stops.pop(threading.get_ident(), None)
+        caller.is_there.set()
+    return None
+
+
 class _Thread:
     """A call in a thread that stops before it saves."""
 
     def __init__(self, call: _Call, path: str, *, stops: bool) -> None:
         self.is_there = threading.Event()
         """It is about to save, or has ended."""
-        self._may_go_on = threading.Event()
-        self._error: BaseException | None = None
+        self.may_go_on = threading.Event()
+        self.error: str | None = None
         self._thread = threading.Thread(target=self._run, args=(call, path, stops), daemon=True)
         self._thread.start()
 
     def _run(self, call: _Call, path: str, stops: bool) -> None:
-        def stop() -> None:
-            self.is_there.set()
-            self._may_go_on.wait()
-
-        try:
-            if stops:
-                _stop_before_save(path, stop)
-            call.run(path)
-        except Exception as error:  # noqa: BLE001 - what a caller's function raises is reported
-            self._error = error
-        finally:
-            _stops.pop(threading.get_ident(), None)
-            self.is_there.set()
+        self.error = _run_stopped(call, path, stops, self)
 
     def has_ended(self, patience: float | None) -> bool:
         self._thread.join(patience)
         return not self._thread.is_alive()
-
-    def go_on(self) -> None:
-        self._may_go_on.set()
-
-    @property
-    def error(self) -> str | None:
-        return None if self._error is None else f"{type(self._error).__name__}: {self._error}"
 
 
 class _Process:
@@ -386,31 +380,19 @@ class _Process:
     def __init__(self, call: _Call, path: str, *, stops: bool) -> None:
         context = multiprocessing.get_context("fork")
         self.is_there = context.Event()
-        self._may_go_on = context.Event()
+        self.may_go_on = context.Event()
         self._errors = context.SimpleQueue()
         self._process = context.Process(target=self._run, args=(call, path, stops), daemon=True)
         self._process.start()
 
     def _run(self, call: _Call, path: str, stops: bool) -> None:
-        def stop() -> None:
-            self.is_there.set()
-            self._may_go_on.wait()
-
-        try:
-            if stops:
-                _stop_before_save(path, stop)
-            call.run(path)
-        except Exception as error:  # noqa: BLE001 - what a caller's function raises is reported
-            self._errors.put(f"{type(error).__name__}: {error}")
-        finally:
-            self.is_there.set()
+        error = _run_stopped(call, path, stops, self)
+        if error is not None:
+            self._errors.put(error)
 
     def has_ended(self, patience: float | None) -> bool:
         self._process.join(patience)
         return self._process.exitcode is not None
-
-    def go_on(self) -> None:
-        self._may_go_on.set()
 
     @property
     def error(self) -> str | None:
@@ -426,7 +408,7 @@ def _stopped(way: str, start: type[_Thread] | type[_Process]) -> Callable[..., L
             one.is_there.wait()
             other = start(calls[1], copy, stops=False)
             other.has_ended(patience)  # if not, it waits for a lock of the first
-            one.go_on()
+            one.may_go_on.set()
             one.has_ended(None)
             other.has_ended(None)
             return _judge(way, _STEPS, copy, expected, one.error or other.error)
