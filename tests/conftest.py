@@ -84,9 +84,8 @@ def _processes_may_fork() -> None:
     """
     state = getattr(sys.modules.get("filelock._core._fork"), "_FORK_STATE", None)
     if state is not None:
-        state.transitions.clear()
-        state.fork_owner_depths.clear()
-        state.admission_closed = False
+        state.reset_synchronization()
+        state.undrained_forks.clear()
 
 
 @pytest.fixture(autouse=True)

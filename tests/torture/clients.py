@@ -14,7 +14,7 @@ from ledger import Operation, Record
 from commitments import Candidate, CommitmentsStore, Item, Scope
 from persistent_dedupe import DedupeOptions, PersistentDedupe
 from scenarios import Scenario
-from storewriter import AsyncStore, Store
+from storewriter import AsyncStore, Store, StoreWriterError
 from storewriter.testing import System
 
 
@@ -135,6 +135,13 @@ def dedupe(scenario: Scenario, path: Path) -> PersistentDedupe:
 def violations(scenario: Scenario, path: Path, record: Record) -> Iterator[str]:
     """What is wrong with the store after a round, in words."""
     yield from record.wrong
+    try:
+        yield from _of_the_document(scenario, path, record)
+    except (ValueError, StoreWriterError) as error:
+        yield f"the document at the end: {type(error).__name__}: {error}"
+
+
+def _of_the_document(scenario: Scenario, path: Path, record: Record) -> Iterator[str]:
     if scenario.api == "commitments":
         yield from _of_commitments(path, record)
     elif scenario.api == "dedupe":

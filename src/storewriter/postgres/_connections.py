@@ -11,6 +11,7 @@ How        A stack: the one that was used last is taken first, so that those tha
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -220,7 +221,9 @@ class _Settings:
 def application_name(label: str | None = None) -> str:
     """This process, for those who look into pg_stat_activity: 63 bytes of ASCII at most."""
     me = myself()
-    what = f": {label}" if label else f" {me.command or ''}"
+    # The folder of the interpreter would fill what the server keeps of the name.
+    program, *arguments = (me.command or "").split(" ")
+    what = f": {label}" if label else f" {' '.join([os.path.basename(program), *arguments])}"
     return f"storewriter {me.pid}@{me.host}{what}".strip().encode("ascii", "replace").decode()[:63]
 
 
