@@ -57,7 +57,7 @@ class _Base:
         return self._context.state.reports.counters()
 
     def path(self, namespace: str | None = None) -> Path | str | None:
-        """The file of a namespace; the name of its document if that is no file, without user and password of the URL.
+        """The file of `namespace` (None: `global`), or the name of its document, without user and password of the URL.
 
         None if this object keeps its keys in memory only.
         """

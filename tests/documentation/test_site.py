@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from helpers.public_modules import PUBLIC_MODULES
 from storewriter import PerStoreWriterQueue
 
 pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
@@ -29,23 +30,6 @@ ROOT = Path(__file__).parents[2]
 LINK_CHECK = ROOT / ".ci" / "site-links"
 
 pytestmark = pytest.mark.timeout(400)  # the build is one of these tests' fixtures
-
-PUBLIC = [
-    "storewriter",
-    "storewriter.codecs",
-    "storewriter.codecs.attrs",
-    "storewriter.codecs.msgspec",
-    "storewriter.codecs.pydantic",
-    "storewriter.errors",
-    "storewriter.events",
-    "storewriter.locks",
-    "storewriter.otel",
-    "storewriter.postgres",
-    "storewriter.testing",
-    "storewriter.watch",
-    "commitments",
-    "persistent_dedupe",
-]
 
 
 def _build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -111,7 +95,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
     missing = [
         f"{module}.{name}"
-        for module in PUBLIC
+        for module in PUBLIC_MODULES
         for name in importlib.import_module(module).__all__
         if name not in described
     ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -13,7 +11,8 @@ import anyio
 import pytest
 
 from helpers.children import HOLDER, child
-from helpers.linearizability import Operation, is_linearizable
+from helpers.histories import Recorder, appending, step, working_processes
+from helpers.linearizability import is_linearizable
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, wait_for
 from storewriter import (
@@ -32,14 +31,6 @@ from storewriter._commits import batch
 
 Main = Callable[[], Any]
 QUEUE = PerStoreWriterQueue(timeout=30.0)
-
-
-def appending(value: object) -> Callable[[list[Any]], int]:
-    def fn(state: list[Any]) -> int:
-        state.append(value)
-        return len(state) - 1
-
-    return fn
 
 
 def listed(place: str, **settings: Any) -> Store[list[Any]]:
@@ -110,51 +101,12 @@ def test_processes_exclude_each_other_and_lose_nothing(place: str) -> None:
 
 
 def test_a_history_of_threads_and_processes_has_an_order(place: str) -> None:
-    history: list[Operation] = []
-    code = """
-store = Store(path, default=list, queue=PerStoreWriterQueue(timeout=60))
-history = []
-def appending(value):
-    def fn(state):
-        state.append(value)
-        return len(state) - 1
-    return fn
-say("ready"); hear()
-for number in range(6):
-    called = time.monotonic()
-    if number % 3 == 2:
-        history.append(["read", None, store.read(), called, time.monotonic()])
-    else:
-        value = args[0] + str(number)
-        history.append(["append", value, store.update(appending(value)), called, time.monotonic()])
-say(json.dumps(history))
-"""
-
-    def work(store: Store[list[Any]], who: str) -> None:
-        for number in range(6):
-            called = time.monotonic()
-            if number % 3 == 2:
-                history.append(Operation("read", None, store.read(), called, time.monotonic()))
-            else:
-                value = f"{who}{number}"
-                history.append(Operation("append", value, store.update(appending(value)), called, time.monotonic()))
-
-    def step(state: Any, operation: Operation) -> Any:
-        if operation.name == "append":
-            return (*state, operation.argument) if operation.result == len(state) else None
-        return state if tuple(operation.result) == state else None
-
-    with ExitStack() as stack:
-        children = [stack.enter_context(child(code, place, name)) for name in "ab"]
-        for process in children:
-            process.expect("ready")
-        for process in children:
-            process.tell()
-        workers = [Worker(lambda who=who: work(listed(place), who)) for who in ("s", "t")]  # type: ignore[misc]
+    recorder = Recorder()
+    with working_processes(place, "ab", 6) as processes:
+        workers = [Worker(lambda who=who: recorder.thread(listed(place), who, 6)) for who in ("s", "t")]  # type: ignore[misc]
         for worker in workers:
             worker.result()
-        for process in children:
-            history.extend(Operation(*entry) for entry in json.loads(process.hear()))
+        history = [*recorder.history, *processes.history()]
     assert len(history) == 24
     assert is_linearizable(history, (), step)
 

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-import time
-from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 import trio
 
-from helpers.children import child
+from helpers.histories import Recorder, step, working_processes
 from helpers.linearizability import Operation, is_linearizable
 from helpers.lines import Worker
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-
-
-def step(state: Hashable, operation: Operation) -> Hashable | None:
-    """The store as a tuple of what was appended."""
-    assert isinstance(state, tuple)
-    if operation.name == "append":
-        is_possible = operation.returned is None or operation.result == len(state)
-        return (*state, operation.argument) if is_possible else None
-    if operation.name == "fail":
-        return state
-    return state if tuple(operation.result) == state else None
 
 
 def test_the_checker_itself_accepts_and_refuses() -> None:
@@ -50,51 +35,6 @@ def test_the_checker_itself_accepts_and_refuses() -> None:
     assert is_linearizable([died, read([], 1, 2), read(["a"], 3, 4)], (), step)
     assert is_linearizable([died, read([], 1, 2), append("b", 0, 3, 4)], (), step)
     assert not is_linearizable([died, read(["a"], 1, 2), read([], 3, 4)], (), step)
-
-
-class Recorder:
-    """What was called, and what came of it."""
-
-    def __init__(self) -> None:
-        self.history: list[Operation] = []
-
-    def did(self, name: str, argument: Any, result: Any, called: float) -> None:
-        self.history.append(Operation(name, argument, result, called, time.monotonic()))
-
-    def thread(self, store: Store[list[str]], who: str, count: int) -> None:
-        for place in range(count):
-            called = time.monotonic()
-            if place % 3 == 2:
-                self.did("read", None, store.read(), called)
-            elif place % 5 == 3:
-                self._fail(store, who, called)
-            else:
-                self.did("append", f"{who}{place}", store.update(appending(f"{who}{place}")), called)
-
-    def _fail(self, store: Store[list[str]], who: str, called: float) -> None:
-        def fn(state: list[str]) -> None:
-            state.append(f"phantom of {who}")
-            raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            store.update(fn)
-        self.did("fail", None, None, called)
-
-    async def task(self, store: AsyncStore[list[str]], who: str, count: int) -> None:
-        for place in range(count):
-            called = time.monotonic()
-            if place % 3 == 2:
-                self.did("read", None, await store.read(), called)
-            else:
-                self.did("append", f"{who}{place}", await store.update(appending(f"{who}{place}")), called)
-
-
-def appending(value: str) -> Callable[[list[str]], int]:
-    def fn(state: list[str]) -> int:
-        state.append(value)
-        return len(state) - 1
-
-    return fn
 
 
 @pytest.mark.parametrize("round_", range(3))
@@ -122,38 +62,8 @@ def test_threads_and_tasks_of_one_process(queue: PerStoreWriterQueue, path: Path
     assert is_linearizable(recorder.history, (), step)
 
 
-_PROCESS = """
-store = Store(path, default=list, queue=PerStoreWriterQueue(timeout=30), durability="process")
-history = []
-def appending(value):
-    def fn(state):
-        state.append(value)
-        return len(state) - 1
-    return fn
-say("ready"); hear()
-for place in range(8):
-    called = time.monotonic()
-    if place % 3 == 2:
-        history.append(["read", None, store.read(), called, time.monotonic()])
-    else:
-        value = args[0] + str(place)
-        history.append(["append", value, store.update(appending(value)), called, time.monotonic()])
-say(json.dumps(history))
-"""
-
-
 def test_several_processes(path: Path) -> None:
-    """CLOCK_MONOTONIC is the same for all processes of a machine, so their histories can be put together."""
-    contexts = [child(_PROCESS, path, name) for name in "abc"]
-    processes = [context.__enter__() for context in contexts]
-    try:
-        for process in processes:
-            process.expect("ready")
-        for process in processes:
-            process.tell()
-        history = [Operation(*entry) for process in processes for entry in json.loads(process.hear())]
-    finally:
-        for context in contexts:
-            context.__exit__(None, None, None)
+    with working_processes(path, "abc", 8) as processes:
+        history = processes.history()
     assert len(history) == 24
     assert is_linearizable(history, (), step)

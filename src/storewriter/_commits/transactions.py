@@ -95,22 +95,10 @@ def _no_function(_: Any) -> None:
     raise AssertionError
 
 
-class Transaction(Generic[S]):
-    """A turn with the store's state loaded: what `with store.transaction() as tx:` gives.
+class _TransactionBase(Generic[S]):
+    """What the block can do with its transaction; the two kinds differ in how they begin and end."""
 
-    For the thread that has entered it. Leaving the block commits; an exception inside it writes nothing.
-    """
-
-    def __init__(
-        self,
-        find: Callable[[], Document],
-        ask: Callable[[], Ticket],
-        restore: Callable[[StoreCorrupt], bool],
-    ) -> None:
-        self._find = find
-        self._ask = ask
-        self._restore = restore
-        """Called with the error for a corrupt document, after the turn. True: it has been restored."""
+    def __init__(self) -> None:
         self._work = _Work[S]()
 
     @property
@@ -136,6 +124,25 @@ class Transaction(Generic[S]):
             RuntimeError: The block is not open.
         """
         self._work.hold().check()
+
+
+class Transaction(_TransactionBase[S]):
+    """A turn with the store's state loaded: what `with store.transaction() as tx:` gives.
+
+    For the thread that has entered it. Leaving the block commits; an exception inside it writes nothing.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Document],
+        ask: Callable[[], Ticket],
+        restore: Callable[[StoreCorrupt], bool],
+    ) -> None:
+        super().__init__()
+        self._find = find
+        self._ask = ask
+        self._restore = restore
+        """Called with the error for a corrupt document, after the turn. True: it has been restored."""
 
     def __enter__(self) -> Transaction[S]:
         try:
@@ -182,7 +189,7 @@ class Transaction(Generic[S]):
                 raise
 
 
-class AsyncTransaction(Generic[S]):
+class AsyncTransaction(_TransactionBase[S]):
     """A turn with the store's state loaded: what `async with store.transaction() as tx:` gives.
 
     For the task that has entered it. Leaving the block commits; an exception inside it, or a cancellation, writes
@@ -195,36 +202,12 @@ class AsyncTransaction(Generic[S]):
         ask: Callable[[], Ticket],
         restore: Callable[[StoreCorrupt], Awaitable[bool]],
     ) -> None:
+        super().__init__()
         self._find = find
         self._ask = ask
         self._restore = restore
         self._is_quick = True
-        self._work = _Work[S]()
         self._loop: Any = None
-
-    @property
-    def state(self) -> S:
-        """The state: to read, change or replace, inside the block only (RuntimeError otherwise)."""
-        self._work.batch()  # raises if it is not open
-        return self._work.state  # type: ignore[no-any-return]
-
-    @state.setter
-    def state(self, state: S) -> None:
-        self._work.batch()
-        self._work.state = state
-
-    def discard(self) -> None:
-        """Write nothing when the block is left, whatever was done to the state. The turn goes on until then."""
-        self._work.discarded = True
-
-    def check(self) -> None:
-        """Raise an error if the turn may have been lost, before something is done that cannot be undone.
-
-        Raises:
-            LockLost: A lease ran out, or this is a forked child: the commit would be refused.
-            RuntimeError: The block is not open.
-        """
-        self._work.hold().check()
 
     def expect(self, request: Request) -> None:
         """For `AsyncStore.update`: raise VersionConflict unless the document has the version that `request` names."""

@@ -222,7 +222,7 @@ def _conninfo_of(pool: Any) -> str:
 
 
 def from_url(url: str, *, durability: str, backups: int) -> Postgres:
-    """The backend of `postgresql://...#name`. Raises ValueError.
+    """The backend of a `url` like `postgresql://...#name`, with so many `backups`. Raises ValueError.
 
     `durability="process"` is the same as "power": to acknowledge before the server has flushed would save little, and
     lose what was acknowledged if the server is killed.
@@ -232,7 +232,7 @@ def from_url(url: str, *, durability: str, backups: int) -> Postgres:
 
 
 def names(url: str) -> list[str]:
-    """The documents of a table whose names begin with the one in the URL (none: all), each without that beginning.
+    """The documents of a table whose names begin with the one in `url` (none: all), each without that beginning.
 
     Raises ValueError for a URL of no database, StoreWriterError if it cannot be asked.
     """

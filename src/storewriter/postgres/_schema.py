@@ -70,7 +70,7 @@ GRANT SELECT ON {versions} TO "{role}";
 
 
 def script(table: Table, *, role: str | None = None, notify: bool = False) -> str:
-    """The SQL that makes the tables.
+    """The SQL that makes the tables at `table`.
 
     `role`: who gets the rights that a writer needs, and no others. `notify`: with a trigger that wakes watchers at each
     commit; it makes the commits of the whole database wait for each other.
@@ -90,15 +90,23 @@ def script(table: Table, *, role: str | None = None, notify: bool = False) -> st
 
 
 def location_of_table(url: str) -> tuple[str, Table]:
-    """The address of a table, for messages, and the table. Raises ValueError."""
+    """The address of the table in `url`, for messages, and the table. Raises ValueError."""
     conninfo, table, _ = split_url(url)
     return place_of(conninfo, table), table
 
 
 def create(url: str, *, role: str | None = None, notify: bool = False) -> bool:
-    """Make the tables of a database; returns whether there was anything to make. Raises StoreWriterError.
+    """Make the tables of a database; returns whether there was anything to make.
 
-    `url` as for a store; the name of a document in it does not matter.
+    Args:
+        url: As for a store; the name of a document in it does not matter.
+        role: A role that gets the rights that a writer needs, and no others; None: no rights are given.
+        notify: With a trigger that wakes watchers at each commit; it makes the commits of the whole database wait for
+            each other.
+
+    Raises:
+        StoreWriterError: The database could not be asked, or its tables are of a later version.
+        ValueError: The URL is not one of PostgreSQL.
     """
     conninfo, table, _ = split_url(url)
     place = place_of(conninfo, table)
