@@ -72,7 +72,11 @@ class OfAsyncStore:
 
     def __init__(self, scenario: Scenario, path: Path, system: System) -> None:
         self.store: AsyncStore[dict[str, Any]] = AsyncStore(
-            path, queue=scenario.queue(), durability=scenario.durability, system=system
+            path,
+            queue=scenario.queue(),
+            durability=scenario.durability,
+            isolation=scenario.isolation,
+            system=system,
         )
 
     async def perform(self, writer: str, number: int) -> object:

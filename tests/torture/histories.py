@@ -154,7 +154,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="histories-") as folder:
         for number in range(given.count):
             strategy = ("flock", "marker", "lease")[number % 3]
-            scenario = Scenario(strategy, "threads", "process" if number % 2 else "power", given.plant)  # type: ignore[arg-type]
+            scenario = Scenario(strategy, "threads", "process" if number % 2 else "power", plant=given.plant)  # type: ignore[arg-type]
             seen = history(scenario, Path(folder) / str(number), rng)
             operations += len(seen)
             killed += sum(operation.returned is None for operation in seen)

@@ -26,8 +26,13 @@ from scenarios import STALE, Scenario
 
 WRITERS: Final = 3
 _LIFE: Final = (0.03, 0.9)
-"""Seconds that a writer lives."""
-_PAUSE: Final = (0.02, 2.5 * STALE)
+"""Seconds that most writers live."""
+_LONG_LIFE: Final = (0.9, 3.0)
+"""Seconds that one in six lives, so that its batches and its line of writers grow."""
+_PAUSE: Final = (0.02, 0.3)
+"""Seconds that most stops last: a holder of a kernel lock keeps every other writer waiting all the while."""
+_LONG_PAUSE: Final = (STALE, 2.5 * STALE)
+"""Seconds after which another one may have taken over a lease: half of the stops with leases, else one in six."""
 _POINTS: Final = 160
 """A fate at a fault point comes at one of the first so many."""
 
@@ -142,7 +147,8 @@ class Round:
         pid = self._fork(lambda notes: writer.run(self._scenario, self._path, name, notes, fate))
         now = time.monotonic()
         stops = now + self._rng.uniform(*_LIFE) if self._rng.random() < 0.25 else None
-        self._living[pid] = _Process(pid, now + self._rng.uniform(*_LIFE) + (0.3 if fate else 0.0), stops)
+        life = self._rng.uniform(*(_LONG_LIFE if self._rng.random() < 1 / 6 else _LIFE))
+        self._living[pid] = _Process(pid, now + life + (0.3 if fate else 0.0), stops)
 
     def _fate(self) -> Fate | None:
         chance = self._rng.random()
@@ -173,8 +179,12 @@ class Round:
     def _stopped(self, process: _Process) -> None:
         self._tally.pauses += 1
         process.stops = None
-        process.continues = time.monotonic() + self._rng.uniform(*_PAUSE)
+        process.continues = time.monotonic() + self._pause()
         process.dies = max(process.dies, process.continues + self._rng.uniform(0.0, 0.2))
+
+    def _pause(self) -> float:
+        is_long = self._rng.random() < (1 / 2 if self._scenario.strategy == "lease" else 1 / 6)
+        return self._rng.uniform(*(_LONG_PAUSE if is_long else _PAUSE))
 
     def _act(self) -> None:
         now = time.monotonic()

@@ -23,11 +23,18 @@ class Scenario:
     strategy: Literal["flock", "marker", "lease"]
     api: Api
     durability: Literal["power", "process"] = "power"
+    isolation: Literal["own", "shared"] = "own"
+    """See `AsyncStore`; of the tasks only."""
+    tasks: int = 32
+    """Of one writer that runs an event loop."""
     plant: Plant = "none"
     """A defect that is put in on purpose."""
 
     def __str__(self) -> str:
-        return f"{self.strategy}, {self.api}, {self.durability}" + ("" if self.plant == "none" else f", {self.plant}")
+        words: list[str] = [self.strategy, self.api, self.durability]
+        words += ["shared"] if self.isolation == "shared" else []
+        words += [self.plant] if self.plant != "none" else []
+        return ", ".join(words)
 
     def queue(self, timeout: float = 60.0) -> PerStoreWriterQueue:
         """The queue that every writer of it uses."""
@@ -37,15 +44,20 @@ class Scenario:
         return PerStoreWriterQueue(lock=strategies[self.strategy], timeout=timeout)
 
 
+MANY: Final = 200
+"""Tasks of one writer whose functions share a state: so many updates in one batch, when it is killed."""
+
 SCENARIOS: Final = tuple(
-    Scenario(strategy, api, durability)  # type: ignore[arg-type]
+    Scenario(strategy, api, durability, isolation, tasks)  # type: ignore[arg-type]
     for strategy in ("flock", "marker", "lease")
-    for api, durability in (
-        ("threads", "power"),
-        ("asyncio", "process"),
-        ("trio", "power"),
-        ("transactions", "process"),
-        ("commitments", "power"),
-        ("dedupe", "power"),
+    for api, durability, isolation, tasks in (
+        ("threads", "power", "own", 32),
+        ("asyncio", "process", "own", 32),
+        ("trio", "power", "own", 32),
+        ("asyncio", "power", "shared", MANY),
+        ("trio", "process", "shared", MANY),
+        ("transactions", "process", "own", 32),
+        ("commitments", "power", "own", 32),
+        ("dedupe", "power", "own", 32),
     )
 )

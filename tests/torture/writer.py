@@ -28,7 +28,6 @@ _AUDITED: Final = frozenset(
 """Audit events (PEP 578) of the system calls of locks; those of a commit come through its `System`."""
 
 THREADS: Final = 4
-TASKS: Final = 32
 
 
 @attrs.frozen
@@ -170,12 +169,12 @@ def _run_tasks(scenario: Scenario, client: OfAsyncStore, name: str, ledger: Ledg
 
     async def in_trio() -> None:
         async with trio.open_nursery() as nursery:
-            for number in range(TASKS):
+            for number in range(scenario.tasks):
                 nursery.start_soon(writes, number)
 
     async def in_asyncio() -> None:
         async with asyncio.TaskGroup() as group:
-            for number in range(TASKS):
+            for number in range(scenario.tasks):
                 group.create_task(writes(number))
 
     if scenario.api == "trio":
