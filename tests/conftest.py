@@ -24,8 +24,9 @@ Main = Callable[[], Coroutine[Any, Any, Any]]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background lets them ignore Ctrl-C, and every child would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same of nohup(1)
+for _ignored in (signal.SIGQUIT, signal.SIGHUP):  # the same of Ctrl-\\, and nohup(1)
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, signal.SIG_DFL)
 
 # No database: a run leaves no folder behind, and the same commit gives the same verdict.
 settings.register_profile(

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import Here
+from helpers.users import COMMAND_AS
 from storewriter import Store
 
 CUT = '{"n": 2, "te'
@@ -181,20 +183,11 @@ def test_a_folder_in_place_of_the_document_is_a_problem(cli: Here, path: Path) -
 def test_what_another_user_may_not_do(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
-    code = """
-import os, sys
-import filelock, storewriter.__main__, storewriter.cli.commands, storewriter.cli.doctor.command, storewriter.store
-import jsonpatch, rich.live
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-sys.exit(storewriter.__main__.run(sys.argv[1:]))
-"""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         store = Path(folder) / "state.json"
         used(store)
-        line = [sys.executable, "-c", code, "doctor", str(store)]
+        line = [sys.executable, "-c", COMMAND_AS, "65534", "doctor", str(store)]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "this user may not read it" in done.stdout

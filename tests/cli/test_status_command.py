@@ -12,16 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.users import COMMAND_AS
 from storewriter.__main__ import run
 
 NOBODY = 65534
-
-AS_NOBODY = f"""
-import os, sys
-import storewriter.__main__, storewriter.cli.commands, storewriter.cli.status  # before the interpreter's own files are out of reach
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-sys.exit(storewriter.__main__.run(sys.argv[1:]))
-"""
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def folder() -> Iterator[Path]:
 def as_another_user(*paths: Path) -> tuple[int, str, str]:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
-    command = [sys.executable, "-c", AS_NOBODY, "status", *map(str, paths)]
+    command = [sys.executable, "-c", COMMAND_AS, str(NOBODY), "status", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 

@@ -47,6 +47,18 @@ class User:
         return subprocess.run([*ids, "--", *words], capture_output=True, check=False, text=True)
 
 
+COMMAND_AS = """
+import contextlib, io, os, sys
+import storewriter.__main__
+# Once as root, right and wrong: then all that is imported on the way has been read, wherever the interpreter is.
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    storewriter.__main__.run(sys.argv[2:])
+    storewriter.__main__.run([sys.argv[2], ""])
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+sys.exit(storewriter.__main__.run(sys.argv[2:]))
+"""
+"""A command that changes nothing, by another user: `python -c COMMAND_AS UID COMMAND...`."""
+
 TEAM = 4300
 ADA = User(4201, 4201, (TEAM,))
 BOB = User(4202, 4202, (TEAM,))

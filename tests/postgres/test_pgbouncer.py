@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -44,12 +45,19 @@ def pooled(server: Server, name: str) -> Iterator[str]:
         prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", *prefix]
     process = subprocess.Popen([*prefix, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: (folder / f".s.PGSQL.{_PORT}").exists() or process.poll() is not None, "pgbouncer's socket")
+        socket_of_it = str(folder / f".s.PGSQL.{_PORT}")
+        until(lambda: _answers(socket_of_it) or process.poll() is not None, "pgbouncer")
         assert process.poll() is None, (folder / "log").read_text()
         yield f"postgresql://postgres@/postgres?host={folder}&port={_PORT}#{name}"
     finally:
         process.kill()
         process.wait()
+
+
+def _answers(address: str) -> bool:
+    """Whether a server listens: its socket has a name before it does."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(address) == 0
 
 
 def bump(state: dict[str, int]) -> int:
