@@ -49,6 +49,7 @@ class User:
 
 COMMAND_AS = """
 import contextlib, io, os, sys
+import click, jsonpatch, jsonpointer, rich
 import storewriter.__main__
 # Once as root, right and wrong: then all that is imported on the way has been read, wherever the interpreter is.
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
