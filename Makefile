@@ -13,7 +13,7 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
-	bench-quick clean
+	bench-quick figures package clean
 
 help:
 	@echo "make demo        show plain code losing updates, and storewriter keeping them"
@@ -27,6 +27,8 @@ help:
 	@echo "make docs        the documentation as a site, in build/docs; every link within it is followed"
 	@echo "make man         manual pages of all commands, in man/"
 	@echo "make bench       measure beside what others use, half an hour; bench-quick: three to four minutes"
+	@echo "make figures     README, docs/benchmarks.md and their pictures once more, from docs/benchmarks/run.json"
+	@echo "make package     wheel and sdist of the last commit, in dist/: built twice, compared, tried with each extra"
 	@echo "make clean       remove $(VENV), $(VENV)-3.x and what the tools left"
 
 man: $(VENV)/.has-cli
@@ -94,6 +96,12 @@ bench: $(VENV)/.has-bench
 bench-quick: $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks run --quick
 	$(BIN)/python -m benchmarks report
+
+figures: $(VENV)/.has-bench
+	$(BIN)/python -m benchmarks report docs/benchmarks/run.json --publish
+
+package: $(BIN)/python
+	.ci/packages $(abspath $(BIN)/python)
 
 clean:
 	rm -rf build $(VENV) $(VENV)-3.* $(VENV)-lowest .mypy_cache .ruff_cache .import_linter_cache .coverage
