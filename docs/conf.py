@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
@@ -79,6 +81,20 @@ def _with_examples(lines: list[str]) -> Iterator[str]:
             yield line
 
 
+def _with_dark_pictures(app: Sphinx, doctree: nodes.document) -> None:
+    """Beside a picture `x.svg` for which there is `x-dark.svg`, show that one where the theme is dark."""
+    for image in list(doctree.findall(nodes.image)):
+        dark = image["uri"].removesuffix(".svg") + "-dark.svg"
+        if not Path(app.srcdir, app.env.docname).parent.joinpath(dark).exists():
+            continue
+        beside = image.deepcopy()
+        beside["uri"] = dark
+        beside["classes"] = [*beside["classes"], "only-dark"]
+        image["classes"] = [*image["classes"], "only-light"]
+        image.parent.insert(image.parent.index(image) + 1, beside)
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
     app.connect("autodoc-process-docstring", _as_sphinx_reads_them)
+    app.connect("doctree-read", _with_dark_pictures, priority=400)  # before Sphinx looks for the files of pictures

@@ -211,7 +211,7 @@ LOCKS = (
     ),
     Contender(
         name="asyncio-lock",
-        about="asyncio.Lock around load, modify, save: excludes the tasks of one loop, nobody else",
+        about="asyncio.Lock around load, modify, save: excludes the tasks of one loop, and no other program",
         across_processes=False,
         async_updates=behind_asyncio_lock(_nothing),
     ),
@@ -270,7 +270,7 @@ LOCKS = (
     ),
     Contender(
         name="reference",
-        about="an existence lock, 6 retries, 8 ms x 1.35 up to 180 ms, then an error",
+        about="the lock that storewriter replaces: an existence file, 6 retries, 8 ms x 1.35 up to 180 ms, an error",
         only=LOCK_ONLY | {"S3", "S6", "S11"},
         updates=in_turn(_reference),
         async_updates=behind_asyncio_lock(_reference),

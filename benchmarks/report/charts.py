@@ -152,12 +152,14 @@ def _leading(run: Run, scenario: str) -> Iterator[Bars]:
     if not bars:
         return
     values = [bar.value for bar in bars]
+    axis = "turns per second (more is better)" if row.measure.endswith("turns") else AXES[metric]
+    spread = max(values) > 30 * min(values)
     yield Bars(
         slug=slug(scenario, metric.replace("_", "-")),
         title=f"{FAMILIES[row.family]} ({row.variant})",
-        axis="turns per second (more is better)" if row.measure.endswith("turns") else AXES[metric],
+        axis=f"{axis}; the axis is logarithmic" if spread else axis,
         bars=bars,
-        ticks=decades(values, wording) if max(values) > 30 * min(values) else [],
+        ticks=decades(values, wording) if spread else [],
     )
 
 
@@ -167,12 +169,17 @@ def _bar(run: Run, scenario: str, contender: str, metric: str, wording: Callable
     lost = sum(run.values(scenario, contender, "lost"))
     return Bar(
         name=contender,
-        kind="loses" if lost else kind(contender),
+        kind=_kind(run, scenario, contender),
         value=value,
         low=min(values),
         high=max(values),
         label=wording(value) + (f", {count(lost)} lost" if lost else ""),
     )
+
+
+def _kind(run: Run, scenario: str, contender: str) -> str:
+    """Which kind of contender it is, or `loses` if it lost updates here."""
+    return "loses" if sum(run.values(scenario, contender, "lost")) else kind(contender)
 
 
 # Waits
@@ -194,7 +201,7 @@ def _waits(run: Run, scenario: str) -> Iterator[Lines]:
         slug=slug(scenario, "waits"),
         title=f"How long a caller waits ({scenario})",
         x_axis="percentile",
-        y_axis="time until acknowledged",
+        y_axis="time until acknowledged (logarithmic)",
         lines=lines,
         ticks=[(nines(percent), name) for percent, name in PERCENTS],
         decades=decades([wait for line in lines for wait in line.y], duration),
@@ -207,7 +214,7 @@ def _wait_line(run: Run, scenario: str, contender: str) -> Line:
     below = list(accumulate(bins.values(), initial=0))[:-1]
     return Line(
         name=contender,
-        kind=kind(contender),
+        kind=_kind(run, scenario, contender),
         x=[round(nines(100 * number / total), 4) for number in below],
         y=[float(f"{bin_start(index):.3g}") for index in bins],
     )
@@ -233,7 +240,7 @@ def _share(run: Run, scenario: str, contender: str) -> Share:
     for outcome in run.outcomes(scenario, contender):
         even = sum(outcome.per_process) / len(outcome.per_process)
         shares += [round(updates / even, 4) for updates in outcome.per_process if even]
-    return Share(name=contender, kind=kind(contender), shares=shares)
+    return Share(name=contender, kind=_kind(run, scenario, contender), shares=shares)
 
 
 # The timeline
@@ -293,8 +300,8 @@ def cost_against_size(run: Run) -> Lines | None:
     return Lines(
         slug="s9-cost-against-size",
         title=FAMILIES["S9"],
-        x_axis="bytes of the document",
-        y_axis="time of one update",
+        x_axis="bytes of the document (logarithmic)",
+        y_axis="time of one update (logarithmic)",
         lines=lines,
         ticks=[(SCENARIOS[key].size, SCENARIOS[key].variant.split()[0]) for key in scenarios],
         decades=decades([cost for line in lines for cost in line.y], duration),

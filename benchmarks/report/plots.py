@@ -74,7 +74,7 @@ def _lines(chart: Lines) -> go.Figure:
             y=line.y,
             mode="lines+markers" if chart.log_x else "lines",
             line={
-                "color": colour(line.name),
+                "color": colour(line.name, line.kind),
                 "width": 3 if line.name == OURS else 2 if line.kind == "ours" else 1.5,
                 "dash": "dash" if line.kind == "limit" else "solid",
             },

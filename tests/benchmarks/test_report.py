@@ -20,9 +20,9 @@ pytest.importorskip("tinydb")
 from benchmarks.contenders import CONTENDERS
 from benchmarks.report import markdown, publish, tables, targets, wording
 from benchmarks.report.charts import Bars, Lines, Shares, Timeline, charts, cost_against_size, decades
-from benchmarks.report.colours import COLOURS
+from benchmarks.report.colours import COLOURS, LOSES, on_dark
 from benchmarks.report.page import page, write_page
-from benchmarks.report.pictures import write_picture
+from benchmarks.report.pictures import dark_one, write_pictures
 from benchmarks.report.terminal import print_report
 from benchmarks.scenarios import SCENARIOS
 from made_up_runs import run_of, small_run
@@ -37,7 +37,7 @@ KEY = "S3 1K durable"
 def _fonts_are_open(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Matplotlib keeps the fonts open that it has used once; that is not what these tests leave behind."""
     [bars, *_] = charts(small_run(), KEY)
-    write_picture(bars, tmp_path_factory.mktemp("fonts") / "first.svg")
+    list(write_pictures(bars, tmp_path_factory.mktemp("fonts") / "first.svg"))
 
 
 def test_the_page_draws_every_chart_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -86,10 +86,41 @@ def test_a_contender_that_lost_updates_is_drawn_as_one() -> None:
 def test_pictures_are_the_same_bytes_for_the_same_run(tmp_path: Path) -> None:
     run = small_run()
     for chart in [*charts(run, "S5 8 processes not durable"), *charts(run, "S10 8 processes")]:
-        for name in ("first.svg", "second.svg"):
-            write_picture(chart, tmp_path / name)
-        assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
-        assert "storewriter-flock" in (tmp_path / "first.svg").read_text()
+        first, second = (list(write_pictures(chart, tmp_path / name)) for name in ("first.svg", "second.svg"))
+        assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+        assert all("storewriter-flock" in path.read_text() for path in first)
+
+
+def test_each_picture_is_there_for_light_and_for_dark_pages(tmp_path: Path) -> None:
+    for chart in [*charts(small_run(), KEY), *charts(small_run(), "S10 8 processes")]:
+        light, dark = write_pictures(chart, tmp_path / "drawn.svg")
+        assert (light.name, dark) == ("drawn.svg", dark_one(light))
+        words = [set(re.findall(r">([^<>]+)</text>", path.read_text())) for path in (light, dark)]
+        assert words[0] == words[1]
+        assert "fill: #ffffff" in light.read_text()
+        assert not re.search(r"#ffffff|#000000|fill: black", dark.read_text()), "no white sheet, no black text"
+
+
+def test_what_lost_updates_is_red_in_every_picture_and_nothing_else_is(tmp_path: Path) -> None:
+    for number, chart in enumerate(charts(small_run(), KEY)):
+        drawn = [path.read_text() for path in write_pictures(chart, tmp_path / f"{number}.svg")]
+        assert LOSES in drawn[0]
+        assert on_dark(LOSES) in drawn[1]
+    without = run_of({KEY: {"storewriter-flock": [100.0], "filelock": [10.0], "reference": [20.0], "backoff": [30.0]}})
+    for chart in charts(without, KEY):
+        assert LOSES not in next(write_pictures(chart, tmp_path / "none.svg")).read_text()
+    assert LOSES not in COLOURS.values()
+
+
+def test_a_logarithmic_axis_says_so() -> None:
+    wide = run_of({KEY: {"storewriter-flock": [1000.0], "filelock": [10.0]}})
+    narrow = run_of({KEY: {"storewriter-flock": [100.0], "filelock": [10.0]}})
+    axes = [next(chart.axis for chart in charts(run, KEY) if isinstance(chart, Bars)) for run in (wide, narrow)]
+    assert ["logarithmic" in axis for axis in axes] == [True, False]
+    cost = cost_against_size(small_run())
+    assert cost is not None
+    assert "logarithmic" in cost.x_axis
+    assert "logarithmic" in cost.y_axis
 
 
 def test_the_table_ranks_by_median_and_gives_ratios_to_the_baseline() -> None:
@@ -109,10 +140,13 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
     assert text.startswith(f"# Title\n\n{publish.BEGIN}\n|")
     assert text.endswith(f"{publish.END}\n\nThe end.\n")
     assert "old figures" not in text
-    assert "| an uncontended turn, sync | 95/s (**9.05x**) | 10.5/s |" in text
-    assert "](docs/benchmarks/s10-8-processes-timeline.svg)" in text
+    assert "| 64 asyncio tasks, 1K, durable | 95/s (**9.05x**)" in text
+    assert '<source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks/64-tasks-dark.svg">' in text
+    assert 'src="docs/benchmarks/64-tasks.svg">' in text
+    assert "* `no-lock`: load, modify, save" in text
     assert (tmp_path / "docs" / "benchmarks.md").read_text() == "no marks here\n"
     assert {"README.md", "docs/benchmarks/run.json", "docs/benchmarks/s10-8-processes-timeline.svg"} <= written
+    assert "docs/benchmarks/64-tasks-dark.svg" in written
     assert "docs/benchmarks.md" not in written
 
 
