@@ -29,7 +29,7 @@ RAISES = re.compile(r"^ *Raises:\n(?P<lines>(?:(?: {4,}.*)?\n)+)", re.MULTILINE)
 
 
 def _private_bases(thing: type) -> list[type]:
-    return [base for base in thing.__mro__ if base is thing or base.__name__.startswith("_")]
+    return [base for base in thing.__mro__ if base is thing or "._" in f"{base.__module__}.{base.__name__}"]
 
 
 def _public(thing: Any) -> Iterator[tuple[str, Any]]:

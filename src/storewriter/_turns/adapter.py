@@ -16,25 +16,46 @@ from storewriter.errors import StrategyMismatch
 
 
 class Hold(Protocol):
-    """A lock that is held: a value, used once."""
+    """A lock that is held: a value, used once.
+
+    The methods are called by one thread at a time, not always by the thread that made the attempt.
+    """
 
     def may_pass(self) -> bool:
         """Whether the hold may go on to the next turn of this process without being released.
 
-        False if another process should come first. Called by the holder between two turns.
+        Called between two turns. It never waits.
+
+        Returns:
+            False once another process should come first, or if the hold was lost.
         """
         ...
 
     def check(self) -> None:
-        """Raise `LockLost` if another process may hold the lock now."""
+        """Check that no other process can hold the lock now.
+
+        Raises:
+            LockLost: The lock was taken over or its file was removed, or this process is a forked child.
+        """
         ...
 
     def describe(self, label: str | None) -> None:
-        """Write the label of the turn where waiters read it; called when the hold was passed on to another turn."""
+        """Write the label of the turn where waiters read it; called when a hold is passed on to another turn.
+
+        Args:
+            label: What the turn is for; None if its caller gave no label.
+        """
         ...
 
     def release(self) -> None:
-        """Give the lock back. It removes only what is this hold's own."""
+        """Give the lock back. It removes only what is this hold's own.
+
+        In a forked child it does nothing. An interrupted release is repeated.
+
+        Raises:
+            OSError: The lock could not be given back.
+            RuntimeError: It was given back before.
+        """
         ...
 
 

@@ -10,33 +10,16 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
 from storewriter._platform.owner import Owner
+from storewriter._turns.adapter import Hold as TurnHold
 
 __all__ = ["Hold", "Strategy", "WaitingStrategy"]
 
 
-class Hold(Protocol):
+class Hold(TurnHold, Protocol):
     """The right to write one store: what an attempt returns, used once.
 
-    The methods are called by one thread at a time, not always by the thread that made the attempt.
+    To what turns need of it, this adds what the commit of a file needs.
     """
-
-    def may_pass(self) -> bool:
-        """Whether the hold may go on to the next turn of this process without being released.
-
-        Called between two turns. It never waits.
-
-        Returns:
-            False once another process should come first, or if the hold was lost.
-        """
-        ...
-
-    def check(self) -> None:
-        """Check that no other process can hold the lock now.
-
-        Raises:
-            LockLost: The lock was taken over or its file was removed, or this process is a forked child.
-        """
-        ...
 
     @property
     def token(self) -> str | None:
@@ -50,25 +33,6 @@ class Hold(Protocol):
 
         Raises:
             LockLost: On entry: as `check`.
-        """
-        ...
-
-    def describe(self, label: str | None) -> None:
-        """Write the label of the turn where waiters read it; called when a hold is passed on to another turn.
-
-        Args:
-            label: What the turn is for; None if its caller gave no label.
-        """
-        ...
-
-    def release(self) -> None:
-        """Give the lock back. It removes only what is this hold's own.
-
-        In a forked child it does nothing. An interrupted release is repeated.
-
-        Raises:
-            OSError: The lock could not be given back.
-            RuntimeError: It was given back before.
         """
         ...
 
