@@ -412,7 +412,7 @@ def test_a_function_that_takes_long_is_made_anew_if_the_part_before_it_has_ended
         first, second = lined_up(queue, backend, lambda: store.update(putting("quick", 1)), lambda: store.update(slow))
         holding.release()
     wait_for(runs)
-    open_batch = cast("Ticket", line.lanes[backend.key].head).batch
+    open_batch = cast("Any", cast("Ticket", line.lanes[backend.key].head).batch)
     open_batch._until = 0.0  # its time is over
     open_batch.draft.newest.waiter.wake()
     assert first.result() == "quick"  # saved by its own thread, although the other function still runs

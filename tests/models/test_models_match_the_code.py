@@ -31,7 +31,7 @@ class Noted:
         return getattr(self.real, name)
 
     def attempt(self, path: str, label: str | None) -> Any:
-        hold = self.real.attempt(path, label)
+        hold: Any = self.real.attempt(path, label)
         self.steps.append("lock")
         release = hold.release
 
@@ -39,7 +39,7 @@ class Noted:
             release()
             self.steps.append("unlock")
 
-        hold.release = noted  # type: ignore[method-assign]
+        hold.release = noted
         return hold
 
 

@@ -312,7 +312,8 @@ def test_a_forked_child_leaves_its_parents_locks_alone(path: Path) -> None:
             try:
                 turn.check()
             except LockLost:
-                turn._tickets[0].lane.hold.release()
+                hold: Any = turn._tickets[0].lane.hold
+                hold.release()
                 os._exit(0)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1]) == 0

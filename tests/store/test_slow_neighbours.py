@@ -80,7 +80,7 @@ def behind(
     lane = line.lanes.get(str(path))
     assert lane is not None
     assert lane.head is not None
-    batch = lane.head.batch
+    batch: Any = lane.head.batch
     batch._until = 0.0
     if batch.draft.newest is not None:
         batch.draft.newest.waiter.wake()
@@ -376,7 +376,7 @@ def test_a_slow_function_that_ends_while_the_waiter_saves_waits_for_that(
             lane = line.lanes.get(str(path))
             assert lane is not None
             assert lane.head is not None
-            batch = lane.head.batch
+            batch: Any = lane.head.batch
             slow.go_on.set()
             until(lambda: batch._is_closed, "the end of the slow function")
             looks.late.clear()
@@ -597,7 +597,7 @@ def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(
             lane = line.lanes.get(str(path))
             assert lane is not None
             assert lane.head is not None
-            batch = lane.head.batch
+            batch: Any = lane.head.batch
             batch._until = 0.0  # its time is over
             if batch.draft.newest is not None:
                 batch.draft.newest.waiter.wake()

@@ -84,7 +84,8 @@ def test_a_crowd_that_warns_of_the_same_holder_looks_for_it_once_and_not_each(
         run(main)
     assert warnings() == CROWD
     costs.require_few()
-    assert line.lanes.get(str(path)) is None or line.lanes.get(str(path)).head is None
+    lane = line.lanes.get(str(path))
+    assert lane is None or lane.head is None
 
 
 def test_a_crowd_that_gives_up_looks_for_the_holder_once_and_each_is_told(
@@ -111,7 +112,8 @@ def test_a_crowd_that_gives_up_looks_for_the_holder_once_and_each_is_told(
     assert all(error.owner == Owner(pid=1, host="elsewhere") and error.alive == "unknown" for error in errors)
     costs.require_few()
     assert all(0 <= error.ahead < CROWD for error in errors)
-    assert line.lanes.get(str(path)) is None or line.lanes.get(str(path)).head is None
+    lane = line.lanes.get(str(path))
+    assert lane is None or lane.head is None
 
 
 class Clock:

@@ -280,6 +280,7 @@ def test_an_outer_scope_wins_when_both_deadlines_have_passed_before_anybody_look
             (waiting,) = line.lanes[str(path)].queue
             waiting.deadline = time.monotonic() - 0.001
             scope.deadline = anyio.current_time() - 0.001
+            assert waiting.waiter is not None
             waiting.waiter.wake()
 
         with held(queue, path):
@@ -340,6 +341,7 @@ def test_the_timeout_of_a_turn_on_several_stores_covers_all_of_them(tmp_path: Pa
         (on_b,) = line.lanes[str(tmp_path / "b")].queue
         assert (on_b.asked, on_b.deadline) == (on_a.asked, on_a.deadline)
         on_b.deadline = 0.0
+        assert on_b.waiter is not None
         on_b.waiter.wake()
         with pytest.raises(LockTimeout) as caught:
             waiter.result()
