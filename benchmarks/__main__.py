@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.scenarios import FAMILIES, SCENARIOS
+from benchmarks.scenarios import FAMILIES, SCENARIOS, suits
 from storewriter.cli.bench.results import load, save
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def list_() -> None:
         click.secho(f"{family:4}{title}", bold=True)
         for scenario in SCENARIOS.values():
             if scenario.family == family:
-                names = [name for name, contender in CONTENDERS.items() if scenario.suits(contender)]
+                names = [name for name, contender in CONTENDERS.items() if suits(contender, scenario)]
                 click.echo(f"    {scenario.key}{' (quick)' if scenario.quick else ''}: {', '.join(names)}")
     for name, contender in CONTENDERS.items():
         click.echo(f"{name:22}{contender.about}")

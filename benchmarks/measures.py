@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import attrs
 
 from benchmarks.idle import measure_idle
+from benchmarks.modes import HOLD, TIMELINE, WAIT
 from storewriter.cli.bench import measures, team
 from storewriter.cli.bench.contender import TakeAsyncTurn, TakeTurn, Target
-from storewriter.cli.bench.measures import Task, measure_updates, summary, verified
+from storewriter.cli.bench.measures import Task, measure_updates, summary, updated_together, verified
 from storewriter.cli.bench.results import Outcome
-from storewriter.cli.bench.scenarios import Measure
 from storewriter.cli.bench.statistics import histogram, percentile, wait_metrics
 
 BATCH = 0.005
 """Seconds that one batch of turns lasts at least, so that reading the clock costs nothing worth measuring."""
+
+KEPT = 1.0
+"""Seconds of a timeline that are kept."""
 
 KILLS = 5
 """How often a holder is killed in one measurement."""
@@ -32,9 +35,9 @@ def _held_elsewhere(task: Task) -> Outcome:
     """Let callers on an event loop wait for a lock that another process holds through half of the window."""
     scenario, target, contender = task.scenario, task.target, task.contender
     contender.layout.create(target.path, scenario.size)
-    loop = team.start(team.Job(contender=contender, target=target, tasks=scenario.tasks), "updates")
+    loop = team.start(team.Job(contender=contender, target=target, tasks=scenario.tasks), team.UPDATES)
     loop.wait_until_ready()
-    holder = team.start(team.Job(contender=contender, target=target), "hold")
+    holder = team.start(team.Job(contender=contender, target=target), HOLD)
     holder.wait_until_ready()
     try:
         window = team.window_of(task.seconds, scenario.limit)
@@ -48,6 +51,27 @@ def _held_elsewhere(task: Task) -> Outcome:
     outcome = summary([sighting], task.seconds)
     outcome = attrs.evolve(outcome, metrics={**outcome.metrics, "held": task.seconds / 2})
     return verified(outcome, [sighting], contender, target.path)
+
+
+# Which process had the turn when
+
+
+def _timeline(task: Task) -> Outcome:
+    outcome, sightings = updated_together(task, TIMELINE)
+    return attrs.evolve(outcome, holds=_holds(sightings))
+
+
+def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]]:
+    origin = min((sighting.holds[0][0] for sighting in sightings if sighting.holds), default=0)
+
+    def since(moment: int) -> float:
+        return round((moment - origin) / 1e9, 6)
+
+    return [
+        [(since(entered), since(left)) for entered, left in sighting.holds if since(left) < KEPT]
+        for sighting in sightings
+        if sighting.holds
+    ]
 
 
 # Turns without anything in them
@@ -165,9 +189,9 @@ def _recovery(task: Task) -> Outcome:
 def _kill_one(task: Task, target: Target, dice: random.Random) -> _Kill:
     task.contender.layout.create(target.path, task.scenario.size)
     job = team.Job(contender=task.contender, target=target)
-    holder = team.start(job, "hold")
+    holder = team.start(job, HOLD)
     holder.wait_until_ready()
-    waiter = team.start(job, "wait")
+    waiter = team.start(job, WAIT)
     waiter.wait_until_ready()
     time.sleep(dice.uniform(0.1, 0.3))  # pollers are to be caught anywhere between two polls
     killed = holder.kill()
@@ -189,11 +213,11 @@ def _recovery_outcome(kills: Sequence[_Kill]) -> Outcome:
     return Outcome(metrics=metrics, remark=None if recovered else f"not in after {RECOVERY_LIMIT:g} s")
 
 
-MEASURES: Mapping[Measure, Callable[[Task], Outcome]] = {
+MEASURES: Mapping[str, Callable[[Task], Outcome]] = {
     **measures.MEASURES,
     "turns": _turns,
     "async turns": _async_turns,
-    "timeline": measure_updates,
+    "timeline": _timeline,
     "recovery": _recovery,
     "idle": lambda task: measure_idle(task.contender, task.scenario, task.folder),
     "stall": measure_updates,

@@ -13,7 +13,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.peers.node import node_version
 from benchmarks.report.targets import PAIRS
 from benchmarks.report.wording import FORMER
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import SCENARIOS, suits
 from storewriter.cli.bench.conduct import Setting, Step, conduct, plan
 from storewriter.cli.bench.contender import Contender
 from storewriter.cli.bench.machine import describe
@@ -77,6 +77,7 @@ class Choice:
             rounds=max(self.rounds, self.paired),
             seconds=self.seconds,
             seed=self.seed,
+            suits=suits,
         )
         return [step for step in planned if step.round < self._rounds(rows[step.scenario.key], step.contender)
                 and self._has_time_for(step)]  # fmt: skip

@@ -5,7 +5,8 @@ from itertools import product
 
 import attrs
 
-from storewriter.cli.bench.scenarios import Measure, Scenario
+from storewriter.cli.bench.contender import Contender
+from storewriter.cli.bench.scenarios import Scenario, can_update
 
 SIZES = {
     "1K": 1_000,
@@ -18,7 +19,7 @@ SIZES = {
 }
 
 
-LEADING: Mapping[Measure, tuple[str, bool]] = {
+LEADING: Mapping[str, tuple[str, bool]] = {
     "turns": ("per_second", True),
     "async turns": ("per_second", True),
     "updates": ("per_second", True),
@@ -102,3 +103,28 @@ def _processes() -> Iterator[Scenario]:
 
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.key: scenario for scenario in _rows()}
+
+
+def suits(contender: Contender, scenario: Scenario) -> bool:
+    """Whether a contender offers what a scenario measures."""
+    if contender.only and scenario.family not in contender.only:
+        return False
+    if scenario.measure != "idle" and scenario.durable not in contender.durabilities:
+        return False
+    by_program = contender.program is not None and scenario.threads == 1
+    match scenario.measure:
+        case "turns":
+            return contender.turns is not None
+        case "timeline":
+            return contender.turns is not None and contender.across_processes and contender.keeps_json
+        case "recovery":
+            return contender.across_processes and (contender.turns is not None or by_program)
+        case "async turns":
+            return contender.async_turns is not None
+        case "idle":
+            return (contender.updates is not None or by_program) and contender.keeps_json
+        case "stall while held":
+            held = contender.across_processes and contender.turns is not None
+            return (held and contender.async_updates is not None) or by_program
+        case _:
+            return can_update(contender, scenario)

@@ -5,7 +5,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from storewriter.cli.bench.contender import Contender, Mode, Target
+from storewriter.cli.bench.contender import Contender, Target
 
 FOLDER = Path(__file__).parent / "node"
 OLDEST_NODE = 20
@@ -39,7 +39,7 @@ def node_major() -> int:
 
 
 def _peer(library: str, about: str) -> Contender:
-    def program(target: Target, mode: Mode, tasks: int) -> list[str]:
+    def program(target: Target, mode: str, tasks: int) -> list[str]:
         durable = str(target.durable).lower()
         return ["node", "--expose-gc", str(FOLDER / "worker.mjs"), library, mode, str(target.path), durable, str(tasks)]
 

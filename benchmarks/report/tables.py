@@ -7,7 +7,6 @@ import attrs
 from benchmarks.report.wording import OURS, count, duration, ratio, size, three_digits
 from benchmarks.scenarios import LEADING, SCENARIOS
 from storewriter.cli.bench.results import Run
-from storewriter.cli.bench.scenarios import Measure
 
 Pick = Callable[[Sequence[float]], float]
 
@@ -37,7 +36,7 @@ WORST_STALL = Column("worst", "loop_stall", duration, max)
 FIRST_STALL = Column("first update", "first_stall", duration, max)
 FAILED = (Column("lost", "lost", count, sum), Column("errors", "errors", count, sum))
 
-COLUMNS: Mapping[Measure, Sequence[Column]] = {
+COLUMNS: Mapping[str, Sequence[Column]] = {
     "turns": (PER_SECOND, Column("each", "mean", duration), *TAIL, CPU),
     "async turns": (PER_SECOND, Column("each", "mean", duration), *TAIL, CPU),
     "updates": (

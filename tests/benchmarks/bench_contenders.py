@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
-from storewriter.cli.bench.contender import Contender, Layout, Mode, Target, Update, table
+from storewriter.cli.bench.contender import Contender, Layout, Target, Update, table
 from storewriter.cli.bench.document import adding, json_attempts, replace
 
 
@@ -73,7 +73,7 @@ print(json.dumps({"waits": waits, "resident": 1000, "descriptors": 7, "threads":
 """
 
 
-def _program(target: Target, mode: Mode, tasks: int) -> list[str]:
+def _program(target: Target, mode: str, tasks: int) -> list[str]:
     assert mode == "idle"
     return [sys.executable, "-c", SCRIPT, str(target.path)]
 

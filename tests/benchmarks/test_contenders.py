@@ -22,7 +22,7 @@ from benchmarks.peers.functions import FUNCTIONS
 from benchmarks.peers.sketches import SKETCHES
 from benchmarks.report.targets import PAIRS, TARGETS
 from benchmarks.run import Choice, run
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import SCENARIOS, suits
 from made_up_runs import run_of
 
 from benchmarks import cpu, images, prefetch
@@ -49,7 +49,7 @@ def test_what_is_written_by_hand_loses_nothing(tmp_path: Path, name: str) -> Non
     if reason := contender.missing():
         pytest.skip(reason)
     keys = ("S2 1K durable", "S3 1K durable", "S4 1K durable", "S5 8 processes durable", "S6 1K durable")
-    rows = [few(key) for key in keys if SCENARIOS[key].suits(contender)]
+    rows = [few(key) for key in keys if suits(contender, SCENARIOS[key])]
     assert rows
     steps = [Step(row, contender, 0, LONG) for row in rows]
     for measurement, row in zip(
@@ -136,7 +136,7 @@ def test_contenders_of_promises_exist_and_are_measured_in_their_scenario() -> No
     for target in TARGETS:
         for figure in filter(None, (target.figure, target.times)):
             if figure.contender != "former":
-                assert SCENARIOS[figure.scenario].suits(CONTENDERS[figure.contender]), target.promise
+                assert suits(CONTENDERS[figure.contender], SCENARIOS[figure.scenario]), target.promise
 
 
 def test_a_former_version_runs_its_own_library_in_the_same_rounds(tmp_path: Path) -> None:

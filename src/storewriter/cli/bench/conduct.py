@@ -20,7 +20,7 @@ import attrs
 
 from storewriter.cli.bench.contender import Contender
 from storewriter.cli.bench.results import Measurement, outcome_from
-from storewriter.cli.bench.scenarios import Scenario
+from storewriter.cli.bench.scenarios import Scenario, can_update
 
 PATIENCE = 120.0
 """Seconds beyond its own time after which a measurement is ended and counts as failed."""
@@ -58,8 +58,9 @@ def plan(
     rounds: int,
     seconds: Callable[[Scenario], float],
     seed: int = 0,
+    suits: Callable[[Contender, Scenario], bool] = can_update,
 ) -> list[Step]:
-    """Each scenario with each contender it suits, `rounds` times.
+    """Each scenario with each contender that `suits` it, `rounds` times.
 
     A round goes through all scenarios, so that a machine that slows down during a run slows them all.
     In each, the contenders come in a new order, so that none is always first.
@@ -71,7 +72,7 @@ def plan(
         for scenario in scenarios:
             if scenario.most_rounds is not None and number >= scenario.most_rounds:
                 continue
-            suited = [contender for contender in contenders if scenario.suits(contender)]
+            suited = [contender for contender in contenders if suits(contender, scenario)]
             dice.shuffle(suited)
             steps += [Step(scenario, contender, number, seconds(scenario)) for contender in suited]
     return steps

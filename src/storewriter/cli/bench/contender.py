@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
 import attrs
 
@@ -23,8 +22,6 @@ Update = Callable[[], object]
 AsyncUpdate = Callable[[], Awaitable[object]]
 TakeTurn = Callable[[], AbstractContextManager[object]]
 TakeAsyncTurn = Callable[[], AbstractAsyncContextManager[object]]
-
-Mode = Literal["updates", "timeline", "hold", "wait", "idle"]
 
 
 @attrs.frozen
@@ -63,11 +60,9 @@ class Contender:
     async_updates: Callable[[Target], Callable[[], AsyncUpdate]] | None = None
     turns: Callable[[Path], TakeTurn] | None = None
     async_turns: Callable[[Path], TakeAsyncTurn] | None = None
-    program: Callable[[Target, Mode, int], list[str]] | None = None
-    """`program(target, mode, tasks)`: the command line of a member in another language (see `team`).
-
-    In mode `idle` the target is a list of stores to touch once each; it prints what that left (see `idle`).
-    """
+    program: Callable[[Target, str, int], list[str]] | None = None
+    """`program(target, mode, tasks)`: the command line of a member in another language (see `team`); `mode` is the name
+    of a `team.Mode`."""
     across_processes: bool = True
     """Whether it claims to exclude other processes; only then can one recover from another's death."""
     only: frozenset[str] = frozenset()

@@ -8,13 +8,10 @@ from pathlib import Path
 import attrs
 
 from storewriter.cli.bench import team
-from storewriter.cli.bench.contender import Contender, Mode, Target
+from storewriter.cli.bench.contender import Contender, Target
 from storewriter.cli.bench.results import Outcome
-from storewriter.cli.bench.scenarios import Measure, Scenario
+from storewriter.cli.bench.scenarios import Scenario
 from storewriter.cli.bench.statistics import histogram, jain, wait_metrics
-
-TIMELINE = 1.0
-"""Seconds of a timeline that are kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,15 +33,18 @@ class Task:
 
 def measure_updates(task: Task) -> Outcome:
     """Let callers update one document for a while, and count again what is in it."""
+    return updated_together(task, team.UPDATES)[0]
+
+
+def updated_together(task: Task, mode: team.Mode) -> tuple[Outcome, list[team.Sighting]]:
+    """The same in another mode; returns what each process saw, too."""
     scenario, target, contender = task.scenario, task.target, task.contender
     contender.layout.create(target.path, scenario.size)
     job = team.Job(contender=contender, target=target, threads=scenario.threads, tasks=scenario.tasks)
-    mode: Mode = "timeline" if scenario.measure == "timeline" else "updates"
     began = time.monotonic_ns()
     sightings = team.measure_together(job, mode, scenario.processes, task.seconds, scenario.limit)
     lasted = min(task.seconds, (time.monotonic_ns() - began) / 1e9)
-    outcome = summary(sightings, lasted)
-    return verified(outcome, sightings, contender, target.path)
+    return verified(summary(sightings, lasted), sightings, contender, target.path), sightings
 
 
 def summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
@@ -72,7 +72,6 @@ def summary(sightings: Sequence[team.Sighting], seconds: float) -> Outcome:
         metrics=metrics,
         histogram=histogram(waits),
         per_process=per_process,
-        holds=_holds(sightings),
         remark=next(iter(remarks), None),
     )
 
@@ -82,19 +81,6 @@ def _stalls(sightings: Sequence[team.Sighting]) -> dict[str, float]:
     later = [each.loop_stall for each in sightings if each.loop_stall is not None]
     stalls = {"first_stall": first, "loop_stall": later}
     return {name: max(seen) / 1e9 for name, seen in stalls.items() if seen}
-
-
-def _holds(sightings: Sequence[team.Sighting]) -> list[list[tuple[float, float]]]:
-    origin = min((sighting.holds[0][0] for sighting in sightings if sighting.holds), default=0)
-
-    def since(moment: int) -> float:
-        return round((moment - origin) / 1e9, 6)
-
-    return [
-        [(since(entered), since(left)) for entered, left in sighting.holds if since(left) < TIMELINE]
-        for sighting in sightings
-        if sighting.holds
-    ]
 
 
 def verified(outcome: Outcome, sightings: Sequence[team.Sighting], contender: Contender, path: Path) -> Outcome:
@@ -110,5 +96,5 @@ def verified(outcome: Outcome, sightings: Sequence[team.Sighting], contender: Co
     return attrs.evolve(outcome, metrics=metrics)
 
 
-MEASURES: Mapping[Measure, Callable[[Task], Outcome]] = {"updates": measure_updates}
+MEASURES: Mapping[str, Callable[[Task], Outcome]] = {"updates": measure_updates}
 """What `storewriter bench` measures. A run may name another table (`conduct.Setting.measures`)."""

@@ -1,13 +1,8 @@
 """A scenario: the callers, how many of them, on how large a document, and what is measured."""
 
-from typing import Literal
-
 import attrs
 
 from storewriter.cli.bench.contender import Contender
-
-Measure = Literal["turns", "async turns", "updates", "timeline", "recovery", "idle", "stall", "stall while held"]
-"""`storewriter bench` measures updates; the others are measured by the repository's `benchmarks/measures.py`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -16,7 +11,8 @@ class Scenario:
 
     family: str
     variant: str
-    measure: Measure
+    measure: str = "updates"
+    """What is measured: a key of the table of measures (`conduct.Setting.measures`)."""
     processes: int = 1
     threads: int = 1
     tasks: int = 0
@@ -46,30 +42,11 @@ class Scenario:
         """How many callers compete."""
         return self.processes * (self.tasks or self.threads)
 
-    def suits(self, contender: Contender) -> bool:
-        """Whether `contender` offers what this scenario measures."""
-        if contender.only and self.family not in contender.only:
-            return False
-        if self.measure != "idle" and self.durable not in contender.durabilities:
-            return False
-        return self._offered_by(contender)
 
-    def _offered_by(self, contender: Contender) -> bool:
-        by_program = contender.program is not None and self.threads == 1
-        match self.measure:
-            case "turns":
-                return contender.turns is not None
-            case "timeline":
-                return contender.turns is not None and contender.across_processes and contender.keeps_json
-            case "recovery":
-                return contender.across_processes and (contender.turns is not None or by_program)
-            case "async turns":
-                return contender.async_turns is not None
-            case "idle":
-                return (contender.updates is not None or by_program) and contender.keeps_json
-            case "stall while held":
-                held = contender.across_processes and contender.turns is not None
-                return (held and contender.async_updates is not None) or by_program
-            case "updates" | "stall":
-                opener = contender.async_updates if self.tasks else contender.updates
-                return opener is not None or by_program
+def can_update(contender: Contender, scenario: Scenario) -> bool:
+    """Whether a contender can serve the callers of a scenario that measures updates."""
+    if contender.only and scenario.family not in contender.only:
+        return False
+    opener = contender.async_updates if scenario.tasks else contender.updates
+    by_program = contender.program is not None and scenario.threads == 1
+    return scenario.durable in contender.durabilities and (opener is not None or by_program)

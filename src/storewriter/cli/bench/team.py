@@ -21,9 +21,8 @@ from typing import Protocol
 
 import attrs
 
-from storewriter.cli.bench import document
 from storewriter.cli.bench.callers import CallerRecord, Window, run_tasks, run_threads
-from storewriter.cli.bench.contender import Contender, Mode, Target, Update
+from storewriter.cli.bench.contender import Contender, Target
 
 HEAD_START = 0.03
 """Seconds between letting a team go and the start of its window, so that every member has it by then."""
@@ -47,7 +46,7 @@ class Sighting:
     holds: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
     """From when until when this process was in a turn (only where a timeline is recorded)."""
     entered: int | None = None
-    """When a waiter got in."""
+    """When a waiter got in (only where a waiter is measured)."""
     gave_up: int = 0
     """How often it was refused before it got in."""
 
@@ -90,10 +89,20 @@ class Job:
     """Callers on one event loop; 0 for callers in threads."""
 
 
+@attrs.frozen
+class Mode:
+    """What each member does with its job."""
+
+    name: str
+    """How a program in another language is told."""
+    run: Callable[[Job, Connection], Sighting]
+    """What a forked member runs. It says that it is ready by sending None, and may receive its window then."""
+
+
 def start(job: Job, mode: Mode) -> Member:
     """Start one process of a team."""
     if job.contender.program is not None:
-        return ProgramMember.start(job.contender.program(job.target, mode, max(job.tasks, job.threads)))
+        return ProgramMember.start(job.contender.program(job.target, mode.name, max(job.tasks, job.threads)))
     return ForkedMember.start(job, mode)
 
 
@@ -134,7 +143,7 @@ class ForkedMember:
         """Fork it."""
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(MODES[mode], job, theirs), daemon=True)
+        process = context.Process(target=_serve, args=(mode.run, job, theirs), daemon=True)
         process.start()
         theirs.close()  # so that its death ends our reading
         return cls(process, ours)
@@ -235,19 +244,21 @@ def _serve(mode: Callable[[Job, Connection], Sighting], job: Job, connection: Co
 
 
 @attrs.define
-class _Gate:
+class Gate:
     """Where a forked member waits for its window; the processor time is counted from there."""
 
     connection: Connection
     before: tuple[int, int] = (0, 0)
 
     def __call__(self) -> Window:
+        """Say that this member is ready; return its window once it comes."""
         self.connection.send(None)
         window: Window = self.connection.recv()
         self.before = _processor_times()
         return window
 
     def counted(self, sighting: Sighting) -> Sighting:
+        """The sighting with the processor time since the window."""
         cpu, user = (now - before for now, before in zip(_processor_times(), self.before, strict=True))
         return attrs.evolve(sighting, cpu=cpu, user=user)
 
@@ -257,7 +268,7 @@ def _processor_times() -> tuple[int, int]:
 
 
 def _updates(job: Job, connection: Connection) -> Sighting:
-    gate = _Gate(connection)
+    gate = Gate(connection)
     if not job.tasks:
         assert job.contender.updates is not None
         records = run_threads(job.contender.updates(job.target), job.threads, gate)
@@ -265,60 +276,11 @@ def _updates(job: Job, connection: Connection) -> Sighting:
     return gate.counted(asyncio.run(_async_updates(job, gate)))
 
 
-async def _async_updates(job: Job, gate: _Gate) -> Sighting:
+async def _async_updates(job: Job, gate: Gate) -> Sighting:
     assert job.contender.async_updates is not None
     found = await run_tasks(job.contender.async_updates(job.target), job.tasks, gate)
     return Sighting(callers=found.callers, first_stall=found.first_stall, loop_stall=found.loop_stall)
 
 
-def _timeline(job: Job, connection: Connection) -> Sighting:
-    assert job.contender.turns is not None
-    turn = job.contender.turns(job.target.path)
-    holds: list[tuple[int, int]] = []
-
-    def opened() -> Update:
-        return update
-
-    def update() -> None:
-        with turn():
-            entered = time.monotonic_ns()
-            document.plain_update(job.target.path, durable=job.target.durable)
-            holds.append((entered, time.monotonic_ns()))
-
-    gate = _Gate(connection)
-
-    def without_warm_up() -> Window:
-        holds.clear()
-        return gate()
-
-    records = run_threads(opened, 1, without_warm_up)
-    return gate.counted(Sighting(callers=records, holds=holds))
-
-
-def _hold(job: Job, connection: Connection) -> Sighting:
-    assert job.contender.turns is not None
-    with job.contender.turns(job.target.path)():
-        connection.send(None)
-        connection.recv()  # until it is released, or killed
-    return Sighting()
-
-
-def _wait(job: Job, connection: Connection) -> Sighting:
-    assert job.contender.turns is not None
-    turn = job.contender.turns(job.target.path)
-    connection.send(None)
-    gave_up = 0
-    while True:
-        try:
-            with turn():
-                return Sighting(entered=time.monotonic_ns(), gave_up=gave_up)
-        except Exception:  # noqa: BLE001 - whatever a contender raises means that it has given up
-            gave_up += 1
-
-
-MODES: dict[Mode, Callable[[Job, Connection], Sighting]] = {
-    "updates": _updates,
-    "timeline": _timeline,
-    "hold": _hold,
-    "wait": _wait,
-}
+UPDATES = Mode("updates", _updates)
+"""Updates, one after the other, as long as the window is open."""
