@@ -53,7 +53,7 @@ def command(paths: tuple[str, ...], form: str, tests: bool, as_json: bool) -> in
             raise click.BadParameter(f"there is no file or folder {path!r}.", param_hint="PATH")
     seen = scan(paths, tests=tests)
     for unread in seen.unread:
-        say(f"not Python, left out: {unread}")
+        say(f"left out: {unread}")
     _show(seen, form, as_json=as_json)
     return NEGATIVE if seen.findings else 0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import attrs
@@ -54,8 +55,11 @@ class Finding:
         )
 
 
-def findings(project: Project) -> list[Finding]:
-    """Return the findings of all modules of a project, in the order of files and lines."""
+def findings(project: Project) -> tuple[list[Finding], list[FunctionSource]]:
+    """Return the findings of all modules of a project, in the order of files and lines.
+
+    The functions that are returned as well are nested too deeply to be walked.
+    """
     scan = _Scan(project)
     # Who calls a function is known when all were walked. The flow that says most plainly what is wrong comes first.
     saves = sorted(scan.run(), key=lambda save: (save.load.at_creation, len(save.calls), save.calls[0].line))
@@ -71,7 +75,7 @@ def findings(project: Project) -> list[Finding]:
         if not known & seen:
             found.append(finding)
         seen |= known | {(owner, finding.file)}
-    return sorted(found, key=lambda each: (each.path, each.line))
+    return sorted(found, key=lambda each: (each.path, each.line)), scan.too_deep
 
 
 class _Scan:
@@ -83,15 +87,23 @@ class _Scan:
         self._sites: dict[FunctionSource | str, list[CallSite]] = defaultdict(list)
         self._constants: dict[Key, Value] = {}
         self._created: dict[ClassSource, State] = {}
+        self.too_deep: list[FunctionSource] = []
 
     def run(self) -> Iterator[Save]:
         """Walk all flows. Yields saves that no lock protects within their flow."""
-        modules = list(self._project.modules.values())
+        modules = self._project.modules
         for module in modules:
-            yield from self._module(module)
+            yield from self._unless_too_deep(module.body, functools.partial(self._module, module))
         for module in modules:
             for function in module.everything:
-                yield from self._function(function)
+                yield from self._unless_too_deep(function, functools.partial(self._function, function))
+
+    def _unless_too_deep(self, function: FunctionSource, walk: Callable[[], Iterable[Save]]) -> Iterable[Save]:
+        try:
+            return list(walk())
+        except RecursionError:
+            self.too_deep.append(function)
+            return []
 
     def _module(self, module: ModuleSource) -> Iterator[Save]:
         flow = Flow(self._project, self._reach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.metadata import version
 from pathlib import PurePath
 from typing import Any, Final
@@ -83,5 +84,5 @@ def _result(finding: Finding) -> dict[str, Any]:
 
 
 def _location(path: str, line: int) -> dict[str, Any]:
-    uri = quote(PurePath(path).as_posix())
+    uri = quote(os.fsencode(PurePath(path).as_posix()))
     return {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": max(1, line)}}}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -109,13 +111,23 @@ class ModuleSource:
 class Project:
     """All modules of one scan."""
 
-    modules: dict[str, ModuleSource] = attrs.field(factory=dict[str, ModuleSource])
-    """By dotted name."""
+    modules: list[ModuleSource] = attrs.field(factory=list[ModuleSource])
+    """In the order in which they were added."""
+    _named: dict[str, list[ModuleSource]] = attrs.field(factory=lambda: defaultdict[str, list[ModuleSource]](list))
+    """By dotted name; scripts in different folders may have the same one."""
 
     def add(self, path: str, text: str) -> ModuleSource:
-        """Parse a file. Raises SyntaxError if it is not Python, ValueError if it holds NUL bytes."""
+        """Parse a file.
+
+        Raises:
+            SyntaxError: it is not Python.
+            ValueError: it holds NUL bytes.
+            RecursionError: it is nested too deeply for Python's parser; MemoryError is raised for that, too.
+
+        """
         module = ModuleSource(path, module_name(Path(path)), ast.parse(text), text.splitlines())
-        self.modules[module.name] = module
+        self.modules.append(module)
+        self._named[module.name].append(module)
         return module
 
     def function(self, module: ModuleSource, name: str) -> FunctionSource | None:
@@ -147,16 +159,28 @@ class Project:
             owner = module.classes[first]
             return self.method(owner, rest) if rest else owner
         if first in module.imports and _depth < 5:
-            return self._find_imported(module.imports[first] + (f".{rest}" if rest else ""), _depth)
+            return self._find_imported(module, module.imports[first] + (f".{rest}" if rest else ""), _depth)
         return None
 
-    def _find_imported(self, full: str, depth: int) -> FunctionSource | ClassSource | None:
+    def _find_imported(self, importer: ModuleSource, full: str, depth: int) -> FunctionSource | ClassSource | None:
         parts = full.split(".")
         for cut in range(len(parts) - 1, 0, -1):
-            module = self.modules.get(".".join(parts[:cut]))
-            if module is not None:
+            named = self._named.get(".".join(parts[:cut]))
+            if named:
+                module = named[0] if len(named) == 1 else _nearest(named, importer)
                 return self._find(module, ".".join(parts[cut:]), depth + 1)
         return None
+
+
+def _nearest(modules: Sequence[ModuleSource], importer: ModuleSource) -> ModuleSource:
+    """The module that shares most folders with another one."""
+    here = Path(importer.path).absolute().parts
+
+    def shared(module: ModuleSource) -> int:
+        pairs = zip(Path(module.path).absolute().parts, here, strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    return max(modules, key=shared)
 
 
 def dotted(node: ast.expr) -> str:

@@ -26,7 +26,7 @@ class Reach:
         self._project = project
         self._found: dict[FunctionSource, set[str]] = defaultdict(set)
         callers: dict[FunctionSource, set[FunctionSource]] = defaultdict(set)
-        for module in list(project.modules.values()):
+        for module in project.modules:
             methods = _methods_by_name(module)
             for function in [module.body, *module.everything]:
                 self._look(function, methods, callers)

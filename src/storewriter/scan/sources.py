@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ _SKIPPED: Final = frozenset(
 )
 """Folders that are not searched: made by tools, of other projects, or tests."""
 
+_TOO_DEEP: Final = "nested too deeply"
+
 
 @attrs.frozen
 class Scan:
@@ -29,7 +32,7 @@ class Scan:
     files: int
     """So many files were read."""
     unread: tuple[str, ...]
-    """Files that are not Python, or not text: each with the reason."""
+    """Files that are not Python or not text, and functions that are nested too deeply: each with the reason."""
 
 
 def scan(paths: Iterable[str], *, tests: bool = False) -> Scan:
@@ -45,20 +48,22 @@ def scan(paths: Iterable[str], *, tests: bool = False) -> Scan:
     """
     project = Project()
     unread: list[str] = []
-    count = 0
     for path in _files(paths, tests=tests):
-        count += 1
         try:
             with tokenize.open(path) as file:
                 project.add(path, file.read())
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             unread.append(f"{path}: {_reason(error)}")
-    return Scan(tuple(findings(project)), count, tuple(unread))
+    found, too_deep = findings(project)
+    unread += [f"{each.module.path}: line {each.line or 1}: {each.name} is {_TOO_DEEP}" for each in too_deep]
+    return Scan(tuple(found), len(project.modules), tuple(unread))
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f"line {error.lineno}: {error.msg}"
+    if isinstance(error, (RecursionError, MemoryError)):  # the parser's limits on nesting, not those of the machine
+        return _TOO_DEEP
     return str(error)
 
 
@@ -70,9 +75,12 @@ def _files(paths: Iterable[str], *, tests: bool) -> Iterator[str]:
             found: list[Path] = [root]
         else:
             found = sorted(path for path in root.rglob("*.py") if _is_searched(path.relative_to(root), tests=tests))
+            # Not a FIFO, which would be waited for, a link to nothing, or a folder of that name.
+            found = [path for path in found if path.is_file()]
         for path in found:
-            if str(path) not in seen:
-                seen.add(str(path))
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
                 yield str(path)
 
 
