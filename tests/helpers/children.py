@@ -54,18 +54,18 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
-    def hear(self) -> str:
-        """The next line that it says."""
+    def hear(self, patience: float = PATIENCE) -> str:
+        """The next line that it says, within so many seconds."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        ready, _, _ = select.select([self.process.stdout], [], [], patience)
         assert ready, "the child hangs"
         line = self.process.stdout.readline()
         assert line, f"the child ended: {self.process.stderr.read() if self.process.stderr else ''}"
         return line.strip()
 
-    def expect(self, line: str) -> None:
+    def expect(self, line: str, patience: float = PATIENCE) -> None:
         """The next line must be this one."""
-        heard = self.hear()
+        heard = self.hear(patience)
         assert heard == line, heard
 
     def tell(self, line: str = "go") -> None:

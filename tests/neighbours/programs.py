@@ -29,6 +29,9 @@ def lock():
     if kind == "filelock":
         from filelock import FileLock
         return FileLock(path + ".lock", poll_interval=0.005)
+    if kind == "filelock-own":  # a name that leaves `.lock` to programs that make a folder of that name
+        from filelock import FileLock
+        return FileLock(path + ".flock", poll_interval=0.005)
     if kind == "portalocker":
         import portalocker
         return portalocker.Lock(path + ".lock", timeout=60, check_interval=0.005)
