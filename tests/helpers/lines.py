@@ -27,6 +27,11 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - raised to the caller that wants the result
             self.error = error
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return not self._thread.is_alive()
+
     def wait(self) -> None:
         """Wait for its end, whatever it was."""
         self._thread.join(PATIENCE)

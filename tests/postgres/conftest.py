@@ -1,5 +1,9 @@
 """A real server for each major version that is there; skipped with a reason where there is none, but not in CI with
-the wheel."""
+the wheel.
+
+`STOREWRITER_PG_DSN=postgresql://...`: the suite of promises runs over that server, too, in a schema of its
+own that is dropped at the end. Everything else needs a server that it can stop and kill.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from storewriter.postgres import create
 from storewriter.postgres._connections import caretaker
 
 _MAJORS = [pytest.param(found, id=f"pg{found.major}") for found in postgres_server.installations()] or [None]
+_EXISTING = os.environ.get("STOREWRITER_PG_DSN")
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +80,29 @@ def url(server: Server, name: str) -> str:
     return server.dsn(name)
 
 
-@pytest.fixture(params=[pytest.param("files", id="files"), *_MAJORS])
+@pytest.fixture(scope="session")
+def existing() -> Iterator[str]:
+    """The address of the tables on the server that runs already."""
+    assert _EXISTING is not None
+    schema = f"storewriter_tests_{os.getpid()}"  # one for each process of pytest-xdist
+    url = f"{_EXISTING}{'&' if '?' in _EXISTING else '?'}table={schema}.documents"
+    create(url)
+    try:
+        yield url
+    finally:
+        import psycopg
+
+        with psycopg.connect(_EXISTING, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.fixture(params=["files", *_MAJORS, *([] if _EXISTING is None else ["existing"])])
 def place(
     request: pytest.FixtureRequest, servers: Callable[[Binaries | None], Server], tmp_path: Path, name: str
 ) -> str:
     """A store that does not exist yet, of every engine."""
-    return str(tmp_path / "state.json") if request.param == "files" else servers(request.param).dsn(name)
+    if request.param == "files":
+        return str(tmp_path / "state.json")
+    if request.param == "existing":
+        return f"{request.getfixturevalue('existing')}#{name}"
+    return servers(request.param).dsn(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -10,17 +11,22 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from helpers.children import HOLDER, child
+from helpers.lines import Worker
 from helpers.postgres_server import Server
 from helpers.waiting import until
+from storewriter import PerStoreWriterQueue
 from storewriter.errors import (
     DocumentChanged,
     LockLost,
+    LockTimeout,
     SchemaMissing,
     ServerRefused,
     ServerUnavailable,
 )
 from storewriter.postgres import Postgres
 from storewriter.postgres._turn import PostgresHold
+from storewriter.postgres._wire import Statement
 
 
 def _always() -> bool:
@@ -123,6 +129,23 @@ def test_a_document_that_was_changed_without_the_lock_is_not_replaced(server: Se
     hold = _take(document)
     found = document.load(hold)
     _sql(server, "UPDATE storewriter.documents SET body = 'other', version = version + 1 WHERE name = %s", name)
+    with pytest.raises(DocumentChanged):
+        document.commit(hold, b"new", found, document.new_commit())
+    assert document.read() == b"other"
+
+
+def test_a_change_by_a_program_that_knows_nothing_of_versions_is_noticed(server: Server, url: str, name: str) -> None:
+    document = Postgres(url)
+    _save(document, b"old")
+    hold = _take(document)
+    found = document.load(hold)
+    news = document.news(events=False)
+    assert news.look(must_load=False) is not None
+    assert news.look(must_load=False) is None
+    _sql(server, "UPDATE storewriter.documents SET body = 'other' WHERE name = %s", name)
+    seen = news.look(must_load=False)
+    assert seen is not None
+    assert seen.data == b"other"
     with pytest.raises(DocumentChanged):
         document.commit(hold, b"new", found, document.new_commit())
     assert document.read() == b"other"
@@ -278,31 +301,49 @@ def test_the_holder_is_named(url: str) -> None:
     assert owner.since is not None
 
 
+def test_a_timeout_says_what_to_do_about_a_session(url: str) -> None:
+    """There is no lock file to look at or to leave alone."""
+    queue = PerStoreWriterQueue(timeout=0.2)
+    with child(HOLDER, url, "nightly digest") as holder:
+        holder.expect("holding")
+        with pytest.raises(LockTimeout) as caught, queue.turn(url):
+            pass
+        text = str(caught.value)
+        assert re.search(
+            rf"held by pid {holder.pid} on .*\(storewriter .*, role postgres, from the same host or unknown, server "
+            rf"process (\d+)\), since .* s\), \"nightly digest\".*; advisory lock -?\d+ of the server\. Wait for it, raise "
+            rf"`timeout`, or look at what it does\. Its lock ends with its session: also after 30 s in which the server "
+            rf"hears nothing from it\. `SELECT pg_terminate_backend\(\1\)` ends it\.\Z",
+            text,
+        ), text
+        assert "lock file" not in text
+        holder.tell()
+        holder.finish()
+
+
+def test_no_limit_of_the_role_ends_a_wait_or_a_turn(server: Server, url: str) -> None:
+    names = ["lock_timeout", "statement_timeout"]
+    if server.binaries.major >= 17:
+        names.append("transaction_timeout")
+    _sql(server, "DROP ROLE IF EXISTS hasty")
+    _sql(server, "CREATE ROLE hasty LOGIN SUPERUSER")
+    for limit in names:
+        _sql(server, f"ALTER ROLE hasty SET {limit} = '100ms'")
+    holding = _take(Postgres(url))
+    document = Postgres(url.replace("postgres@", "hasty@"))
+    waiting = Worker(lambda: _take(document))
+    assert not threading.Event().wait(0.3)
+    holding.release()
+    hold = waiting.result()
+    assert hold._link is not None
+    shown = hold.run([Statement(f"SHOW {limit}".encode()) for limit in names])
+    assert shown == [[(b"0",)]] * len(names)
+    hold.release()
+
+
 def hold_pid(command: str | None) -> str:
     assert command is not None
     return command.rpartition(" ")[2]
-
-
-def test_a_forked_child_uses_nothing_of_its_parent(url: str) -> None:
-    document = Postgres(url)
-    _save(document, b"old")
-    hold = _take(document)
-    found = document.load(hold)
-    child = os.fork()
-    if child == 0:
-        try:
-            assert _raises(hold.check, LockLost)
-            hold.release()
-            ours = Postgres(url)
-            assert ours.read() == b"old"
-            assert document.read() == b"old"
-            assert document.lock.attempt(None) is None
-            os._exit(0)
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
-    document.commit(hold, b"new", found, document.new_commit())
-    assert document.read() == b"new"
 
 
 def test_the_turn_of_a_stopped_process_ends(server: Server, name: str) -> None:

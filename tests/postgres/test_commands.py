@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 
+from helpers.lines import Worker
 from helpers.postgres_server import Server
 from storewriter import PerStoreWriterQueue
+from storewriter.postgres import create
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,6 +32,18 @@ def test_the_tables_are_made_once_and_can_be_made_again(server: Server, name: st
     )
     again = run("postgres", "init", "--notify", "--role", "postgres", url)
     assert (again.returncode, "is there, and up to date" in again.stderr) == (0, True)
+
+
+def test_several_programs_may_make_the_tables_at_the_same_time(server: Server, name: str) -> None:
+    url = server.dsn(table=f"app_{name[:8]}$$.state")
+    together = Barrier(6)
+
+    def make() -> bool:
+        together.wait()
+        return create(url, notify=True)
+
+    workers = [Worker(make) for _ in range(6)]
+    assert sorted(worker.result() for worker in workers) == [False] * 5 + [True]
 
 
 def test_a_table_of_a_newer_version_is_refused(server: Server, name: str) -> None:

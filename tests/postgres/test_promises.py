@@ -159,6 +159,27 @@ def test_a_slow_function_delays_no_answer_of_the_one_before_it(place: str) -> No
     assert store.read() == ["quick", "slow"]
 
 
+def test_a_slow_function_keeps_its_place_in_the_line(place: str) -> None:
+    """In a database it is applied in a second turn, before the functions that came after it."""
+    store = listed(place)
+    runs, let_go = threading.Event(), threading.Event()
+
+    def slow(state: list[Any]) -> None:
+        state.append("slow")
+        runs.set()
+        wait_for(let_go, "the end of the slow function")
+
+    with held(QUEUE, place):
+        calls = [appending("quick"), slow, appending("behind"), appending("last")]
+        workers = lined_up(QUEUE, place, *(lambda fn=fn: store.update(fn) for fn in calls))  # type: ignore[misc]
+    wait_for(runs, "the slow function")
+    workers[0].result()
+    let_go.set()
+    for worker in workers:
+        worker.result()
+    assert store.read() == ["quick", "slow", "behind", "last"]
+
+
 def test_shared_isolation_keeps_the_same_promises(place: str) -> None:
     store = listed(place, isolation="shared")
 

@@ -279,15 +279,15 @@ class FileBackend:
         """See `Backend`."""
         if commit.descriptor is not None:
             self.flushes.settle(commit)
-        elif commit.is_unflushed:
+        elif commit.is_unflushed and self.durability == "power":
             try:
-                self.confirm()
+                confirm(self._target, in_place=self.in_place)
             except OSError as error:
                 if error.errno is None:
                     raise  # a signal handler's
                 raise not_flushed(self.path, error) from error
 
-    def confirm(self) -> None:
+    def confirm(self, found: Loaded) -> None:
         """See `Backend`.
 
         An update that changes nothing is acknowledged without a write. But the document may be there without having

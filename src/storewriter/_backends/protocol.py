@@ -162,10 +162,11 @@ class Backend(Protocol[H, C]):
         """
         ...
 
-    def confirm(self) -> None:
+    def confirm(self, found: Loaded) -> None:
         """The same for a document that was found and left as it was: its writer may not have settled it yet.
 
-        Raises CommitUncertain, OSError.
+        Raises LockLost if it has gone since, in a crash: the batch begins anew. CommitUncertain, OSError,
+        StoreWriterError.
         """
         ...
 

@@ -311,7 +311,7 @@ class Batch:
             if self._is_written:
                 self._perform(self.document.backend.settle, self._commit)
             elif self._must_confirm:
-                self._perform(self.document.backend.confirm)
+                self._perform(self.document.backend.confirm, self.draft.found)
         except BaseException as error:
             if not self._is_the_end(error):
                 raise

@@ -122,6 +122,13 @@ class LockAdapter(Protocol):
         """Where the lock is, for the message of a timeout: `lock file /srv/.state.json.lock`, for example."""
         ...
 
+    def advice(self, owner: Owner | None) -> str | None:
+        """What to do about a holder that does not let go, as sentences for the message of a timeout.
+
+        None: what holds for a lock in a file whose holder is `owner`.
+        """
+        ...
+
     def same_lock(self, keys: Iterable[str]) -> LockAdapter | None:
         """This lock by the first of these keys that names it too: one store under two names. None: none does."""
         ...

@@ -94,7 +94,7 @@ def timeout_error(ticket: Ticket, owner: Owner | None, ahead: int, waited: float
     held_by = "its holder is not known" if owner is None else f"held by {owner}{_state(owner, verdict)}"
     return LockTimeout(
         f"{_limit(ticket)} waiting for the lock on {adapter.key}: {held_by}; {ahead or 'nobody'} ahead in this "
-        f"process; {adapter.whereabouts()}. {_advice(owner, verdict)}",
+        f"process; {adapter.whereabouts()}. {_advice(adapter, owner, verdict)}",
         path=adapter.key,
         sidecar=adapter.sidecar,
         owner=owner,
@@ -119,9 +119,13 @@ def _limit(ticket: Ticket) -> str:
 _ALIVE = {"alive": "which is alive", "gone": "which is gone", "unknown": "which may be alive or not"}
 
 
-def _advice(owner: Owner | None, verdict: str) -> str:
+def _advice(adapter: LockAdapter, owner: Owner | None, verdict: str) -> str:
     if owner is not None and owner.pid == os.getpid() and verdict == "alive":
         return "The holder is in this same process: look for a turn that does slow work or never ends."
+    return adapter.advice(owner) or _advice_for_files(owner, verdict)
+
+
+def _advice_for_files(owner: Owner | None, verdict: str) -> str:
     if verdict == "alive" and owner is not None:
         if owner.inherited_from is not None:
             return (

@@ -98,6 +98,9 @@ class FileLock:
         """See `LockAdapter`."""
         return f"lock file {sidecar(self.key)}"
 
+    def advice(self, owner: Owner | None) -> None:
+        """See `LockAdapter`."""
+
     def same_lock(self, keys: Iterable[str]) -> FileLock | None:
         """See `LockAdapter`: a folder above was renamed, and a link put there."""
         key = same_lock_file(self.key, keys)

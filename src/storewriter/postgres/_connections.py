@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from storewriter._platform import forks, threads
 from storewriter._platform.liveness import myself
-from storewriter.postgres._statements import INCARNATION
+from storewriter.postgres._statements import INCARNATION, ROLLBACK
 from storewriter.postgres._wire import Broken, Refused, Rows, Statement, exchange, post, take_news
 
 __all__ = ["Connections", "Link", "Pooled", "Source", "Unreachable", "caretaker", "connections_of"]
@@ -36,6 +36,8 @@ _CONNECT_SECONDS: Final = 10
 """Seconds for an attempt to connect, unless the address says otherwise (`connect_timeout`)."""
 
 _CANCEL_SECONDS: Final = 2.0
+
+_HAS_TRANSACTION_TIMEOUT: Final = 170000
 
 
 class Unreachable(Exception):
@@ -76,6 +78,7 @@ class Link:
 
     def exchange(self, statements: Sequence[Statement], wanted: Callable[[], bool] | None = None) -> list[Rows | int]:
         """See `_wire.exchange`. After anything but Refused the connection must be closed."""
+        self._require_own()
         with self._busy:
             try:
                 return exchange(self.connection.pgconn, statements, self.owed, wanted)
@@ -85,8 +88,24 @@ class Link:
             finally:
                 self.owed, self.is_fresh = 0, False
 
+    def _require_own(self) -> None:
+        """A forked child reads and writes nothing on a connection of its parent's."""
+        if self.generation != forks.generation:
+            self.is_lost = True
+            raise Broken("the connection is that of the process that has forked this one")
+
+    def close(self) -> None:
+        """Not while it is being used: another thread may ping."""
+        may_close = self._busy.acquire(timeout=_CANCEL_SECONDS)
+        try:
+            self.connection.close()
+        finally:
+            if may_close:
+                self._busy.release()
+
     def post(self, *statements: Statement) -> None:
         """Send, without waiting for the answer. Raises Broken."""
+        self._require_own()
         with self._busy:
             try:
                 post(self.connection.pgconn, statements)
@@ -94,6 +113,13 @@ class Link:
                 self.is_lost = True
                 raise
             self.owed += 1
+
+    def roll_back(self) -> None:
+        """The same with the end of the transaction, which also ends with the connection."""
+        try:
+            self.post(ROLLBACK)
+        except Broken:
+            pass
 
     def ping(self) -> None:
         """Let the server hear from it, unless it is in use."""
@@ -123,6 +149,11 @@ class Link:
             self.connection.cancel_safe(timeout=_CANCEL_SECONDS)
         except psycopg.Error:
             pass
+
+    @property
+    def server_version(self) -> int:
+        """Of the server, as libpq has it: 180006 is 18.6."""
+        return int(self.connection.pgconn.server_version)
 
     @property
     def backend_pid(self) -> int:
@@ -156,11 +187,15 @@ class Source(Protocol):
         ...
 
     def give_back(self, link: Link) -> None:
-        """It is idle, outside of any transaction but for what was posted."""
+        """It is idle, outside of any transaction but for what was posted; or lost."""
         ...
 
     def close(self, link: Link) -> None:
         """It is of no use any more, or of unknown state."""
+        ...
+
+    def close_idle(self) -> object:
+        """Close the connections that are idle."""
         ...
 
 
@@ -209,9 +244,11 @@ class _Settings:
         given = conninfo_to_dict(conninfo).get("options") or ""
         return " ".join([*(f"-c {key}={value}" for key, value in self.of_session().items()), str(given)]).strip()
 
-    def statement(self, *, synchronous: bool) -> Statement:
-        """The same for one transaction."""
+    def statement(self, version: int, *, synchronous: bool) -> Statement:
+        """The same for one transaction, of a server of this version."""
         settings = self.of_session()
+        if version >= _HAS_TRANSACTION_TIMEOUT:
+            settings["transaction_timeout"] = "0"
         if synchronous:
             settings["synchronous_commit"] = "on"
         calls = ", ".join(f"pg_catalog.set_config('{key}', '{value}', true)" for key, value in settings.items())
@@ -237,7 +274,9 @@ _PING: Final = Statement(b"SELECT 1")
 _LOOK: Final = Statement(
     b"SELECT pg_catalog.current_setting('synchronous_commit') = 'off', "
     b"(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout'), "
-    b"CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN " + INCARNATION.encode() + b" END"
+    b"CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN " + INCARNATION.encode() + b" END, "
+    # Not among the settings at the start of the session: servers before 17 do not know it.
+    b"(SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout')"
 )
 
 
@@ -275,6 +314,9 @@ class Connections:
         """See `Source`."""
         if _is_inherited(link):
             return
+        if link.is_lost:
+            link.close()
+            return
         link.idle_since = time.monotonic()
         self._idle.append(link)
         caretaker().look_after(self)
@@ -282,7 +324,7 @@ class Connections:
     def close(self, link: Link) -> None:
         """See `Source`."""
         if not _is_inherited(link):
-            link.connection.close()
+            link.close()
 
     def close_idle(self, before: float = float("inf")) -> float | None:
         """Close those that are idle since then; returns since when the others are, or None if there are no others."""
@@ -292,7 +334,7 @@ class Connections:
                     self._idle.remove(link)
                 except ValueError:
                     continue  # taken meanwhile
-                link.connection.close()
+                link.close()
         return min((link.idle_since for link in list(self._idle)), default=None)
 
     def _connect(self) -> Link:
@@ -326,10 +368,10 @@ class Connections:
             connection.close()
             raise Unreachable(str(error)) from error
         assert isinstance(rows, list)
-        is_off, silence, incarnation = rows[0]
+        is_off, silence, incarnation, _ = rows[0]
         is_pooled = silence != str(int(self.silence * 1000)).encode()
         if is_off == b"\x01" or is_pooled:
-            link.prologue = self._settings.statement(synchronous=is_off == b"\x01")
+            link.prologue = self._settings.statement(link.server_version, synchronous=is_off == b"\x01")
         if not is_pooled:
             link.incarnation = incarnation  # it ends with all connections
         self.was_reached = link.is_fresh = True
@@ -346,17 +388,24 @@ class Pooled:
         self.trouble: str | None = None
         self.may_listen = False
         self.pool = pool
+        self._generation = forks.generation
         self._settings = _Settings(silence)
 
     def take(self, *, fresh: bool = False) -> Link:
         """See `Source`."""
         forks.install()
+        if self._generation != forks.generation:
+            self.was_reached = False  # nothing to wait for
+            raise Unreachable(
+                "this process was forked, and the pool is its parent's: open a pool of its own in each process"
+            )
         try:
             connection = self.pool.getconn()
         except psycopg.Error as error:
             raise Unreachable(_text_of(error)) from error
         self.was_reached = True
-        link = Link(connection, self._settings.statement(synchronous=True))
+        link = Link(connection, None)
+        link.prologue = self._settings.statement(link.server_version, synchronous=True)
         link.is_fresh = fresh
         return link
 
@@ -375,8 +424,11 @@ class Pooled:
         """See `Source`."""
         if _is_inherited(link):
             return
-        link.connection.close()
+        link.close()
         self.pool.putconn(link.connection)
+
+    def close_idle(self) -> None:
+        """See `Source`: they are the pool's, and remember nothing."""
 
 
 _inherited: list[Link] = []

@@ -22,7 +22,7 @@ from storewriter.postgres._location import Table
 from storewriter.postgres._statements import Statements
 from storewriter.postgres._wire import Broken, Refused, Rows, Statement
 
-__all__ = ["PACE", "PATIENCE", "Database", "is_passing"]
+__all__ = ["CHANGED", "PACE", "PATIENCE", "Database", "is_passing"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ PACE: Final = Backoff(minimum=0.01, factor=1.6, maximum=0.5)
 
 _NO_TABLE: Final = frozenset({"42P01", "3F000"})
 _NO_COLUMN: Final = "42703"
+CHANGED: Final = frozenset({"22012", "23505"})
+"""What refuses to replace a document that is not the one that was found: see `Statements.update` and `insert`."""
 _PASSING: Final = frozenset(
     {
         "57P01",  # admin_shutdown: the connection was terminated, or the server is being stopped

@@ -3,7 +3,7 @@
 Promise    A commit that has returned has been acknowledged by the server: it is durable, and every later turn of every
            host finds it. A commit whose answer was lost is asked about; it is never reported as failed if it happened.
 How        A turn reads when it takes the lock (`_turn.py`); a commit is one more round trip: the new version, if the
-           document still is the one that was read, and COMMIT.
+           document still is the one that was read, COMMIT and, where others wait for the lock, the flush behind it.
 Does not   need a turn for `read`: a reader sees the last committed version, and waits for nothing.
 """
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from storewriter._backends.protocol import Loaded
-from storewriter.errors import DocumentChanged
-from storewriter.postgres._asking import Question, has_happened
+from storewriter.errors import DocumentChanged, LockLost
+from storewriter.postgres._asking import Found, Question, has_happened, is_still_there
 from storewriter.postgres._connections import Pooled, Source, author, connections_of
-from storewriter.postgres._database import Database, is_passing
+from storewriter.postgres._database import CHANGED, Database, is_passing
 from storewriter.postgres._location import TABLE, Location, Table, location_of, place_of, require_name, split_url
 from storewriter.postgres._news import PostgresNews
 from storewriter.postgres._rescue import PostgresRescue
-from storewriter.postgres._statements import COMMIT, new_commit_id
+from storewriter.postgres._statements import new_commit_id
 from storewriter.postgres._status import PostgresStatus
 from storewriter.postgres._turn import AdvisoryLock, PostgresHold
 from storewriter.postgres._wire import Broken, Refused, Statement
@@ -123,7 +123,7 @@ class Postgres:
     def load(self, hold: PostgresHold) -> Loaded:
         """See `Backend`. It was read when the turn was taken; a commit ends the turn."""
         hold.check()
-        return Loaded(hold.data, hold.stamp)
+        return Loaded(hold.data, hold.found)
 
     def new_commit(self) -> PostgresCommit:
         """See `Backend`."""
@@ -134,13 +134,16 @@ class Postgres:
         if commit.is_done or (commit.question is not None and self.landed(hold, data, commit)):
             return
         hold.check()
-        question = Question(self.key, self._name, hold.xid, hold.incarnation, found.stamp, new_commit_id())
+        seen: Found = found.stamp
+        question = Question(self.key, self._name, hold.xid, seen.incarnation, seen.stamp, new_commit_id())
         statements, which = self._commit_of(data, question)
         commit.question = question
         try:
             results = hold.finish(statements)
         except Refused as error:
             commit.question = None
+            if error.sqlstate in CHANGED:
+                raise self.changed() from error
             if is_passing(error.sqlstate):
                 raise hold.lost(str(error)) from error
             raise self._database.error_of(error, self.key) from error
@@ -160,12 +163,12 @@ class Postgres:
         if not self._author:
             self._author = author()
         if question.before is None:
-            return [statements.insert(name, data, question.commit_id, self._author, content_type), COMMIT], 0
+            return [statements.insert(name, data, question.commit_id, self._author, content_type)], 0
         update = statements.update(name, data, question.before, question.commit_id, self._author)
         if not backups:
-            return [update, COMMIT], 0
+            return [update], 0
         keep, prune = statements.keep(name, question.before), statements.prune(name, backups)
-        return [keep, update, prune, COMMIT], 1
+        return [keep, update, prune], 1
 
     def landed(self, hold: PostgresHold, data: bytes, commit: PostgresCommit) -> bool:
         """See `Backend`."""
@@ -193,8 +196,15 @@ class Postgres:
     def settle(self, commit: PostgresCommit) -> None:
         """See `Backend`: the server has answered when the commit was durable."""
 
-    def confirm(self) -> None:
-        """See `Backend`: what can be read is as durable as its writer's COMMIT was."""
+    def confirm(self, found: Loaded) -> None:
+        """See `Backend`: the writer that has committed it may not have flushed it yet."""
+        if not is_still_there(self._database, self._name, found.stamp, self.key):
+            raise LockLost(
+                f"the server of {self.key} has crashed, and the document that was found is not there any more. Nothing "
+                f"was written.",
+                path=self.key,
+                owner=None,
+            )
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from storewriter._backends.protocol import Loaded
-from storewriter.postgres._asking import Stamp
 from storewriter.postgres._connections import Link
 from storewriter.postgres._database import Database
-from storewriter.postgres._statements import number_of
+from storewriter.postgres._statements import Stamp, number_of
 from storewriter.postgres._wire import Broken, Refused, Rows
 
 __all__ = ["PostgresNews"]
@@ -29,19 +28,21 @@ class PostgresNews:
         self._wants_events = events
         self._link: Link | None = None
         """Listens."""
-        self._seen: tuple[Stamp] | None = None
+        self._seen: tuple[Stamp | None] | None = None
 
     def look(self, *, must_load: bool) -> Loaded | None:
         """See `News`."""
         known = self._seen[0] if self._seen is not None and not must_load else None
-        row = self._database.repeat(lambda: self._ask(None if known is None else known[1]), self._path)
-        stamp: Stamp = None if row is None else (cast("int", number_of(row[0])), cast("bytes", row[1]))
+        row = self._database.repeat(lambda: self._ask(known), self._path)
+        stamp = (
+            None if row is None else Stamp(cast("int", number_of(row[0])), cast("bytes", row[1]), cast("bytes", row[2]))
+        )
         if not must_load and self._seen is not None and stamp == self._seen[0]:
             return None
         self._seen = (stamp,)
-        return Loaded(None if row is None else row[2], stamp)
+        return Loaded(None if row is None else row[3], stamp)
 
-    def _ask(self, known: bytes | None) -> tuple[bytes | None, ...] | None:
+    def _ask(self, known: Stamp | None) -> tuple[bytes | None, ...] | None:
         """The document's row; without its body if that is known. Raises what a link raises."""
         question = self._database.statements.look(self._name, known)
         link = self._listening()

@@ -12,10 +12,10 @@ from typing import Any, Final, cast
 
 from storewriter._backends.protocol import Loaded
 from storewriter.errors import DocumentChanged
-from storewriter.postgres._asking import Question, has_happened
+from storewriter.postgres._asking import Found, Question, has_happened
 from storewriter.postgres._connections import author
-from storewriter.postgres._database import Database
-from storewriter.postgres._statements import COMMIT, new_commit_id, number_of, seconds_of
+from storewriter.postgres._database import CHANGED, Database, is_passing
+from storewriter.postgres._statements import new_commit_id, number_of, seconds_of
 from storewriter.postgres._turn import PostgresHold
 from storewriter.postgres._wire import Broken, Refused, Rows, Statement
 
@@ -83,7 +83,8 @@ class PostgresRescue:
     def replace(self, hold: PostgresHold, found: Loaded, data: bytes, *, like: str | None) -> str | None:
         """See `Rescue`: both in the turn's transaction."""
         statements = self._database.statements
-        question = Question(self._path, self._name, hold.xid, hold.incarnation, found.stamp, new_commit_id())
+        seen: Found = found.stamp
+        question = Question(self._path, self._name, hold.xid, seen.incarnation, seen.stamp, new_commit_id())
         aside: str | None = None
         if question.before is None:
             work = [statements.insert(self._name, data, question.commit_id, author(), None)]
@@ -98,8 +99,12 @@ class PostgresRescue:
             if any(result != 1 for result in results):
                 hold.release()
                 raise self._changed()
-            hold.finish([COMMIT])
+            hold.finish([])
         except Refused as error:
+            if error.sqlstate in CHANGED:
+                raise self._changed() from error
+            if is_passing(error.sqlstate):
+                raise hold.lost(str(error)) from error
             raise self._database.error_of(error, self._path) from error
         except Broken as error:
             if not has_happened(self._database, question):

@@ -51,12 +51,12 @@ INSERT INTO {versions} (version) VALUES ({number}) ON CONFLICT DO NOTHING;
 """
 
 _NOTIFY: Final = """
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS '
 BEGIN
-    PERFORM pg_catalog.pg_notify('{channel}', NEW.name);
+    PERFORM pg_catalog.pg_notify(''{channel}'', NEW.name);
     RETURN NULL;
 END
-$$;
+';
 CREATE OR REPLACE TRIGGER storewriter_notify AFTER INSERT OR UPDATE ON {documents}
     FOR EACH ROW EXECUTE FUNCTION {function}();
 """
@@ -111,7 +111,9 @@ def create(url: str, *, role: str | None = None, notify: bool = False) -> bool:
     conninfo, table, _ = split_url(url)
     place = place_of(conninfo, table)
     try:
-        with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection:
+        with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection, connection.transaction():
+            # "IF NOT EXISTS" is no protection from another program that does the same at the same time.
+            connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", [table.lock_key("")])
             found = _version_in(connection, table)
             if found is not None and found > VERSION:
                 msg = (
@@ -119,8 +121,7 @@ def create(url: str, *, role: str | None = None, notify: bool = False) -> bool:
                     f"Install the newer storewriter"
                 )
                 raise StoreWriterError(msg, path=place)
-            with connection.transaction():
-                connection.execute(script(table, role=role, notify=notify).encode())
+            connection.execute(script(table, role=role, notify=notify).encode())
     except psycopg.Error as error:
         msg = f"{place}: the tables could not be made: {str(error).strip()}"
         raise StoreWriterError(msg, path=place) from error

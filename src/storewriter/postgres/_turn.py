@@ -5,6 +5,11 @@ Promise    At most one turn on a document at any instant, over all programs that
 How        One round trip: BEGIN, the lock, the read. `pg_advisory_xact_lock` is served in order, where row locks let
            newcomers overtake; and it ends with the transaction, so that a pooler cannot hand it to another client, as
            it would a session's lock.
+           Where others wait, the lock is not held over the flush: the transaction commits without it
+           (`synchronous_commit=off`), and in the same round trip a second one flushes, before anybody is answered. A
+           later turn that has found the document commits behind it in the log, so it cannot become durable alone.
+           Only on connections of our own: a pooler may give the second transaction to another session, and a server
+           that has crashed in between would flush nothing.
 Fails by   LockLost, ServerUnavailable, SchemaMissing, ServerRefused.
 """
 
@@ -22,11 +27,11 @@ import attrs
 from storewriter._platform import forks, threads
 from storewriter._platform.owner import Owner
 from storewriter.errors import LockLost, StrategyMismatch
-from storewriter.postgres._asking import Stamp
+from storewriter.postgres._asking import Found
 from storewriter.postgres._connections import Link, Unreachable, application_name, caretaker
 from storewriter.postgres._database import PACE, Database, is_passing
-from storewriter.postgres._statements import BEGIN, ROLLBACK, number_of, seconds_of, text_of
-from storewriter.postgres._wire import Broken, Refused, Rows, Statement, Unwanted
+from storewriter.postgres._statements import BEGIN, COMMIT, FLUSH, Stamp, number_of, seconds_of, text_of
+from storewriter.postgres._wire import SYNC, Broken, Refused, Rows, Statement, Unwanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +41,12 @@ __all__ = ["AdvisoryLock", "PostgresHold"]
 _TIMED_OUT: Final = frozenset({"55P03", "57014"})
 """lock_timeout, statement_timeout: of a pooler's session, say, whose settings are not ours."""
 
-_OWNER_SECONDS: Final = 0.25
+_OWNER_SECONDS: Final = 0.5
 """Seconds for which the name of a holder is waited for."""
 
 log = logging.getLogger("storewriter")
 
+_SESSION: Final = re.compile(r"server process ([0-9]+)\Z")
 _OURS: Final = re.compile(r"storewriter ([1-9][0-9]*)@([^ :]+)(?:: (.+))?")
 
 
@@ -48,27 +54,34 @@ class PostgresHold:
     """The turn: one connection, in a transaction."""
 
     __slots__ = (
+        "_flushes_later",
         "_generation",
         "_link",
         "_path",
         "_source",
         "data",
-        "incarnation",
+        "found",
         "is_over",
         "problem",
-        "stamp",
         "xid",
     )
 
-    def __init__(self, database: Database, path: str, link: Link, row: tuple[bytes | None, ...]) -> None:
+    def __init__(
+        self, database: Database, path: str, link: Link, row: tuple[bytes | None, ...], *, flushes_later: bool
+    ) -> None:
         self._source = database.source
         self._path = path
         self._link: Link | None = link
         self._generation = forks.generation
-        xid, incarnation, version, commit_id, data = row
+        self._flushes_later = flushes_later
+        """Whether the transaction commits without a flush."""
+        xid, incarnation, is_settled, version, commit_id, xmin, data = row
         self.xid = cast("bytes", xid)
-        self.incarnation = cast("bytes", incarnation or link.incarnation)
-        self.stamp: Stamp = None if commit_id is None else (cast("int", number_of(version)), commit_id)
+        self.found = Found(
+            None if commit_id is None else Stamp(cast("int", number_of(version)), commit_id, cast("bytes", xmin)),
+            cast("bytes", incarnation or link.incarnation),
+            is_settled == b"\x01",
+        )
         self.data = data
         self.is_over = False
         """Whether the transaction has ended, or is lost."""
@@ -101,22 +114,18 @@ class PostgresHold:
             return
         if not self.is_over:
             self.is_over = True
-            try:
-                link.post(ROLLBACK)
-            except Broken:
-                pass  # it has ended by that
+            link.roll_back()
         self._dispose(link)
 
     def _dispose(self, link: Link) -> None:
         self._link = None
         caretaker().let_go(link)
-        if link.is_lost:
-            self._source.close(link)
-        else:
-            self._source.give_back(link)
+        self._source.give_back(link)
 
     def finish(self, statements: list[Statement]) -> list[Rows | int]:
-        """Run the last statements of the transaction. Raises Refused (it is rolled back then), Broken, LockLost.
+        """Run the last statements of the transaction, commit and flush.
+
+        Raises Refused (it is rolled back then), Broken, LockLost.
 
         After Broken, and after an interrupt, what has become of them is unknown, and the connection is closed.
         """
@@ -124,12 +133,9 @@ class PostgresHold:
         link = cast("Link", self._link)
         self.is_over = True
         try:
-            results = link.exchange(statements)
+            results = link.exchange([*statements, COMMIT, *((SYNC, FLUSH) if self._flushes_later else ())])
         except Refused:
-            try:
-                link.post(ROLLBACK)
-            except Broken:
-                pass
+            link.roll_back()
             self._dispose(link)
             raise
         except BaseException as error:
@@ -233,6 +239,7 @@ class AdvisoryLock:
 
     def _try(self, link: Link, label: str | None, wanted: Callable[[], bool] | None) -> PostgresHold | None:
         database, key = self._database, self._lock_key
+        flushes_later = wanted is not None and link.prologue is None and link.incarnation is not None
         first = [BEGIN] if link.prologue is None else [BEGIN, link.prologue]
         if label:
             first.append(database.statements.label(application_name(label)))
@@ -240,7 +247,9 @@ class AdvisoryLock:
             results = link.exchange(
                 [
                     *first,
-                    database.statements.try_lock(key) if wanted is None else database.statements.lock(key),
+                    database.statements.try_lock(key)
+                    if wanted is None
+                    else database.statements.lock(key, flushes_later=flushes_later),
                     database.statements.load(
                         self._name, if_held=wanted is None, asks_incarnation=link.incarnation is None
                     ),
@@ -251,7 +260,7 @@ class AdvisoryLock:
             if is_passing(error.sqlstate):
                 database.source.close(link)
             else:
-                link.post(ROLLBACK)
+                link.roll_back()
                 database.source.give_back(link)
             raise
         except Unwanted:
@@ -264,10 +273,10 @@ class AdvisoryLock:
         database.source.trouble = None
         row = cast("Rows", results[-1])[0]
         if row[0] is None:
-            link.post(ROLLBACK)
+            link.roll_back()
             database.source.give_back(link)
             return None
-        return PostgresHold(database, self.key, link, row)
+        return PostgresHold(database, self.key, link, row, flushes_later=flushes_later)
 
     def _require_reached(self, error: Exception) -> None:
         """A server that was never reached is not waited for: its address may be wrong."""
@@ -321,6 +330,19 @@ class AdvisoryLock:
         trouble = self._database.source.trouble
         where = f"advisory lock {self._lock_key} of the server"
         return where if trouble is None else f"{where}, which cannot be reached: {trouble}"
+
+    def advice(self, owner: Owner | None) -> str:
+        """See `LockAdapter`."""
+        if self._database.source.trouble is not None:
+            return "Look after the server, or try again when it is back."
+        if owner is None:
+            return "Try again; `storewriter status` on the store names the holder."
+        session = _SESSION.search(owner.command or "")
+        end = "" if session is None else f" `SELECT pg_terminate_backend({session[1]})` ends it."
+        return (
+            f"Wait for it, raise `timeout`, or look at what it does. Its lock ends with its session: also after "
+            f"{self._database.source.silence:g} s in which the server hears nothing from it.{end}"
+        )
 
     def same_lock(self, keys: Iterable[str]) -> None:
         """See `LockAdapter`: a document has one name."""

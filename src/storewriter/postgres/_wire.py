@@ -3,8 +3,9 @@
 Promise    `exchange` returns the results of all statements, or raises: `Refused` if the server has refused one (those
            after it have not run), `Broken` if the connection is lost (any of them may have run).
 How        libpq's pipeline mode, by psycopg's wrapper of it: everything is sent, then one `Sync`; the server answers
-           when it has run them. While a statement waits for a lock, the thread looks now and then whether the answer
-           is still wanted.
+           when it has run them. A `SYNC` between the statements divides them into parts: each is a transaction of its
+           own, unless it begins and ends one itself, and the server begins with the next part without being asked.
+           While a statement waits for a lock, the thread looks now and then whether the answer is still wanted.
 Does not   interpret results, nor repeat anything.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import OperationalError, pq
 
-__all__ = ["Broken", "Refused", "Rows", "Statement", "Unwanted", "exchange", "post", "take_news"]
+__all__ = ["SYNC", "Broken", "Refused", "Rows", "Statement", "Unwanted", "exchange", "post", "take_news"]
 
 _LOOK: Final = 0.1
 """Seconds between two looks whether a wait is still wanted."""
@@ -32,6 +33,10 @@ class Statement(NamedTuple):
 
     sql: bytes
     values: Sequence[Value] = ()
+
+
+SYNC: Final = Statement(b"")
+"""Between two parts of an exchange."""
 
 
 class Refused(Exception):
@@ -63,6 +68,9 @@ def post(pgconn: Any, statements: Sequence[Statement]) -> None:
         if pgconn.pipeline_status == pq.PipelineStatus.OFF:
             pgconn.enter_pipeline_mode()
         for sql, values in statements:
+            if not sql:
+                pgconn.pipeline_sync()
+                continue
             pgconn.send_query_params(sql, values, param_formats=[_BINARY] * len(values), result_format=_BINARY)
         pgconn.pipeline_sync()
         pgconn.flush()
@@ -90,9 +98,11 @@ def exchange(
 
     `owed`: how many times `post` was called before; those results are thrown away.
     `wanted`: asked now and then while the server is silent. Raises Unwanted once it is false.
-    Raises Refused, Broken.
+    Raises Refused, if nothing of the first part has run; Broken.
     """
     post(pgconn, statements)
+    parts = sum(not statement.sql for statement in statements)
+    has_run = False  # the first part
     results: list[Rows | int] = []
     refused: Refused | None = None
     poll = select.poll()
@@ -112,11 +122,17 @@ def exchange(
                 was_none = False
                 status = result.status
                 if status == pq.ExecStatus.PIPELINE_SYNC:
-                    if not owed:
-                        if refused is not None:
-                            raise refused
+                    if owed:
+                        owed -= 1
+                    elif parts:
+                        parts -= 1
+                        has_run = refused is None
+                    elif refused is None:
                         return results
-                    owed -= 1
+                    elif has_run:
+                        raise Broken(str(refused), refused.sqlstate)
+                    else:
+                        raise refused
                 elif owed:
                     continue
                 elif status == pq.ExecStatus.FATAL_ERROR:
