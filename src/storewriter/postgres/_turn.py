@@ -6,7 +6,7 @@ How        One round trip: BEGIN, the lock, the read. `pg_advisory_xact_lock` is
            newcomers overtake; and it ends with the transaction, so that a pooler cannot hand it to another client, as
            it would a session's lock.
            Where others wait, the lock is not held over the flush: the transaction commits without it
-           (`synchronous_commit=off`), and in the same round trip a second one flushes, before anybody is answered. A
+           (`synchronous_commit=off`), and in the same round trip a second one flushes, before any update is answered. A
            later turn that has found the document commits behind it in the log, so it cannot become durable alone.
            Only on connections of our own: a pooler may give the second transaction to another session, and a server
            that has crashed in between would flush nothing.
