@@ -183,3 +183,35 @@ def test_an_update_whose_save_is_interrupted_again_and_again_is_told_what_happen
     assert told.value.path == str(path)
     assert len(runs) == TRIES
     assert path.read_text() == "{}"
+
+
+@pytest.mark.parametrize("misfortune", MISFORTUNES)
+@pytest.mark.parametrize("refusal", [ValueError, KeyboardInterrupt])
+def test_a_caller_that_has_its_own_error_is_not_put_back(
+    queue: PerStoreWriterQueue, path: Path, misfortune: Misfortune, refusal: type[BaseException]
+) -> None:
+    # It has gone by then: nothing would ever end the turn that it was given.
+    path.write_text("{}")
+    store: Store[Any] = Store(path, queue=queue)
+    updates = Updates(path, misfortune)
+    has_gone = threading.Event()
+
+    def refuse(state: dict[str, Any]) -> None:
+        raise refusal
+
+    def call() -> None:
+        with pytest.raises(refusal):
+            store.update(refuse)
+        has_gone.set()
+
+    def behind_it(state: dict[str, Any]) -> str:
+        assert has_gone.wait(10)
+        return updates.apply(NAMES[-1], state)
+
+    with held(queue, path) as holding:
+        workers = lined_up(queue, path, call, partial(store.update, behind_it))
+        holding.release()
+        workers[0].result()
+        assert workers[1].result() == NAMES[-1]
+    assert updates.order == [NAMES[-1]] * 2
+    assert store.update(lambda state: state[NAMES[-1]], timeout=5) == 1

@@ -296,8 +296,11 @@ class Batch:
                 line.put_back(member, request.anew())
 
     def _begins_anew(self, request: Request) -> bool:
-        """Whether a member's update is in no document, and its function may be applied again."""
-        if not self._is_without_own_answer(request):
+        """Whether a member's update is in no document, and its function may be applied again.
+
+        One that has failed without having seen changes is no member: its caller may have its error, and be gone.
+        """
+        if not request.is_member or not self._is_without_own_answer(request):
             return False
         if self.error is not None:
             return isinstance(self.error, (LockLost, DocumentChanged))
