@@ -312,7 +312,7 @@ def test_a_timeout_says_what_to_do_about_a_session(url: str) -> None:
         assert re.search(
             rf"held by pid {holder.pid} on .*\(storewriter .*, role postgres, from the same host or unknown, server "
             rf"process (\d+)\), since .* s\), \"nightly digest\".*; advisory lock -?\d+ of the server\. Wait for it, raise "
-            rf"`timeout`, or look at what it does\. Its lock ends with its session: also after 30 s in which the server "
+            rf"`timeout`, or look at what it does\. Its lock ends with its session: also after 6 s in which the server "
             rf"hears nothing from it\. `SELECT pg_terminate_backend\(\1\)` ends it\.\Z",
             text,
         ), text
@@ -339,6 +339,21 @@ def test_no_limit_of_the_role_ends_a_wait_or_a_turn(server: Server, url: str) ->
     shown = hold.run([Statement(f"SHOW {limit}".encode()) for limit in names])
     assert shown == [[(b"0",)]] * len(names)
     hold.release()
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("", 6.0), ("&silence=2.5", 2.5)])
+def test_the_url_may_say_when_the_turn_of_a_silent_holder_ends(server: Server, given: str, seconds: float) -> None:
+    document = Postgres(server.dsn("state").replace("#", f"{given}#"))
+    assert document._database.source.silence == seconds
+    assert document.key == Postgres(server.dsn("state")).key
+    (rows,) = document._database.ask([Statement(b"SHOW idle_in_transaction_session_timeout")], document.key)
+    assert rows == [(b"6s" if seconds == 6 else b"2500ms",)]
+
+
+@pytest.mark.parametrize("silence", ["", "0.5", "x", "nan", "inf"])
+def test_a_silence_that_is_none_is_refused(silence: str) -> None:
+    with pytest.raises(ValueError, match="silence must be at least one second and at most a day"):
+        Postgres(f"postgresql://localhost/app?silence={silence}#state")
 
 
 def hold_pid(command: str | None) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from helpers.children import Child, child
+from helpers.lines import Worker
 from helpers.postgres_server import Server
 from helpers.waiting import until
 from storewriter import Store
@@ -78,8 +81,8 @@ def reachable(server: Server) -> Iterator[Server]:
         other.remove()
 
 
-def address(host: Host, server: Server, name: str) -> str:
-    return f"postgresql://postgres@{host.gateway}:{server.port}/postgres#{name}"
+def address(host: Host, server: Server, name: str, query: str = "") -> str:
+    return f"postgresql://postgres@{host.gateway}:{server.port}/postgres{query}#{name}"
 
 
 _HOLDER = """
@@ -108,6 +111,96 @@ def test_the_turn_of_a_holder_that_is_cut_off_ends(reachable: Server, name: str)
         host.plug_in()
         holder.finish()
     assert store.read() == {"n": 1}
+
+
+_GATEWAY = """
+import asyncio
+from commitments import AsyncCommitmentsStore, Candidate, Item, Scope
+
+def candidate(number):
+    return Candidate(
+        kind="open_loop", reason="r", suggested_text="t", dedupe_key=f"k{number}", confidence=1.0,
+        earliest_ms=1, latest_ms=10**15, timezone="UTC",
+    )
+
+async def main():
+    store = AsyncCommitmentsStore(path, queue=PerStoreWriterQueue(timeout=120.0))
+    item = Item(Scope("main", "s", "telegram"))
+    number = 0
+    say("ready")
+    loop = asyncio.get_running_loop()
+    asked = loop.run_in_executor(None, hear)
+    while not asked.done():
+        number += 1
+        created = (await store.upsert(item, [candidate(number)])).created
+        say("created", *(record.id for record in created))
+
+asyncio.run(main())
+"""
+
+
+class Gateway:
+    """What infers commitments, on a host of its own: it notes the ids that were acknowledged."""
+
+    def __init__(self, process: Child) -> None:
+        self._process = process
+        self.created: list[str] = []
+        process.expect("ready")
+        self._reading = Worker(self._read)
+
+    def _read(self) -> None:
+        assert self._process.process.stdout is not None
+        for line in self._process.process.stdout:
+            self.created += line.split()[1:]
+
+    def goes_on(self, more: int = 5) -> None:
+        before = len(self.created)
+        until(lambda: len(self.created) >= before + more, "the gateway goes on")
+
+    def end(self) -> None:
+        self._process.tell()
+        self._reading.wait()
+        self._process.finish()
+
+
+def test_a_gateway_and_the_command_line_on_two_hosts_agree_after_the_cable_of_one_was_pulled(
+    reachable: Server, name: str
+) -> None:
+    """The gateway is in the middle of its work when its cable is pulled; `commitments dismiss` goes on."""
+    with Host(1) as first, Host(2) as second:
+        silence = f"?silence={SILENCE}"
+        place = address(second, reachable, name, silence)
+
+        def command(*words: str) -> dict[str, Any]:
+            line = [sys.executable, "-m", "commitments", *words, "--json", "--store", place]
+            done = subprocess.run([*second.prefix, *line], capture_output=True, text=True, check=False, timeout=60)
+            assert done.returncode == 0, done.stderr
+            return cast("dict[str, Any]", json.loads(done.stdout))
+
+        dismissed: list[str] = []
+
+        def dismiss_one() -> None:
+            (id_,) = (one["id"] for one in command("list")["commitments"][:1])
+            assert command("dismiss", id_)["dismissed"] == [id_]
+            dismissed.append(id_)
+
+        with child(_GATEWAY, address(first, reachable, name, silence), prefix=first.prefix) as process:
+            gateway = Gateway(process)
+            gateway.goes_on()
+            dismiss_one()
+            for _ in range(2):
+                gateway.goes_on()
+                first.pull()
+                dismiss_one()  # if the gateway had the turn, within `silence`
+                dismiss_one()
+                first.plug_in()
+                gateway.goes_on()
+            gateway.end()
+        listed = command("list", "--all")["commitments"]
+    status = {one["id"]: one["status"] for one in listed}
+    assert set(gateway.created) == set(status), "each acknowledged commitment is there, and no other"
+    assert {id_ for id_, what in status.items() if what == "dismissed"} == set(dismissed)
+    assert len({one["dedupeKey"] for one in listed}) == len(listed), "none was created twice"
 
 
 def test_writers_on_two_hosts_agree_after_one_was_cut_off(reachable: Server, name: str, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_settings_of_a_turn_are_set_in_its_transaction(pooled: str) -> None:
 
     rows: Any = hold.run([Statement(b"SHOW idle_in_transaction_session_timeout")])[0]
     hold.release()
-    assert rows == [(b"30s",)]
+    assert rows == [(b"6s",)]
     assert not document._database.source.may_listen
 
 

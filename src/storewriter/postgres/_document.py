@@ -9,14 +9,24 @@ Does not   need a turn for `read`: a reader sees the last committed version, and
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from storewriter._backends.protocol import Loaded
 from storewriter.errors import DocumentChanged, LockLost
 from storewriter.postgres._asking import Found, Question, has_happened, is_still_there
 from storewriter.postgres._connections import Pooled, Source, author, connections_of
 from storewriter.postgres._database import CHANGED, Database, is_passing
-from storewriter.postgres._location import TABLE, Location, Table, location_of, place_of, require_name, split_url
+from storewriter.postgres._location import (
+    SILENCE,
+    TABLE,
+    Location,
+    Table,
+    location_of,
+    place_of,
+    require_name,
+    require_silence,
+    split_url,
+)
 from storewriter.postgres._news import PostgresNews
 from storewriter.postgres._rescue import PostgresRescue
 from storewriter.postgres._statements import new_commit_id
@@ -25,10 +35,6 @@ from storewriter.postgres._turn import AdvisoryLock, PostgresHold
 from storewriter.postgres._wire import Broken, Refused, Statement
 
 __all__ = ["Postgres", "PostgresCommit", "from_url"]
-
-SILENCE: Final = 30.0
-"""Seconds after which the server ends the turn of a holder from which it hears nothing, unless the store says
-otherwise."""
 
 
 class PostgresCommit:
@@ -52,7 +58,7 @@ class Postgres:
     `backups`: how many replaced documents are kept. `content_type`: noted with a new document, for other programs.
     `silence`: seconds after which the server ends the turn of a holder from which it hears nothing, because its host is
     cut off or its process was stopped; the holder then gets LockLost. The library reports in time for a holder that is
-    only slow.
+    only slow. None: what the URL says (`?silence=10`), or 6.
     """
 
     __slots__ = ("__weakref__", "_author", "_database", "_lock", "_name", "_settings", "key")
@@ -65,18 +71,17 @@ class Postgres:
         table: str | None = None,
         backups: int = 0,
         content_type: str | None = None,
-        silence: float = SILENCE,
+        silence: float | None = None,
     ) -> None:
-        if not silence >= 1:
-            msg = f"silence must be at least one second, got {silence!r}"
-            raise ValueError(msg)
+        if silence is not None:
+            silence = require_silence(silence)
         if isinstance(database, str):
-            conninfo, of_url, fragment = split_url(database)
-            source: Source = connections_of(conninfo, silence)
+            conninfo, of_url, fragment, usual = split_url(database)
+            source: Source = connections_of(conninfo, usual if silence is None else silence)
             name = name if name is not None else fragment
         else:
             conninfo, of_url = _conninfo_of(database), Table.parse(TABLE)
-            source = Pooled(database, silence)
+            source = Pooled(database, SILENCE if silence is None else silence)
         where = of_url if table is None else Table.parse(table)
         location = Location(conninfo, where, require_name(name or ""))
         self.key = location.key
@@ -246,9 +251,9 @@ def names(url: str) -> list[str]:
 
     Raises ValueError for a URL of no database, StoreWriterError if it cannot be asked.
     """
-    conninfo, table, start = split_url(url)
+    conninfo, table, start, silence = split_url(url)
     place = place_of(conninfo, table)
-    database = Database(connections_of(conninfo, SILENCE), table, place)
+    database = Database(connections_of(conninfo, silence), table, place)
     (rows,) = database.ask([database.statements.names(start)], place)
     assert isinstance(rows, list)
     return [bytes(row[0] or b"").decode()[len(start) :] for row in rows]

@@ -1,26 +1,33 @@
 """Where a document is: a database, a table, a name; as a URL and as a key.
 
-`postgresql://user@host:5432/database?table=app.documents&sslmode=require#name` is an address for libpq, of which two
-parts are ours: the fragment names the document, and `table` the table, if it is not the usual one.
+`postgresql://user@host:5432/database?table=app.documents&sslmode=require#name` is an address for libpq, of which three
+parts are ours: the fragment names the document, `table` the table, if it is not the usual one, and `silence` the
+seconds after which the server ends the turn of a holder from which it hears nothing.
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import attrs
 from psycopg import ProgrammingError, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-__all__ = ["TABLE", "Location", "Table", "location_of", "place_of", "split_url"]
+__all__ = ["SILENCE", "TABLE", "Location", "Table", "location_of", "place_of", "require_silence", "split_url"]
 
 TABLE: Final = "storewriter.documents"
 """The usual table."""
 
+SILENCE: Final = 6.0
+"""Seconds after which the server ends the turn of a holder from which it hears nothing, unless the store says
+otherwise: less than the usual timeouts, so that a waiter goes on behind a host that was cut off."""
+
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
+_OURS: Final = frozenset({"table", "silence"})
+_LONGEST_SILENCE: Final = 86_400.0
 _LONGEST: Final = 1000
 """Bytes of a document's name: it is the key of an index, whose entries are limited to about 2,700 bytes."""
 
@@ -102,7 +109,7 @@ _SAFE: Final = "/:@ -._~!$&'()*+,;="
 
 def location_of(url: str) -> Location:
     """The location that a URL names. Raises ValueError."""
-    conninfo, table, name = split_url(url)
+    conninfo, table, name, _ = split_url(url)
     if not name:
         place = place_of(conninfo, table)
         msg = f"{place} names no document: add its name behind a #, for example {place}#state"
@@ -126,13 +133,23 @@ def require_name(name: str) -> str:
     return name
 
 
-def split_url(url: str) -> tuple[str, Table, str]:
-    """Conninfo, table and name (may be empty) of a URL. Raises ValueError."""
+class Parts(NamedTuple):
+    """What a URL says."""
+
+    conninfo: str
+    table: Table
+    name: str
+    """May be empty."""
+    silence: float
+
+
+def split_url(url: str) -> Parts:
+    """The parts of a URL. Raises ValueError."""
     address, _, fragment = url.partition("#")
     head, mark, query = address.partition("?")
     options = parse_qsl(query, keep_blank_values=True)
-    tables = [value for key, value in options if key == "table"]
-    kept = [(key, value) for key, value in options if key != "table"]
+    ours = {key: value for key, value in options if key in _OURS}
+    kept = [(key, value) for key, value in options if key not in _OURS]
     address = f"{head}?{urlencode(kept, quote_via=quote)}" if mark and kept else head
     try:
         conninfo = make_conninfo(address)
@@ -140,7 +157,20 @@ def split_url(url: str) -> tuple[str, Table, str]:
         msg = f"this is not an address of a PostgreSQL database: {_without_values(str(error), options)}"
         raise ValueError(msg) from None
     _require_host(conninfo)
-    return conninfo, Table.parse(tables[-1] if tables else TABLE), unquote(fragment)
+    silence = require_silence(ours.get("silence", SILENCE))
+    return Parts(conninfo, Table.parse(ours.get("table", TABLE)), unquote(fragment), silence)
+
+
+def require_silence(silence: float | str) -> float:
+    """Seconds, at least one. Raises ValueError."""
+    try:
+        seconds = float(silence)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= _LONGEST_SILENCE:
+        msg = f"silence must be at least one second and at most a day, got {silence!r}"
+        raise ValueError(msg)
+    return seconds
 
 
 def _without_values(message: str, options: list[tuple[str, str]]) -> str:

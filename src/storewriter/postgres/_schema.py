@@ -91,7 +91,7 @@ def script(table: Table, *, role: str | None = None, notify: bool = False) -> st
 
 def location_of_table(url: str) -> tuple[str, Table]:
     """The address of the table in `url`, for messages, and the table. Raises ValueError."""
-    conninfo, table, _ = split_url(url)
+    conninfo, table, _, _ = split_url(url)
     return place_of(conninfo, table), table
 
 
@@ -108,7 +108,7 @@ def create(url: str, *, role: str | None = None, notify: bool = False) -> bool:
         StoreWriterError: The database could not be asked, or its tables are of a later version.
         ValueError: The URL is not one of PostgreSQL.
     """
-    conninfo, table, _ = split_url(url)
+    conninfo, table, _, _ = split_url(url)
     place = place_of(conninfo, table)
     try:
         with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as connection, connection.transaction():
