@@ -18,7 +18,7 @@ from storewriter import LockTimeout, StoreWriterError
 from storewriter.cli.base.options import exit_codes, group, parsed, say
 from storewriter.cli.base.program import EXIT_CODES, Program
 from storewriter.cli.base.text import json_text, safe_text
-from storewriter.cli.base.times import age_text, parse_duration, utc_text
+from storewriter.cli.base.times import age_text, parse_duration, parse_wait, utc_text
 
 PROGRAMS = {
     "storewriter": (storewriter.__main__.run, "storewriter", ["bench", "demo", "status"]),
@@ -152,6 +152,10 @@ def test_two_texts_never_look_alike_and_none_reaches_the_terminal() -> None:
 
 def test_times_and_durations() -> None:
     assert parse_duration("1d12h") == 129600
+    assert [parse_wait(text) for text in ("0", "30", " 0.25 ", "90s", "1m30s", "1.5m")] == [0, 30, 0.25, 90, 90, 90]
+    for text in ("", "-1", "+1", "1e3", "nan", "inf", "1 s", "1_0", ".5", "٣"):
+        with pytest.raises(ValueError, match="is not a duration"):
+            parse_wait(text)
     assert utc_text(1899374400500) == "2030-03-10T12:00:00.500Z"
     assert utc_text(-62135596800000) == "0001-01-01T00:00:00.000Z"
     assert [utc_text(each) for each in (10**400, 1e300, float("nan"))] == ["n/a"] * 3

@@ -121,6 +121,24 @@ def test_an_editor_that_fails_writes_nothing(cli: Here, path: Path, editor: Path
 
 
 @pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -9 $$", "the editor ended with exit code 137. Nothing was written."),
+        ('rm "$1"', "cannot be read any more: No such file or directory. Nothing was written."),
+        ('rm "$1"; mkdir "$1"', "cannot be read any more: Is a directory. Nothing was written."),
+    ],
+)
+def test_an_editor_that_leaves_no_text(
+    cli: Here, path: Path, editor: Path, scratch: Path, script: str, message: str
+) -> None:
+    path.write_text(DOCUMENT)
+    does(editor, script)
+    code, _, err = cli("edit", path)
+    assert (code, err.endswith(f"{message}\n")) == (1, True), err
+    assert path.read_text() == DOCUMENT
+
+
+@pytest.mark.parametrize(
     ("editor_is", "code", "message"),
     [
         ("no-such-editor", 127, "the editor 'no-such-editor' cannot be started: there is no such command."),

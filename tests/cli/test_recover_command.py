@@ -99,14 +99,27 @@ def test_on_a_terminal_it_asks(
     assert (path.read_text() == CUT) == bool(code)
 
 
-class _Terminal:
-    """A standard input that is a terminal, with one line in it."""
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("n\n", 1), ("other.json\n", 1), ("", 1)])
+def test_a_line_of_a_pipe_is_an_answer(
+    cli: Here, path: Path, store: object, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    path.write_text(CUT)
+    monkeypatch.setattr("sys.stdin", _Terminal(answer, is_terminal=False))
+    found, _, err = cli("recover", path)
+    assert found == code
+    assert err.endswith("nothing was done; --yes does it without asking\n") == bool(code)
+    assert (path.read_text() == CUT) == bool(code)
 
-    def __init__(self, line: str) -> None:
+
+class _Terminal:
+    """A standard input that is a terminal (or a pipe), with one line in it."""
+
+    def __init__(self, line: str, *, is_terminal: bool = True) -> None:
         self._lines = [line]
+        self._is_terminal = is_terminal
 
     def isatty(self) -> bool:
-        return True
+        return self._is_terminal
 
     def readline(self, *_: object) -> str:
         return self._lines.pop(0) if self._lines else ""

@@ -156,6 +156,26 @@ def test_signals_are_passed_on_to_the_command(path: Path, name: str) -> None:
     assert is_free(path)
 
 
+def test_stopping_it_stops_the_command_too_until_it_goes_on(path: Path) -> None:
+    pid = path.with_name("pid")
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; while :; do sleep 0.02; done"
+    # A group of its own in this session: what is sent to an orphaned group does not stop it.
+    process = subprocess.Popen([*COMMAND, "run", path, "--", "sh", "-c", script], process_group=0)
+    try:
+        until(pid.exists, "the command")
+        command = psutil.Process(int(pid.read_text()))
+        process.send_signal(signal.SIGTSTP)
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        until(lambda: command.status() == psutil.STATUS_STOPPED, "the command stops")
+        process.send_signal(signal.SIGCONT)
+        until(lambda: command.status() != psutil.STATUS_STOPPED, "the command goes on")
+        process.terminate()
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
 def test_a_command_that_is_ended_by_a_signal_gives_128_and_its_number(path: Path) -> None:
     said = path.parent / "pid"
     with started("run", path, "--", sys.executable, "-c", SAYS_AND_SLEEPS, said) as process:

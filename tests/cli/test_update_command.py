@@ -27,12 +27,6 @@ def test_a_store_without_a_document_begins_as_an_empty_object(cli: Here, path: P
     assert path.read_text() == '{"a":{"b":1}}\n'
 
 
-def test_the_whole_document_can_be_put(cli: Here, path: Path) -> None:
-    path.write_text("[1]")
-    assert cli("update", path, "--set", "=[1, 2]").code == 0
-    assert json.loads(path.read_text()) == [1, 2]
-
-
 # RFC 7396, appendix A.
 MERGES = [
     ('{"a":"b"}', '{"a":"c"}', '{"a":"c"}'),
@@ -137,7 +131,15 @@ ERRORS = [
     (2, ("--merge", "{"), "--merge '{' cannot be read: line 1, column 2: "),
     (2, ("--delete", ""), "the whole document cannot be deleted; delete keys of it."),
     (2, ("--patch", "/no/such/file"), "'/no/such/file': No such file or directory"),
-    (2, ("--timeout", "10", "--set", "n=1"), "'10' is not a duration; write for example 90s, 45m, 24h or 1d12h."),
+    (2, ("--timeout", "ten", "--set", "n=1"), "'ten' is not a duration; write for example 90s, 45m, 24h or 1d12h."),
+    (
+        2,
+        ("--set", "=1"),
+        "--set '=1' has no KEY (an empty variable of a script?), and would replace the whole document",
+    ),
+    (2, ("--set-text", "=x"), "--set-text '=x' has no KEY"),
+    (2, ("--set-text", "n=\udcff"), "--set-text 'n=\\udcff' is no UTF-8."),
+    (2, ("--set", "x=" + "[" * 500), "the value '" + "[" * 78 + "… of x cannot be read: "),
     (2, ("--lock", "marker", "--also", "flock", "--set", "n=1"), "--also flock goes with --lock flock only"),
 ]
 

@@ -348,13 +348,17 @@ def test_a_key_that_is_no_text_can_be_recorded_and_forgotten(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("24h", 86400), ("1d12h", 129600), ("90s", 90), ("500ms", 0.5), (" 2W ", 1209600), ("0s", 0)]
+    ("text", "seconds"),
+    [
+        *(("24h", 86400), ("1d12h", 129600), ("90s", 90), ("500ms", 0.5), (" 2W ", 1209600), ("0s", 0)),
+        *(("1.5h", 5400), ("0.25s", 0.25)),
+    ],
 )
 def test_a_duration_is_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "h", "1.5h", "-1h", "1h 30m", "1y", "forever", "9" * 20 + "s"])
+@pytest.mark.parametrize("text", ["", "5", "h", "1.h", ".5h", "-1h", "1h 30m", "1y", "forever", "9" * 20 + "s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

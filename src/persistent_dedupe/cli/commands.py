@@ -26,7 +26,7 @@ from persistent_dedupe.dedupe import PersistentDedupe
 from persistent_dedupe.keys import Place, is_url, trimmed
 from persistent_dedupe.options import BadFile, DedupeOptions
 from storewriter import StoreCorrupt, StoreWriterError
-from storewriter.cli.base.options import DURATION, STORE_PATH, checked, exit_codes, group, json_option, parsed, say
+from storewriter.cli.base.options import STORE_PATH, WAIT, checked, exit_codes, group, json_option, parsed, say
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import parse_duration
@@ -113,7 +113,7 @@ def _writing(command: F) -> F:
     """Add the options of a command that writes."""
     command = click.option(
         "--timeout",
-        type=DURATION,
+        type=WAIT,
         default="30s",
         show_default=True,
         metavar="DURATION",

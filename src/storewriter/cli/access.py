@@ -20,7 +20,7 @@ from storewriter import PerStoreWriterQueue, Store, StoreWriterError
 from storewriter._backends.addresses import is_url, lock_of
 from storewriter._files.keys import canonical
 from storewriter.cli.base.options import checked, parsed
-from storewriter.cli.base.times import parse_duration
+from storewriter.cli.base.times import parse_wait
 from storewriter.cli.documents import AsWritten
 from storewriter.codecs import Codec, JsonCodec
 from storewriter.locks import Flock, Neighbour, OpenClawLock, ProperLockfile
@@ -35,11 +35,11 @@ _ALSO: Final = ("flock", "openclaw", "proper-lockfile")
 
 
 def _timeout(text: str) -> float | None:
-    return None if text == "none" else 0.0 if text == "0" else parse_duration(text)
+    return None if text == "none" else parse_wait(text)
 
 
 TIMEOUT = parsed("DURATION", _timeout)
-"""How long to wait, in seconds: `30s`; `0`, not at all; `none`, for ever (None)."""
+"""How long to wait, in seconds: `30s` or `30`; `0`, not at all; `none`, for ever (None)."""
 
 
 def _codec(text: str) -> Codec[Any]:
@@ -185,7 +185,7 @@ def lock_options(command: F) -> F:
             type=TIMEOUT,
             default="30s",
             show_default=True,
-            help="How long to wait for the lock: 90s, 5m; 0: not at all; none: for ever.",
+            help="How long to wait for the lock: 5m, 90s or 90; 0: not at all; none: for ever.",
         ),
         click.option(
             "--also",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import attrs
@@ -11,7 +10,7 @@ import click
 from storewriter._platform.liveness import Verdict, judge
 from storewriter._platform.owner import Owner
 from storewriter.cli.access import path_of
-from storewriter.cli.base.options import STORE_PATH, exit_codes, json_option, say
+from storewriter.cli.base.options import STORE_PATH, confirmed, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.locks._breaking import break_marker, token_of
@@ -129,6 +128,4 @@ def _objection(record: _Record, token: str | None, *, yes: bool, force: bool) ->
         return f"its holder is alive: {record.owner}. Ask it to end, or use --force: its commit will be refused then"
     if token is not None or yes:
         return None
-    if sys.stdin is None or not sys.stdin.isatty():
-        return f"it was not confirmed; use --token {record.token}, or --yes"
-    return None if click.confirm("Remove it?", default=False, err=True) else "it was not confirmed"
+    return None if confirmed("Remove it?") else f"it was not confirmed; use --token {record.token}, or --yes"

@@ -225,8 +225,11 @@ def become(command: Sequence[str], descriptors: Sequence[int]) -> NoReturn:
 
 # -- a child that gets the signals that its parent gets ----------------------------------------------------------------
 
-_FORWARDED: Final = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGWINCH", "SIGCONT")
-_OF_A_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, getattr(signal, "SIGWINCH", None))
+_FORWARDED: Final = (
+    *("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGWINCH", "SIGTSTP", "SIGCONT"),
+)
+_STOP: Final = getattr(signal, "SIGTSTP", None)
+_OF_A_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, getattr(signal, "SIGWINCH", None), _STOP)
 """A terminal sends these to all processes in its foreground."""
 
 _PRESSES: Final = 3
@@ -262,6 +265,15 @@ class _Forwarder:
                 return
         if number not in _OF_A_TERMINAL or not is_in_foreground():
             child.send_signal(number)
+        if number == _STOP:
+            _stop_too(number)
+
+
+def _stop_too(number: int) -> None:
+    """Stop this process as SIGTSTP does by itself, until SIGCONT, which is passed on as well."""
+    handler = signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    signal.signal(number, handler)
 
 
 def run_with_signals(command: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from storewriter.cli.base.options import DURATION, STORE_PATH, checked, exit_codes, say
+from storewriter.cli.base.options import STORE_PATH, WAIT, checked, exit_codes, say
 from storewriter.cli.base.program import DONE, NEGATIVE, STORE
 from storewriter.codecs._tombstone import tombstone
 from storewriter.locks import LockName
@@ -40,7 +40,7 @@ class _Bytes:
 @click.option("--replace", is_flag=True, help="Overwrite a document that TO has already.")
 @click.option("--tombstone", "leaves_tombstone", is_flag=True, help="Leave a document in FROM that names TO.")
 @click.option("--lock", type=click.Choice(_LOCKS), default="flock", show_default=True, help="How files are locked.")
-@click.option("--timeout", type=DURATION, default="30s", show_default=True, help="How long to wait for the turns.")
+@click.option("--timeout", type=WAIT, default="30s", show_default=True, help="How long to wait for the turns.")
 def copy(source: str, target: str, replace: bool, leaves_tombstone: bool, lock: LockName, timeout: float) -> int:
     """Copy a document from one store to another: files and URLs, either way.
 

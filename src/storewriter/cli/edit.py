@@ -17,7 +17,7 @@ from storewriter import Store, VersionConflict
 from storewriter.cli.access import Access, access_options
 from storewriter.cli.base.options import STORE_PATH, exit_codes, say
 from storewriter.cli.base.program import DONE, NEGATIVE
-from storewriter.cli.children import NOT_EXECUTABLE, NOT_FOUND, CommandNotExecutable, CommandNotFound
+from storewriter.cli.children import NOT_EXECUTABLE, NOT_FOUND, CommandNotExecutable, CommandNotFound, exit_code_of
 from storewriter.cli.commit import dry_run_option
 from storewriter.cli.documents import decoded, show_difference
 
@@ -78,9 +78,8 @@ def _file_for(path: str, data: bytes) -> str:
 def _edited(access: Access, name: str, original: bytes) -> bytes | None:
     """The edited text, which is a document; None if it was left as it was. Raises click.ClickException."""
     while True:
-        code = _run_editor(name)
-        with open(name, "rb") as file:
-            text = file.read()
+        code = exit_code_of(_run_editor(name))
+        text = _text_in(name)
         if code:
             raise click.ClickException(f"the editor ended with exit code {code}. Nothing was written")
         if text == original:
@@ -92,6 +91,15 @@ def _edited(access: Access, name: str, original: bytes) -> bytes | None:
                 raise click.ClickException(f"{error.message} Nothing was written") from None
         else:
             return text
+
+
+def _text_in(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            return file.read()
+    except OSError as error:
+        reason = f"{name} cannot be read any more: {error.strerror}"
+        raise click.ClickException(f"the editor left no text: {reason}. Nothing was written") from error
 
 
 def _wants_to_go_on(problem: str) -> bool:
@@ -155,8 +163,11 @@ def _commit(
 
 def _kept(text: str, original: bytes | None, kind: type[click.ClickException], message: str) -> click.ClickException:
     """The error that says where the text is; one that was not edited is removed."""
-    with open(text, "rb") as file:
-        is_edited = file.read() != original
+    try:
+        with open(text, "rb") as file:
+            is_edited = file.read() != original
+    except OSError:  # the editor removed it
+        return kind(f"{message.rstrip('.')}.")
     if not is_edited:
         os.unlink(text)
     where = f"; your text is kept in {text}" if is_edited else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -13,7 +12,7 @@ import click
 
 from storewriter import Recovery, RecoveryRefused, Store, StoreCorrupt
 from storewriter.cli.access import Access, access_options
-from storewriter.cli.base.options import STORE_PATH, exit_codes, json_option, say
+from storewriter.cli.base.options import STORE_PATH, confirmed, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, NEGATIVE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.documents import decoded
@@ -90,10 +89,10 @@ def _unlogged() -> Generator[None]:
 
 
 def _is_wanted() -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        say("nothing was done; --yes does it without asking")
-        return False
-    return click.confirm("Do it?", default=False, err=True)
+    if confirmed("Do it?"):
+        return True
+    say("nothing was done; --yes does it without asking")
+    return False
 
 
 def _report(done: Recovery, *, as_json: bool) -> int:

@@ -26,7 +26,7 @@ from storewriter._platform.mounts import Mount, Trust
 from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
 from storewriter.cli.access import Access, codec_option, usage_errors
-from storewriter.cli.base.options import DURATION, STORE_PATH, exit_codes, json_option, say
+from storewriter.cli.base.options import STORE_PATH, WAIT, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import age_text
@@ -224,7 +224,7 @@ Examples:
 @click.command(epilog=_EPILOG, short_help="Show the holder of a store, its waiters and its document.")
 @click.argument("stores", nargs=-1, required=True, type=STORE_PATH, metavar="STORE...")
 @click.option("--watch", "again", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--every", type=DURATION, default="1s", show_default=True, help="With --watch: how often.")
+@click.option("--every", type=WAIT, default="1s", show_default=True, help="With --watch: how often.")
 @codec_option
 @json_option
 def status(stores: tuple[str, ...], again: bool, every: float, codec: Codec[Any], as_json: bool) -> int:

@@ -13,6 +13,7 @@ from jsonpointer import JsonPointerException
 from storewriter.cli.access import Access, access_options
 from storewriter.cli.base.options import STORE_PATH, exit_codes, json_option
 from storewriter.cli.base.program import NEGATIVE
+from storewriter.cli.base.text import shortened
 from storewriter.cli.commit import commit_options, committed
 from storewriter.cli.documents import changed, decoded
 from storewriter.cli.pointers import delete_at, is_array, is_object, parts_of, put_at
@@ -109,7 +110,9 @@ def _steps(order: Sequence[str], options: dict[str, Sequence[Any]]) -> list[Chan
 def _set(text: str) -> Change:
     place, value = _parted(text, "--set")
     try:
-        found = decoded(JsonCodec(), value.encode("utf-8", "surrogateescape"), f"the value {value!r} of {place}")
+        found = decoded(
+            JsonCodec(), value.encode("utf-8", "surrogateescape"), f"the value {shortened(repr(value))} of {place}"
+        )
     except click.ClickException as error:
         raise click.UsageError(f"{error.message} It must be JSON; for a text use --set-text {place}=TEXT.") from None
     return lambda state: put_at(state, place, found)
@@ -124,7 +127,13 @@ def _parted(text: str, option: str) -> tuple[str, str]:
     place, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"{option} needs KEY=VALUE, got {text!r}.")
-    parts_of(place)
+    if not parts_of(place):
+        raise click.UsageError(
+            f"{option} {shortened(repr(text))} has no KEY (an empty variable of a script?), and would replace the "
+            "whole document; `storewriter pipe` and --patch can do that."
+        )
+    if not text.isascii() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
+        raise click.UsageError(f"{option} {shortened(repr(text))} is no UTF-8.")
     return place, value
 
 
@@ -136,7 +145,7 @@ def _delete(place: str) -> Change:
 
 def _merge(text: str) -> Change:
     try:
-        patch = decoded(JsonCodec(), text.encode("utf-8", "surrogateescape"), f"--merge {text!r}")
+        patch = decoded(JsonCodec(), text.encode("utf-8", "surrogateescape"), f"--merge {shortened(repr(text))}")
     except click.ClickException as error:
         raise click.UsageError(error.message) from None
     return lambda state: merged(state, patch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,9 +11,21 @@ import click
 from click.shell_completion import CompletionItem
 
 from storewriter.cli.base.program import EXIT_CODES, NEGATIVE, USAGE, Program
-from storewriter.cli.base.times import parse_duration
+from storewriter.cli.base.times import parse_duration, parse_wait
 
-__all__ = ["DURATION", "STORE_PATH", "Group", "checked", "exit_codes", "group", "json_option", "parsed", "say"]
+__all__ = [
+    "DURATION",
+    "STORE_PATH",
+    "WAIT",
+    "Group",
+    "checked",
+    "confirmed",
+    "exit_codes",
+    "group",
+    "json_option",
+    "parsed",
+    "say",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -131,6 +144,9 @@ class _StorePath(click.ParamType[str]):
 DURATION = parsed("DURATION", parse_duration)
 """A duration such as `90s` or `1d12h`, in seconds."""
 
+WAIT = parsed("DURATION", parse_wait)
+"""How long to wait, in seconds: `90s`, `1m30s`, or a plain number of seconds."""
+
 STORE_PATH = _StorePath()
 """A store as it was given. A blank text, a script's empty variable, is refused: it must not mean a default."""
 
@@ -149,6 +165,17 @@ def checked(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return call(*args, **kwargs)
     except (ValueError, ImportError) as error:
         raise click.UsageError(f"{error}.") from None
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the error stream. The answer is a line of the standard input; if there is none, it is no."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        return click.confirm(question, default=False, err=True)
+    try:
+        answer = "" if sys.stdin is None else sys.stdin.readline()  # `echo y | ...`
+    except (OSError, ValueError):  # closed, or text in another encoding
+        answer = ""
+    return answer.strip().lower() in ("y", "yes")
 
 
 def say(message: str) -> None:

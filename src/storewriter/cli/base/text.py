@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["json_text", "safe_text"]
+__all__ = ["json_text", "safe_text", "shortened"]
 
 # Control characters, line breaks and separators, marks that turn the direction of text or take no room, halves of
 # surrogate pairs, and the byte order mark.
@@ -24,3 +24,8 @@ def safe_text(text: str) -> str:
 def json_text(value: object, *, indent: int | None = 2) -> str:
     """Return the value as JSON in printable ASCII, two spaces a level; on one line if `indent` is None."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
+
+
+def shortened(text: str, *, to: int = 80) -> str:
+    """Return the text, or as much of it as a message for people can quote."""
+    return text if len(text) <= to else f"{text[: to - 1]}…"

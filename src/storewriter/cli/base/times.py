@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["age_text", "parse_duration", "utc_text"]
+__all__ = ["age_text", "parse_duration", "parse_wait", "utc_text"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_PART = re.compile(r"(\d{1,9})(ms|s|m|h|d|w)", re.ASCII)
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d|w)", re.ASCII)
+_PLAIN = re.compile(_NUMBER, re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of `24h`, `1d12h`, `90s` or `500ms`. Raises ValueError for anything else.
+    """Return the seconds of `24h`, `1d12h`, `0.5s` or `500ms`. Raises ValueError for anything else.
 
     A number without a unit is refused: it could mean seconds or milliseconds.
     """
@@ -21,7 +23,16 @@ def parse_duration(text: str) -> float:
     parts = _PART.findall(wanted)
     if not parts or "".join(number + unit for number, unit in parts) != wanted:
         raise ValueError(f"{text!r} is not a duration; write for example 90s, 45m, 24h or 1d12h")
-    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def parse_wait(text: str) -> float:
+    """Return the seconds of a duration, or of a plain number: waits are in seconds in every command and in the API.
+
+    Raises ValueError for anything else.
+    """
+    plain = text.strip()
+    return float(plain) if _PLAIN.fullmatch(plain) else parse_duration(text)
 
 
 def utc_text(milliseconds: float) -> str:
