@@ -7,8 +7,8 @@ import time
 import attrs
 import click
 
+from storewriter import Owner
 from storewriter._platform.liveness import Verdict, judge
-from storewriter._platform.owner import Owner
 from storewriter.cli.access import path_of
 from storewriter.cli.base.options import STORE_PATH, confirmed, exit_codes, json_option, say
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE

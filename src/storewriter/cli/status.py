@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from storewriter import Owner
 from storewriter._backends.addresses import is_url, status_of_url
 from storewriter._backends.protocol import Status as Shown
 from storewriter._files.keys import canonical, sidecar
@@ -23,7 +24,6 @@ from storewriter._platform import mounts
 from storewriter._platform.kernel_locks import processes_with
 from storewriter._platform.liveness import Verdict, describe, judge
 from storewriter._platform.mounts import Mount, Trust
-from storewriter._platform.owner import Owner
 from storewriter._platform.system import CLOEXEC, NOCTTY, NOFOLLOW, NONBLOCK
 from storewriter.cli.access import Access, codec_option, usage_errors
 from storewriter.cli.base.options import STORE_PATH, WAIT, exit_codes, json_option, say
@@ -238,6 +238,7 @@ def status(stores: tuple[str, ...], again: bool, every: float, codec: Codec[Any]
     if as_json or not sys.stdout.isatty():
         while True:
             _show(stores, codec, as_json=as_json)
+            sys.stdout.flush()  # into a pipe, too: each look is read when it is taken
             time.sleep(every)
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=True) as live:
