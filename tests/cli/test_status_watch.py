@@ -65,11 +65,12 @@ def on_a_terminal(*arguments: object) -> Iterator[Terminal]:
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
     ) as process:  # fmt: skip
         os.close(theirs)
+        terminal = Terminal(process, ours)
         try:
-            yield Terminal(process, ours)
+            yield terminal
         finally:
             process.kill()
-            os.close(ours)
+            os.close(terminal.fd)
 
 
 def _says(pattern: str) -> Callable[[str], bool]:
@@ -93,6 +94,17 @@ def test_the_screen_shows_a_holder_that_comes_and_goes_and_ctrl_c_gives_the_term
     assert SCREEN_ON in text
     assert text.rindex(SCREEN_OFF) > text.rindex(SCREEN_ON)
     assert "Traceback" not in text
+
+
+def test_it_ends_when_its_terminal_is_closed(path: Path) -> None:
+    """The terminal does not control its session, so that no SIGHUP comes."""
+    with on_a_terminal("status", "--watch", "--every", "50ms", path) as terminal:
+        terminal.until(_says(r"holder +none"))
+        os.close(terminal.fd)
+        try:
+            assert terminal.process.wait(PATIENCE) in {0, 1, 3}
+        finally:
+            terminal.fd = os.open(os.devnull, os.O_RDONLY)
 
 
 def test_a_store_that_breaks_meanwhile_is_shown_and_watching_goes_on(path: Path) -> None:
@@ -133,7 +145,7 @@ def test_into_a_pipe_without_json_the_lines_come_again(path: Path) -> None:
             seen += process.stdout.readline().startswith("holder")
 
 
-@pytest.mark.parametrize("every", ["-1s", "1", "soon"])
+@pytest.mark.parametrize("every", ["-1s", "-1", "soon"])
 def test_a_pace_that_is_no_pace_is_wrong_usage(every: str, path: Path) -> None:
     with started("status", "--watch", f"--every={every}", path) as process:
         _, err = process.communicate(timeout=PATIENCE)

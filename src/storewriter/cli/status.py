@@ -242,9 +242,12 @@ def status(stores: tuple[str, ...], again: bool, every: float, codec: Codec[Any]
             time.sleep(every)
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=True) as live:
-        while True:
+        # A terminal that has been closed is none any more; only the session that it controls gets a SIGHUP, and rich
+        # writes nothing then, so that no write fails.
+        while sys.stdout.isatty():
             live.update(Group(*_screen(stores, codec)), refresh=True)
             time.sleep(every)
+    return DONE
 
 
 def _show(stores: tuple[str, ...], codec: Codec[Any], *, as_json: bool) -> int:
