@@ -115,3 +115,28 @@ def test_a_check_for_which_no_thread_could_be_had_can_be_asked_for_again() -> No
     periodic.ensure()
     wait_for(is_made, "the check")
     until(lambda: not periodic._runner, "the end of the checks")
+
+
+@pytest.mark.parametrize("kind", ["trace", "profile"])
+def test_debuggers_and_profilers_see_what_runs_in_a_thread_of_ours(kind: str) -> None:
+    """A codec of a caller runs in one: a breakpoint in it stops, and its lines count as covered."""
+    seen: list[str] = []
+    is_made = threading.Event()
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            seen.append(frame.f_code.co_name)
+
+    def call_of_a_caller() -> None:
+        is_made.set()
+
+    setting: Any = getattr(threading, f"set{kind}")
+    before = getattr(threading, f"get{kind}")()
+    until(lambda: not threads._idle, "no thread that has begun before")
+    setting(look)
+    try:
+        threads.start(call_of_a_caller)
+        wait_for(is_made, "the call")
+    finally:
+        setting(before)
+    assert "call_of_a_caller" in seen

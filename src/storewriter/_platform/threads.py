@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import _thread
 import os
+import sys
+import threading
 from collections.abc import Callable
 from threading import Event
 from typing import Any, Final
@@ -31,6 +33,7 @@ class _Worker:
         self.wake.acquire()
 
     def run(self) -> None:
+        _obey_hooks()
         while True:
             call, args, self.call, self.args = self.call, self.args, _nothing, ()
             call(*args)
@@ -50,6 +53,15 @@ class _Worker:
         # that one (PyThreadState_SetAsyncExc) ends this one before it could make its call, for which others wait.
         if self.process and self.call is not _nothing and self.process == os.getpid():
             start(self.call, *self.args)
+
+
+def _obey_hooks() -> None:
+    """As `threading.Thread` does: debuggers, profilers and coverage see callers' codecs, which run in these threads."""
+    trace, profile = threading.gettrace(), threading.getprofile()
+    if trace is not None:
+        sys.settrace(trace)
+    if profile is not None:
+        sys.setprofile(profile)
 
 
 _idle: list[_Worker] = []
