@@ -3,8 +3,8 @@
 The store         CommitmentsStore, AsyncCommitmentsStore         (store.py)
 What is in it     Commitment, DueWindow, Scope                    (record.py)
 What goes in      Item, Candidate                                 (candidates.py)
-What comes out    Listing, Problem, Marked, Outcome, Upserted     (queries.py, problems.py, outcomes.py)
-Settings          CommitmentsConfig, default_path                 (config.py, location.py)
+What comes out    Listing, Problem, Marked, Outcome, Upserted     (queries.py, changes.py)
+Settings          CommitmentsConfig, default_path                 (queries.py, location.py)
 
 Errors are those of storewriter: `StoreCorrupt` for a file that is no store, `LockTimeout` naming the holder,
 ...

@@ -28,7 +28,7 @@ def _state_dir() -> str:
 
 @attrs.frozen
 class Location:
-    """The file, and whether its directory is ours to keep private."""
+    """The file, and whether its directory is to be kept private."""
 
     path: str
     """The absolute path of the file, or the URL of a document that is no file."""

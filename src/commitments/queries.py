@@ -28,8 +28,8 @@ class CommitmentsConfig:
     def from_mapping(cls, config: Mapping[str, object]) -> CommitmentsConfig:
         """Return the settings in `config`, a configuration: `{"commitments": {"enabled": true, "maxPerDay": 3}}`.
 
-        Only the value `true` enables. `maxPerDay` is rounded down, to at least 1; whatever is not a finite
-        number above 0 means the default. Nothing is refused: so its owner reads it.
+        Only the value `true` enables. `maxPerDay` is rounded down, to at least 1; any value that is not a
+        finite number above 0 means the default. Nothing is refused, as in the gateway, whose configuration it is.
         """
         section = config.get("commitments")
         if not isinstance(section, Mapping):
@@ -46,7 +46,7 @@ def _max_per_day(value: object) -> int:
 
 @attrs.frozen
 class Problem:
-    """Something about a stored entry that a person should know."""
+    """A fault of a stored entry."""
 
     index: int
     """The entry's place in the file's `commitments` array, from 0."""
@@ -89,10 +89,10 @@ def _faults(entry: Entry) -> Iterator[tuple[str | None, str]]:
     ):
         if value not in known:
             yield field, f"has the unsupported value {value!r} (supported: {', '.join(known)})"
-    yield from _oddities(entry)
+    yield from _anomalies(entry)
 
 
-def _oddities(record: Commitment) -> Iterator[tuple[str, str]]:
+def _anomalies(record: Commitment) -> Iterator[tuple[str, str]]:
     window = record.due_window
     if window.latest_ms < window.earliest_ms:
         yield "dueWindow.latestMs", "is before earliestMs"

@@ -1,4 +1,4 @@
-"""Check and record, and what goes with it: one core for the sync and the async class.
+"""Check and record, look, forget, warm up, import: one core for the sync and the async class.
 
 Promise    Of all callers that check one key at the same time, whichever tasks, threads and processes they are, exactly
            one gets new as long as the file can be used. A key that cannot be recorded is always reported.
@@ -10,13 +10,12 @@ Does not   know whether the caller then handled the event: that is what claims a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
 from persistent_dedupe.context import UNUSABLE, Call, Context, NamespaceFile
-from persistent_dedupe.document import Anomaly, Document, Sighting
+from persistent_dedupe.document import Document, Sighting
 from persistent_dedupe.document_codec import decode
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.location import remove_leftovers
@@ -26,18 +25,6 @@ from storewriter import CommitUncertain, StoreCorrupt
 from storewriter.codecs import DecodeError
 
 __all__ = ["Checking", "Contents"]
-
-
-@attrs.frozen
-class Recording:
-    """What an update of the namespace's store found and did: a `Sighting` with names."""
-
-    is_new: bool
-    seen_at: float
-    expired: int
-    evicted: int
-    ahead: int
-    anomalies: tuple[Anomaly, ...]
 
 
 class Checking:
@@ -59,7 +46,7 @@ class Checking:
             if end.result is not None:
                 call.reports.count("duplicates", "coalesced")
                 return attrs.evolve(end.result, is_new=False, recorded=False)
-            # The first caller went away without an answer. If it had found the key new, that answer is now ours.
+            # The first caller was cancelled or failed. If it had recorded the key as new, this caller gets that answer.
             inherited = end.decided
         with call.reporting_errors():
             return await self._lead(call, check, inherited)
@@ -99,28 +86,24 @@ class Checking:
             return self._unrecorded(call, check, error, time.monotonic() - started)
         return self._recorded(file, call, found, time.monotonic() - started)
 
-    async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Recording:
+    async def _record(self, file: NamespaceFile, call: Call, check: RunningCheck, inherited: float | None) -> Sighting:
         await self._sweep(file, call)
-        window = self._context.window
-        change = _seeing(
-            call.scoped.key,
-            call.now,
-            window.ttl_ms,
-            window.tolerance_ms,
-            call.options.file_limit,
-            inherited,
-            lambda is_new, seen_at: check.note(is_new, seen_at),
-        )
-        label = f"check {call.scoped.key[:40]!r}"
-        return Recording(*await call.repairing(file.path, file.keys, lambda: file.keys.update(change, label)))
+        key, limit, window = call.scoped.key, call.options.file_limit, self._context.window
 
-    def _recorded(self, file: NamespaceFile, call: Call, found: Recording, took: float) -> CheckResult:
+        def see(document: Document) -> Sighting:
+            sighting = document.see(key, call.now, window, limit, inherited)
+            check.note(sighting.is_new, sighting.seen_at)  # harmless to repeat
+            return sighting
+
+        return await call.repairing(file.path, file.keys, lambda: file.keys.update(see, f"check {key[:40]!r}"))
+
+    def _recorded(self, file: NamespaceFile, call: Call, found: Sighting, took: float) -> CheckResult:
         path, reports = file.path, call.reports
         self._context.state.remember(call.scoped, found.seen_at, call.now)
         reports.count("new" if found.is_new else "duplicates")
         reports.anomalies(path, found.anomalies)
-        reports.unexpected(path, "evicted", found.evicted, "%d keys had not expired and were pushed out of %s")
-        reports.unexpected(path, "ahead", found.ahead, "%d times too far ahead were set to now in %s")
+        reports.unexpected(path, "evicted", found.pruned.evicted, "%d keys had not expired and were pushed out of %s")
+        reports.unexpected(path, "ahead", found.pruned.ahead, "%d times too far ahead were set to now in %s")
         return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
     def _unrecorded(self, call: Call, check: RunningCheck, error: Exception, took: float) -> CheckResult:
@@ -184,7 +167,7 @@ class Checking:
                 return False
 
     async def _sweep(self, file: NamespaceFile, call: Call) -> None:
-        """Once a file and process: remove what failed writes of the original have left behind."""
+        """Remove the temporary files that failed writes of OpenClaw have left; once for each file in a process."""
         path, swept = file.path, self._context.state.swept
         if not isinstance(path, Path) or path in swept:
             return
@@ -192,28 +175,9 @@ class Checking:
         try:
             removed = await self._context.runner.work(lambda: remove_leftovers(path))
         except OSError as error:
-            call.reports.failure(path, error)  # a matter of tidiness: the check itself may still succeed
+            call.reports.failure(path, error)  # the check itself may still succeed
         else:
             call.reports.count("leftovers", by=removed)
-
-
-def _seeing(
-    key: str,
-    now: float,
-    ttl_ms: int,
-    tolerance_ms: int,
-    limit: int,
-    inherited: float | None,
-    note: Callable[[bool, float], None],
-) -> Callable[[Document], Sighting]:
-    """The function that updates a namespace's document. Noting what it finds is harmless to repeat."""
-
-    def see(document: Document) -> Sighting:
-        sighting = document.see(key, now, ttl_ms, tolerance_ms, limit, inherited)
-        note(sighting[0], sighting[1])
-        return sighting
-
-    return see
 
 
 class Contents:
@@ -236,7 +200,7 @@ class Contents:
                 return 0
         call.reports.anomalies(file.path, document.anomalies)
         recent = self._recent(document, call.now)
-        # The newest last, so that whatever memory has no room for is older than what it keeps.
+        # The newest last: if memory has not room for all, it keeps those.
         for key, seen_at in recent[max(0, len(recent) - context.options.memory_limit) :]:
             context.state.remember(ScopedKey(namespace, key), seen_at, call.now)
         return len(recent)
@@ -281,14 +245,14 @@ class Contents:
         )
 
     def _recent(self, document: Document, now: float) -> list[tuple[str, float]]:
-        """The recent keys, oldest first, with the times to reckon with."""
+        """The recent keys, oldest first, with the times that count (`Window.believed`)."""
         window = self._context.window
         believed = ((key, window.believed(seen_at, now)) for key, seen_at in document.times.items())
         return sorted((entry for entry in believed if window.is_recent(entry[1], now)), key=lambda entry: entry[1])
 
 
 def _read(path: Path) -> Document:
-    """The document in a file that is no store of ours. Raises StoreCorrupt, OSError."""
+    """The document in a file outside of the namespaces. Raises StoreCorrupt, OSError."""
     try:
         return decode(path.read_bytes())
     except DecodeError as error:

@@ -1,11 +1,11 @@
 """Claim first, record when done: for handlers that take time.
 
 Promise    Of all that claim one key at the same time, whichever tasks, threads and processes they are, one owns it;
-           the others can wait for what becomes of it. An owner that dies is succeeded, an owner that lives is not
-           (unless the options set a limit).
+           the others can wait for its outcome. The claim of a dead owner can be taken over, that of a live owner
+           cannot (unless the options set a limit).
 How        A table in the object for its own callers; for all others a store of claims beside the namespace's
-           file. A claim is written down before the last look at whether the key is recent, and struck out after the
-           record: a caller that finds no claim finds the record.
+           file. A claim is written before the last look at whether the key is recent, and removed after the record is
+           written: a caller that finds no claim finds the record.
 Does not   make handling and recording one step: if a process dies between the two, the event comes again.
 """
 
@@ -31,12 +31,12 @@ _PACE = Backoff(minimum=0.005, factor=1.5, maximum=0.25)
 
 @attrs.frozen
 class Taken:
-    """What became of writing a claim down."""
+    """The result of writing a claim."""
 
     holder: OpenClaim | None
     """The claim that was there already."""
     reclaimed: int
-    """Claims of owners that are gone, struck out on the way."""
+    """Claims of owners that are gone, removed by the same update."""
 
 
 class Claiming:
@@ -75,7 +75,7 @@ class Claiming:
         if file is None:
             return self._answer(call, ClaimStatus.CLAIMED, local=mine)
         try:
-            holder = await self._write_down(file, call, mine)
+            holder = await self._write(file, call, mine)
         except UNUSABLE as error:
             mine.is_written = isinstance(error, CommitUncertain)
             call.unusable(file.claims_path, error)
@@ -83,9 +83,9 @@ class Claiming:
         if holder is not None:
             context.state.end_claim(mine, ClaimEnd(holder=holder))
             return self._answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
-        # Again, now that the claim is down: its owner before us may have recorded the key since the first look.
+        # Again, now that the claim is written: its owner before us may have recorded the key since the first look.
         if await checking.is_recent(call):
-            await self._strike_out(call, mine)
+            await self._remove(call, mine)
             return self._is_duplicate(call, mine)
         return self._answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
 
@@ -113,10 +113,10 @@ class Claiming:
             local=local,
         )
 
-    async def _write_down(self, file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
+    async def _write(self, file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
         """Enter the claim into the namespace's claims; returns the open claim if there is one."""
         claim = OpenClaim(key=call.scoped.key, token=mine.token, since=call.now / 1000, owner=this_process())
-        mine.is_written = True  # before it is: an interruption must not leave it behind
+        mine.is_written = True  # before the write: if that is interrupted, `_remove` looks for the claim
 
         async def attempt() -> Taken:
             # Judged before the update, whose function must do nothing but change the state.
@@ -175,7 +175,7 @@ class Claiming:
             return await self._checking.forget(call)
 
     async def _forget_claim(self, file: NamespaceFile, call: Call) -> None:
-        """Remove a claim of any owner: this is how a person frees a key whose owner cannot be checked."""
+        """Remove a claim of any owner: so that a key can be freed whose owner cannot be checked."""
         key = call.scoped.key
         try:
             if (await file.claims.read()).holder(key) is not None:
@@ -187,11 +187,11 @@ class Claiming:
         if mine is None:
             return
         try:
-            await self._context.runner.to_the_end(lambda: self._strike_out(call, mine))
+            await self._context.runner.to_the_end(lambda: self._remove(call, mine))
         finally:
             self._context.state.end_claim(mine, end)
 
-    async def _strike_out(self, call: Call, mine: LocalClaim) -> None:
+    async def _remove(self, call: Call, mine: LocalClaim) -> None:
         file = self._context.file(mine.scoped.namespace)
         if file is None or not mine.is_written:
             return
@@ -200,7 +200,7 @@ class Claiming:
             await file.claims.update(lambda book: book.remove(key, token), f"end the claim on {key[:40]!r}")
         except UNUSABLE as error:
             # Reported, but never raised: the outcome of the claim is settled. Once no caller here holds it, the next
-            # claim of this process strikes it out.
+            # claim of this process removes it.
             call.note(file.claims_path, error)
 
     # -- claims of other objects and processes

@@ -1,7 +1,7 @@
 """The open claims of one namespace: a store of its own beside the keys, so that their file keeps its format.
 
-Promise    What cannot be read as a claim is kept as it is and counts as a claim of an unknown owner: no key is
-           handed out twice because a record is odd. What a later version has written is neither read nor changed.
+Promise    What cannot be read as a claim is kept as it is and counts as a claim of an unknown owner: no key is given
+           to two callers because a record cannot be read. A file of a later version is neither read nor changed.
 Format     {"version": 1, "claims": {key: {"token", "since_ms", "owner": {...}}}}
 """
 
@@ -48,11 +48,11 @@ class ClaimBook:
         return sorted(claims, key=lambda claim: claim.since)
 
     def add(self, claim: OpenClaim) -> None:
-        """Write a claim down."""
+        """Add a claim."""
         self._records()[claim.key] = _record(claim)
 
     def remove(self, key: str, token: str) -> bool:
-        """Strike this claim out; another claim of the same key stays. Whether it was there."""
+        """Remove this claim; another claim of the same key stays. Returns whether it was there."""
         holder = self.holder(key)
         if holder is None or holder.token != token:
             return False
@@ -60,7 +60,7 @@ class ClaimBook:
         return True
 
     def free(self, key: str) -> None:
-        """Strike out whatever claim there is on the key."""
+        """Remove any claim on the key."""
         self._records().pop(key, None)
 
     def _records(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Call:
     def unusable(self, path: Place, error: Exception) -> None:
         """Note that a file could not be used. Raises the error if the options do not say to go on without it."""
         if isinstance(error, ReentrantTurn):
-            raise error  # the caller's own mistake, and nothing of the file's
+            raise error  # a mistake of the caller, not a fault of the file
         self.note(path, error)
         if self.options.failure == "closed":
             raise error

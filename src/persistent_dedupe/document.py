@@ -18,7 +18,7 @@ import attrs
 
 from persistent_dedupe.options import Window
 
-__all__ = ["Anomaly", "Document", "KeptEntry", "Pruned"]
+__all__ = ["Anomaly", "Document", "KeptEntry", "Pruned", "Sighting"]
 
 AnomalyKind = Literal["invalid entry", "duplicate key"]
 
@@ -29,7 +29,7 @@ Anomaly = tuple[AnomalyKind, str]
 
 @attrs.frozen
 class KeptEntry:
-    """An entry that is no record of ours, as it was written."""
+    """An entry that is no record (key and time), as it was written."""
 
     key: str
     raw_key: str
@@ -47,8 +47,16 @@ class Pruned:
     """Times too far ahead that were set to now."""
 
 
-Sighting = tuple[bool, float, int, int, int, tuple[Anomaly, ...]]
-"""What `Document.see` answers: is it new, since when is it known, the counts of `Pruned`, and the anomalies."""
+@attrs.frozen
+class Sighting:
+    """What looking for a key, and recording it if it is new, has found and done."""
+
+    is_new: bool
+    seen_at: float
+    """First sighting, in milliseconds since the epoch."""
+    anomalies: tuple[Anomaly, ...]
+    pruned: Pruned = Pruned()
+
 
 Age = tuple[float, int, str]
 
@@ -64,7 +72,7 @@ class Document:
     times: dict[str, float] = attrs.field(factory=dict[str, float])
     """Key to time of the first sighting, in milliseconds since the epoch."""
     kept: tuple[KeptEntry, ...] = attrs.field(factory=_no_kept)
-    """Entries that are none of ours."""
+    """Entries that are no records."""
     anomalies: tuple[Anomaly, ...] = ()
     """What was noticed while reading."""
     source: bytes | None = None
@@ -75,22 +83,14 @@ class Document:
     _span: tuple[float, float] | None = None
     # Invariant: if there is a span, all of `times` lies within it.
 
-    def see(
-        self, key: str, now: float, ttl_ms: int, tolerance_ms: int, limit: int, inherited: float | None
-    ) -> Sighting:
-        """Record the key unless it is recent; new is also what was recorded with the `inherited` time.
-
-        Plain values in and out: the store then knows that no caller can reach into the document, and need not decode
-        it anew for the next one.
-        """
-        window = Window(ttl_ms, tolerance_ms)
+    def see(self, key: str, now: float, window: Window, limit: int, inherited: float | None) -> Sighting:
+        """Record the key unless it is recent; new is also what was recorded with the `inherited` time."""
         seen_at = self.times.get(key)
         if seen_at is None or not window.is_recent(seen_at, now):
-            pruned = self.record(key, now, window, limit)
-            return True, now, pruned.expired, pruned.evicted, pruned.ahead, self.anomalies
+            return Sighting(True, now, self.anomalies, self.record(key, now, window, limit))
         if seen_at == inherited:
-            return True, seen_at, 0, 0, 0, self.anomalies
-        return False, window.believed(seen_at, now), 0, 0, 0, self.anomalies
+            return Sighting(True, seen_at, self.anomalies)
+        return Sighting(False, window.believed(seen_at, now), self.anomalies)
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
         """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""

@@ -1,10 +1,11 @@
 """A namespace's file as bytes: a flat JSON object, key -> milliseconds since the epoch, two spaces, final newline.
 
-Promise    What is not ours survives byte for byte (`1e999`, nested values, odd keys); an unchanged document encodes to
-           the bytes it was read from. Not UTF-8, not JSON, or not an object: refused, with the position.
+Promise    Entries that are no records are kept byte for byte (`1e999`, nested values, blank keys); an unchanged
+           document encodes to the bytes it was read from. Not UTF-8, not JSON, or not an object: refused, with the
+           position.
 How        A file exactly as we write it is read by orjson; it is one if writing it again gives the same bytes (so no
            duplicate key can hide). Any other file is walked entry by entry, keeping the text of each.
-Source     The format of openclaw's file-backed persistent-dedupe, which reads and writes the same files.
+Source     The format of OpenClaw's file-backed persistent-dedupe, which reads and writes the same files.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _as_we_write_it(data: bytes) -> dict[str, float] | None:
     if not isinstance(parsed, dict):
         return None
     times = cast("dict[str, float]", parsed)
-    if not _are_surely_ours(times, data):
+    if not _are_all_records(times, data):
         return None
     return times if _body(times) + b"\n" == data else None
 
@@ -101,8 +102,8 @@ _NUMBERS = {int, float}
 _BOM = "\ufeff".encode()
 
 
-def _are_surely_ours(times: dict[str, float], data: bytes) -> bool:
-    """Whether `_is_ours` says so of every entry, or a quick No: this is asked of every file at every read.
+def _are_all_records(times: dict[str, float], data: bytes) -> bool:
+    """Whether `_is_record` says so of every entry, or a quick No: this is asked of every file at every read.
 
     `str.strip` removes more than `keys.trimmed` does, except for the byte order mark.
     """
@@ -111,7 +112,7 @@ def _are_surely_ours(times: dict[str, float], data: bytes) -> bool:
     return min(times.values(), default=1) > 0 and "" not in times and list(map(str.strip, times)) == list(times)
 
 
-def _is_ours(key: str, value: object) -> bool:
+def _is_record(key: str, value: object) -> bool:
     """Whether the entry is a time of a plain key."""
     if type(value) is int:
         if value <= 0:
@@ -131,7 +132,7 @@ def _walked(data: bytes) -> Document:
         if key in known:
             anomalies.append(("duplicate key", key))
         known.add(key)
-        if _is_ours(key, value):
+        if _is_record(key, value):
             times[key] = max(value, times.get(key, 0))
         else:
             anomalies.append(("invalid entry", key))
@@ -153,7 +154,7 @@ def _pairs(text: str) -> list[tuple[str, Any]]:
 
 def _as_written(text: str, invalid: int) -> tuple[KeptEntry, ...]:
     """The text of the invalid entries. We write them first, so that this walk is a short one in our own files."""
-    entries = (entry for entry, value in _entries(text) if not _is_ours(entry.key, value))
+    entries = (entry for entry, value in _entries(text) if not _is_record(entry.key, value))
     return tuple(itertools.islice(entries, invalid))
 
 

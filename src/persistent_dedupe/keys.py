@@ -45,7 +45,7 @@ Place = Path | str
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-# What JavaScript's trim() removes, not what str.strip() does: the original shares these files with us, and both must
+# What JavaScript's trim() removes, not what str.strip() does: OpenClaw reads and writes these files too, and both must
 # mean the same key. They differ in U+001C to U+001F and U+0085 (only Python) and U+FEFF (only JavaScript).
 _TRIMMED = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 BLANKS = frozenset(_TRIMMED)

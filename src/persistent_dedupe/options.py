@@ -29,7 +29,7 @@ class Window:
         return seen_at > now + self.tolerance_ms
 
     def believed(self, seen_at: float, now: float) -> float:
-        """The time to reckon with: one too far ahead counts as now, so that it blocks for one TTL at most."""
+        """The time that counts: one too far ahead counts as now, so that it blocks for one TTL at most."""
         return now if self.is_ahead(seen_at, now) else seen_at
 
     def is_recent(self, seen_at: float, now: float) -> bool:

@@ -42,7 +42,7 @@ class CheckResult:
     seen_at: float | None = None
     """First sighting in seconds since the epoch; None for a blank key."""
     error: Exception | None = None
-    """What kept the key from being recorded, or from surely being so (`CommitUncertain`)."""
+    """Why the key was not recorded, or may not have been (`CommitUncertain`)."""
     took: float = 0.0
     """Seconds from asking for the file to its answer, waiting for the lock included; 0 if memory knew."""
 
@@ -213,7 +213,7 @@ class Reports:
         self._log_once(logging.ERROR, path, type(error).__name__, "%s: %s", path, error)
 
     def moved_aside(self, path: Place, aside: str) -> None:
-        """A bad file has another name now: always logged, because a person should look at it."""
+        """A bad file has another name now. Logged each time."""
         self.count("moved_aside")
         log.warning("%s could not be decoded; it was moved aside to %s and the namespace starts empty", path, aside)
 

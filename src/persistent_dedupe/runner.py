@@ -42,10 +42,6 @@ class OneShotResult(Generic[T]):
         with contextlib.suppress(InvalidStateError):
             self._future.set_result(result)
 
-    def result(self) -> T | None:
-        """The result, or None as long as there is none."""
-        return self._future.result() if self._future.done() else None
-
     def wait(self, timeout: float | None = None) -> T:
         """Block this thread for the result. Raises TimeoutError after `timeout` seconds."""
         return self._future.result(timeout)

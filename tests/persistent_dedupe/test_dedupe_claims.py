@@ -47,7 +47,7 @@ def written_claims(folder: Path) -> dict[str, Any]:
 # -- in one object
 
 
-def test_a_claim_is_written_down_with_its_owner_and_struck_out_at_its_end(face: Any, tmp_path: Path) -> None:
+def test_a_claim_is_written_with_its_owner_and_removed_at_its_end(face: Any, tmp_path: Path) -> None:
     async def main() -> None:
         dedupe = face.make(tmp_path, ttl=10)
         claim = await dedupe.claim("m1")
@@ -161,7 +161,7 @@ def test_failing_open_a_claim_that_cannot_be_written_is_granted_and_says_so(face
         assert (await dedupe.claim("k")).status is ClaimStatus.IN_FLIGHT
         result = await dedupe.commit("k")
         assert (result.is_new, result.recorded) == (True, False)
-        # Reading the keys, writing the claim, recording the key; there is no claim to strike out.
+        # Reading the keys, writing the claim, recording the key; there is no claim to remove.
         assert dedupe.counters.disk_errors == 3
         assert (await dedupe.claim("k")).status is ClaimStatus.DUPLICATE
         closed = face.make(Path("/dev/null/dedupe"), ttl=10, failure="closed")
@@ -215,7 +215,7 @@ def test_a_block_that_is_interrupted_releases_and_its_waiters_are_not_interrupte
         dedupe.wait(waiting[0])
 
 
-def test_a_claim_that_cannot_be_struck_out_is_ended_all_the_same(tmp_path: Path, gate: Any) -> None:
+def test_a_claim_that_cannot_be_removed_is_ended_all_the_same(tmp_path: Path, gate: Any) -> None:
     gate.open.set()
     options = DedupeOptions(ttl=10, failure="closed", queue=PerStoreWriterQueue(lock=gate))
     dedupe, other = PersistentDedupe(tmp_path, options), PersistentDedupe(tmp_path, options)
@@ -615,7 +615,7 @@ def test_of_several_processes_that_claim_a_key_at_once_one_owns_it(start_child: 
         assert [child.ask("claim", f"k{number}") for child in children] == ["duplicate"] * 4
 
 
-def test_the_claims_of_several_dead_processes_are_all_struck_out_by_the_next_claim(
+def test_the_claims_of_several_dead_processes_are_all_removed_by_the_next_claim(
     tmp_path: Path, start_child: Callable[..., Any]
 ) -> None:
     children = [start_child() for _ in range(3)]

@@ -55,7 +55,7 @@ def summarize(store: Place, options: DedupeOptions, namespace: str | None = None
 
 
 def shown_store(store: Place) -> str:
-    """The store, for people: a URL without user and password."""
+    """The store, as it is shown: a URL without user and password."""
     if isinstance(store, Path):
         return str(store)
     return str(PersistentDedupe(store, DedupeOptions(ttl=0)).path()).removesuffix(DEFAULT_NAMESPACE)
