@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -66,6 +67,23 @@ def _leftovers(before: set[str], descriptors: dict[str, str], threads: set[str])
         }.items()
         if left
     }
+
+
+_UNTRACED = re.compile(
+    r"""/tests/(
+        (benchmarks|commitments|documentation|examples|models|persistent_dedupe|repository|torture|typing)/  # other code
+        | store/test_costs_nothing | store/test_short_way | locks/test_short_ways | turns/test_crowds  # count and weigh
+        | turns/test_lane_model  # thousands of states
+    )""",
+    re.VERBOSE,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make coverage` runs without a tracer: what it would disturb, and what shows nothing of the library."""
+    for item in items:
+        if _UNTRACED.search(item.path.as_posix()):
+            item.add_marker(pytest.mark.untraced)
 
 
 @pytest.fixture(autouse=True)
