@@ -133,8 +133,8 @@ class NeighbourFound(Event):
     """
 
     kind: str
-    """`flock`, `openclaw` or `proper-lockfile`: the kind of its lock; `locked document`: it has locked the document
-    itself; `changed document`: it wrote while functions were applied; `unknown`."""
+    """`flock`, `fcntl`, `openclaw` or `proper-lockfile`: the kind of its lock; `locked document`: it has locked the
+    document itself; `changed document`: it wrote while functions were applied; `unknown`."""
     lock: str | None
     """Its lock's path, if it has one."""
     owner: Owner | None

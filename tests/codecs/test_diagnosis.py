@@ -27,6 +27,7 @@ NAN = (
 )
 YAML = "it looks like YAML, not JSON: give the store a codec for it"
 SETTINGS = "it looks like TOML, INI or .env, not JSON: give the store a codec for it"
+NUMBER = "a number that JSON does not have: no `+`, no `0x`, no 0 in front, and digits on both sides of the point"
 CUT = "the document is cut off: it ends in the middle"
 
 INTACT = [
@@ -67,6 +68,12 @@ INTACT = [
     (b"[1]\n[2]\n[3", LINES, 2, 1),
     (b'{"caf\xe9": 1}', "not UTF-8: byte 0xe9 at offset 5; perhaps Windows-1252 or Latin-1: save as UTF-8", 1, 6),
     (b"{a: 1}", "a key without quotation marks, as JavaScript and JSON5 have them; JSON has none", 1, 2),
+    (b'{"a": +1}', NUMBER, 1, 7),
+    (b'{"a": .5}', NUMBER, 1, 7),
+    (b'{"a": -.5}', NUMBER, 1, 7),
+    (b'{"a": 007}', NUMBER, 1, 8),
+    (b'{"a": -0x1F}', NUMBER, 1, 9),
+    (b'{"a": 5.}', NUMBER, 1, 8),
     (b"colour: red\nlimit: 3\n", YAML, 1, 1),
     (b"---\n- a\n", YAML, 1, 1),
     (b"[section]\nkey = 1\n", SETTINGS, 1, 2),

@@ -206,6 +206,21 @@ def test_a_document_that_another_program_has_locked_is_told(path: Path, caplog: 
             assert 'Flock(file="{name}.lock")' in told
 
 
+@pytest.mark.parametrize("queue", [PerStoreWriterQueue(), PerStoreWriterQueue(lock=Flock(file="{name}.lock"))])
+def test_a_lock_file_that_is_locked_with_fcntl_is_told_as_one_that_no_lock_excludes(
+    path: Path, queue: PerStoreWriterQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    # fasteners and lockf(3); what takes flock(2) on that file passes it by.
+    code = "import fcntl\nfile = open(f'{path}.lock', 'w')\nfcntl.lockf(file, fcntl.LOCK_EX)\nsay('ok')\nhear()"
+    with child(code, path) as other, caplog.at_level(logging.WARNING, "storewriter"):
+        other.expect("ok")
+        Store[Any](path, queue=queue).update(lambda state: state.update(n=1))
+    (told,) = caplog.messages
+    assert f"{path}.lock is a file on which an fcntl(2) lock is held, as by fasteners or lockf(3)" in told
+    assert f"pid {other.pid}" in told
+    assert "no lock of storewriter excludes an fcntl(2) lock: let it take flock(2) on that file" in told
+
+
 def test_it_is_told_once_and_as_an_event(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[events.NeighbourFound] = []
     end = events.subscribe(lambda event: seen.append(event) if isinstance(event, events.NeighbourFound) else None)

@@ -96,6 +96,9 @@ def _count(number: int) -> str:
 # -- text --------------------------------------------------------------------------------------------------------------
 
 _COMMENT: Final = "a comment; JSON has none. Remove it, or give the store a codec that knows comments"
+_NUMBER: Final = (
+    "a number that JSON does not have: no `+`, no `0x`, no 0 in front, and digits on both sides of the point"
+)
 _YAML: Final = "it looks like YAML, not JSON: give the store a codec for it"
 _SETTINGS: Final = "it looks like TOML, INI or .env, not JSON: give the store a codec for it"
 _FOREIGN: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -119,6 +122,9 @@ _FOREIGN_LINE: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 _COMMENT_MARK: Final = re.compile(r"//|/\*|#")
 _CONFLICT: Final = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?:[ \t\r]|$)", re.MULTILINE)
 _PYTHON: Final = re.compile(r"[bBrRuU]?'|(?:True|False|None)\b|\(")
+_NUMBER_BEGINS: Final = re.compile(r"[+-]?\.\d|\+[\d.]")
+_NUMBER_GOES_ON: Final = re.compile(r"(?<![\d.])0[\dxX]|\d\.[^\d.]")
+"""From the last digit that the decoder has read: it takes `0` for all of `01` and `0x10`, and `5` for all of `5.`."""
 _NAME: Final = re.compile(r"[A-Za-z_$][\w$]*[ \t]*:")
 _CUT_CONSTANT: Final = re.compile(r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|-)\s*\Z")
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
@@ -135,6 +141,7 @@ def _of_text(text: str, error: DecodeError) -> _Verdict | None:
         or _of_beginning(text)
         or _of_conflict(text, at)
         or (_of_more(text, at) if error.reason == _EXTRA else _of_place(text, at))
+        or _of_number(text, error.position, error.reason)
         or _of_complaint(text, error.position, at, error.reason)
     )
 
@@ -176,6 +183,14 @@ def _of_place(text: str, at: int) -> _Verdict | None:
     if _NAME.match(text, at):
         return "a key without quotation marks, as JavaScript and JSON5 have them; JSON has none", True
     return None
+
+
+def _of_number(text: str, position: int, reason: str) -> _Verdict | None:
+    """By a number as a person, JavaScript or JSON5 writes it."""
+    is_one = (reason == "Expecting value" and _NUMBER_BEGINS.match(text, position)) or (
+        reason.startswith("Expecting ','") and position > 0 and _NUMBER_GOES_ON.match(text, position - 1)
+    )
+    return (_NUMBER, True) if is_one else None
 
 
 def _of_more(text: str, at: int) -> _Verdict | None:

@@ -21,7 +21,16 @@ from storewriter.locks._protocol import Strategy
 from storewriter.locks.neighbours._agreement import different_neighbours, neighbours_of_others
 from storewriter.locks.neighbours._joined import Joined
 from storewriter.locks.neighbours._names import DEFAULT
-from storewriter.locks.neighbours._whose import CONFIGURE, Foreign, advice_for, foreign, kernel_holder, record_at
+from storewriter.locks.neighbours._whose import (
+    CONFIGURE,
+    Foreign,
+    advice_for,
+    foreign,
+    kernel_holder,
+    kernel_lock,
+    locked,
+    record_at,
+)
 
 __all__ = ["changed", "findings", "look", "next_look"]
 
@@ -61,7 +70,7 @@ def findings(path: str, strategy: Strategy | None) -> list[Foreign]:
     neighbours = strategy.neighbours if isinstance(strategy, Joined) else ()
     taken = {neighbour.lock_path(path) for neighbour in neighbours}
     lock = f"{path}.lock"
-    beside = None if lock in taken else _at(lock)
+    beside = _not_excluded(lock) if lock in taken else _at(lock)
     locked = _locked_document(path)
     return [found for found in (beside, locked) if found is not None]
 
@@ -74,6 +83,12 @@ def _at(lock: str) -> Foreign | None:
             raise  # a signal handler's
         return None
     return None if _is_a_sidecar(lock) else foreign(lock, found)
+
+
+def _not_excluded(lock: str) -> Foreign | None:
+    """What is wrong with a lock that is configured: flock(2) does not exclude those who lock the file with fcntl(2)."""
+    held = kernel_lock(lock)
+    return locked(lock, *held) if held is not None and held[0] == "POSIX" else None
 
 
 def _is_a_sidecar(lock: str) -> bool:
@@ -104,6 +119,11 @@ def advice(path: str, found: Foreign) -> str:
         )
     if found.kind in CONFIGURE:
         return f"take its lock as well: {advice_for(found.kind, DEFAULT)}"
+    if found.kind == "fcntl":
+        return (
+            f"no lock of storewriter excludes an fcntl(2) lock: let it take flock(2) on that file, as filelock, "
+            f"portalocker and flock(1) do, and configure {advice_for('flock', DEFAULT)}"
+        )
     if found.kind == _LOCKED:
         folder, name = path.rsplit(os.sep, 1)
         return (

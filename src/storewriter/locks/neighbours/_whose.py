@@ -123,7 +123,13 @@ def record_at(lock: str) -> Record | None:
 
 
 def kernel_holder(name: str) -> Owner | None:
-    """The process of another program that holds flock(2) on a file alone, or an fcntl(2) lock; None: there is none.
+    """The process of another program that holds flock(2) on a file alone, or an fcntl(2) lock; None: there is none."""
+    lock = kernel_lock(name)
+    return None if lock is None else lock[1]
+
+
+def kernel_lock(name: str) -> tuple[str, Owner] | None:
+    """The kind of that lock as well, as /proc/locks calls it: `FLOCK`, or `POSIX` for one of fcntl(2).
 
     What /proc/locks shows is confirmed by the file itself, because some file systems go by another device number there.
     Without that nothing is tried: a lock that is tried for an instant could refuse the other program.
@@ -134,7 +140,10 @@ def kernel_holder(name: str) -> Owner | None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             return None
-        return _holder_by(found, fd, "FLOCK", _is_flocked) or _holder_by(found, fd, "POSIX", _is_byte_locked)
+        for kind, is_locked in (("FLOCK", _is_flocked), ("POSIX", _is_byte_locked)):
+            owner = _holder_by(found, fd, kind, is_locked)
+            if owner is not None:
+                return kind, owner
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
@@ -174,7 +183,7 @@ class Foreign:
     lock: str
     """Its path."""
     kind: str
-    """`flock`, `openclaw`, `proper-lockfile`, or `unknown`."""
+    """`flock`, `fcntl`, `openclaw`, `proper-lockfile`, or `unknown`."""
     what: str
     """What it is, in words."""
     owner: Owner | None
@@ -195,10 +204,9 @@ def foreign(lock: str, found: os.stat_result) -> Foreign | None:
         return Foreign(lock, "proper-lockfile", what, None)
     if not stat.S_ISREG(found.st_mode):
         return Foreign(lock, "unknown", "neither a file nor a folder", None)
-    holder = kernel_holder(lock)
-    if holder is not None:
-        what = "a file on which flock(2) is held, as by filelock, portalocker or flock(1)"
-        return Foreign(lock, "flock", what, holder)
+    held = kernel_lock(lock)
+    if held is not None:
+        return locked(lock, *held)
     record = record_at(lock)
     if record is not None and record.pid is not None:
         what = "a file with the record of its owner, as OpenClaw and fs-safe make it"
@@ -210,6 +218,15 @@ def foreign(lock: str, found: os.stat_result) -> Foreign | None:
     what = f"{a_file}, not locked now, as filelock, portalocker and flock(1) leave it"
     is_new = is_empty and time.time() - found.st_mtime < _WRITING
     return Foreign(lock, "flock", what, None, is_new)
+
+
+def locked(lock: str, kind: str, holder: Owner) -> Foreign:
+    """A lock file that is locked in the kernel."""
+    if kind == "POSIX":
+        what = "a file on which an fcntl(2) lock is held, as by fasteners or lockf(3)"
+        return Foreign(lock, "fcntl", what, holder)
+    what = "a file on which flock(2) is held, as by filelock, portalocker or flock(1)"
+    return Foreign(lock, "flock", what, holder)
 
 
 def other_convention(path: str, lock: str, ours: str, found: os.stat_result) -> StrategyMismatch:
