@@ -53,6 +53,7 @@ def test_a_function_that_loses_updates(folder: Path) -> None:
 def test_with_storewriter_it_loses_none(folder: Path) -> None:
     ended = run(folder, "--store", "s.json", "--fix-with", "storewriter", "--as", "threads", "mine:plainly")
     assert (ended.returncode, ended.stdout) == (0, "no update was lost (threads)\n")
+    assert ended.stderr == "", "that one call waits for the other is no warning"
 
 
 def test_json(folder: Path) -> None:

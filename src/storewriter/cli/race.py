@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -65,13 +67,26 @@ def _race(store: str, ways: Sequence[str], in_turns: bool, rounds: int, what: Se
             return race_commands(what, path=store, rounds=rounds, in_turns=in_turns)
         function = _function(what[0])
         how: Any = ways or (("tasks",) if inspect.iscoroutinefunction(function) else ("threads", "processes"))
-        return race(function, path=store, how=how, in_turns=in_turns)
+        with _without_warnings():
+            return race(function, path=store, how=how, in_turns=in_turns)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     except OSError as error:
         if error.filename != what[0]:
             raise
         raise click.UsageError(f"{what[0]} cannot be started: {error.strerror}.") from None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """One call is stopped, so the other one has to wait for it: a warning of that is no news."""
+    log = logging.getLogger("storewriter")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _function(name: str) -> Mutator:
