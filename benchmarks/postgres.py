@@ -1,6 +1,7 @@
 """Stores in PostgreSQL beside what people write by hand: updates a second, waits and fairness over several processes.
 
     python -m benchmarks.postgres postgresql://localhost/test [--processes 1 4 16] [--sizes 1000 50000] [--seconds 5]
+        [--contenders storewriter "row lock"] [--rounds 3]
 
 Each process has 16 tasks, which update one document back to back: one counter, and text up to the size.
 
@@ -153,6 +154,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 50_000])
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--rounds", type=int, default=1, help="how often each is measured, by turns")
     given = parser.parse_args()
     url = f"{given.url}{'&' if '?' in given.url else '?'}table={TABLE}"
     create(url)
@@ -161,7 +164,7 @@ def main() -> None:
     try:
         for size in given.sizes:
             for count in given.processes:
-                for contender in CONTENDERS:
+                for contender in given.contenders * given.rounds:
                     reset(given.url, size)
                     found = measured(contender, url, count, given.seconds)
                     lost = found["updates"] - counted(given.url)

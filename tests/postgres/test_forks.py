@@ -13,7 +13,9 @@ import pytest
 from helpers.postgres_server import Server
 from storewriter import LockLost, ServerUnavailable, Store
 from storewriter.postgres import Postgres
+from storewriter.postgres._statements import ROLLBACK
 from storewriter.postgres._turn import PostgresHold
+from storewriter.postgres._wire import Broken
 
 
 def in_child(call: Callable[[], object]) -> None:
@@ -65,9 +67,12 @@ def test_an_idle_connection_stays_the_parents(url: str) -> None:
     (link,) = source._idle  # type: ignore[attr-defined]
 
     def child() -> None:
+        assert source._idle == []  # type: ignore[attr-defined]
+        for use in (lambda: link.exchange([]), lambda: link.post(ROLLBACK)):
+            with pytest.raises(Broken, match="has forked"):
+                use()
         assert store.read() == {"n": 1}
         store.update(lambda state: state.update(n=2))
-        assert link not in source._idle  # type: ignore[attr-defined]
         source.give_back(link)
         assert link not in source._idle  # type: ignore[attr-defined]
         source.close(link)

@@ -55,7 +55,7 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for(place: str) -> Non
 
 
 def test_updates_of_one_process_are_applied_in_their_order(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one batch. In PostgreSQL a function that still runs when the batch's time is over asks again, at the end."""
+    """Of one batch."""
     monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
     store = listed(place)
     with held(QUEUE, place):

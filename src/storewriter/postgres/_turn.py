@@ -110,7 +110,7 @@ class PostgresHold:
     def release(self) -> None:
         """See `_backends.protocol.Hold`. The server's answer is not waited for."""
         link = self._link
-        if link is None or self._generation != forks.generation:
+        if link is None:
             return
         if not self.is_over:
             self.is_over = True
