@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 MINUTES ?= 30
+SAMPLE ?= 160
+SEED ?= 1
 # Of pytest; a file's tests run in one process, because the blocks of a document go on from each other.
 # One more than there are cores, because tests mostly wait for disks, locks and children; 0: in one process.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture check lint types layers docs bench \
+.PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture mutants check lint types layers docs bench \
 	bench-quick figures package clean
 
 help:
@@ -23,6 +25,7 @@ help:
 	@echo "make test-slow   the long versions of some tests, for minutes"
 	@echo "make coverage    the tests, and which branches of the library they take"
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
+	@echo "make mutants     change SAMPLE=160 places of the code, drawn by SEED=1, and see whether the tests notice; for hours"
 	@echo "make check       lint, types, layers"
 	@echo "make docs        the documentation as a site, in build/docs; every link within it is followed"
 	@echo "make man         manual pages of all commands, in man/"
@@ -70,6 +73,9 @@ test-slow: $(VENV)/.has-test
 
 torture: $(VENV)/.has-test
 	$(BIN)/python tests/torture --minutes $(MINUTES) $(ARGS)
+
+mutants: $(VENV)/.has-mutants
+	$(BIN)/python tests/mutants --sample $(SAMPLE) --seed $(SEED) $(ARGS)
 
 check: lint types layers
 
@@ -132,6 +138,11 @@ $(VENV)/.has-test: pyproject.toml | $(BIN)/python
 $(VENV)/.has-lint: pyproject.toml | $(VENV)/.has-test
 	@echo "Installing into $(VENV) (once) ..."
 	@$(PIP) --editable '.[test,lint]'
+	@touch $(VENV)/.has-cli $(VENV)/.has-test $@
+
+$(VENV)/.has-mutants: pyproject.toml | $(VENV)/.has-test
+	@echo "Installing into $(VENV) (once) ..."
+	@$(PIP) --editable '.[test,mutants]'
 	@touch $(VENV)/.has-cli $(VENV)/.has-test $@
 
 $(VENV)/.has-bench: pyproject.toml | $(BIN)/python

@@ -20,6 +20,49 @@ _NOT: Final = ("turns/test_interrupts_everywhere.py", "store/test_short_way.py")
 SECONDS: Final = 20.0
 """What the tests of one mutant may cost together, each at the duration that it had under coverage."""
 
+ALSO: Final = {
+    "_turns/adapter": ("turns/test_turn_order",),
+    "_turns/admission": ("turns/test_deadlines", "turns/test_backpressure"),
+    "_turns/ending": ("turns/test_ending_once", "turns/test_interrupted_releases", "turns/test_processes"),
+    "_turns/entering": ("turns/test_deadlines", "turns/test_reentrance", "turns/test_several_stores"),
+    "_turns/line": ("turns/test_turn_order", "turns/test_lane_model", "turns/test_leaving_the_line"),
+    "_turns/marks": ("turns/test_reentrance", "turns/test_loops_in_handlers"),
+    "_turns/messages": ("turns/test_messages", "locks/test_inherited"),
+    "_turns/off_loop": ("turns/test_out_of_means", "turns/test_closed_loops"),
+    "_turns/waiters": ("turns/test_waiters", "turns/test_leaving_the_line", "turns/test_loops_in_handlers"),
+    "_turns/waiting_thread": ("turns/test_out_of_means", "turns/test_crowds", "turns/test_processes"),
+    "locks/_access_lists": ("locks/test_users",),
+    "locks/_adapter": ("turns/test_own_strategies", "locks/test_contract"),
+    "locks/_breaking": ("cli/test_break_command",),
+    "locks/_gate": ("locks/test_interleavings", "turns/test_processes"),
+    "locks/_guard": ("locks/test_guard", "locks/test_lease"),
+    "locks/_holder": ("locks/test_status", "locks/test_inherited"),
+    "locks/_lock_file": ("locks/test_lock_file", "locks/test_users"),
+    "locks/_marker_attempt": ("locks/test_strategies_under_misfortune", "locks/test_obstacles", "locks/test_contract"),
+    "locks/_marker_file": ("locks/test_marker_file", "locks/test_obstacles"),
+    "locks/_marker_hold": ("locks/test_strategies_under_misfortune", "locks/test_lease", "locks/test_guard"),
+    "locks/_marker_owner": ("locks/test_strategies_under_misfortune", "locks/test_status"),
+    "locks/_marker_policy": ("locks/test_strategies_under_misfortune", "locks/test_lease"),
+    "locks/_record": ("locks/test_records",),
+    "locks/_rights": ("locks/test_users",),
+    "locks/flock": ("locks/test_contract", "locks/test_lock_file", "locks/test_inherited", "turns/test_processes"),
+    "locks/lease": ("locks/test_lease", "turns/test_settings"),
+    "locks/marker": ("locks/test_contract", "turns/test_settings"),
+    "locks/in_process": ("locks/test_contract",),
+    "_files/backups": ("files/test_backups_and_recovery", "files/test_alarms_and_backups"),
+    "_files/folder_events": ("watch",),
+    "_files/folders": ("turns/test_paths", "crash/test_power_cuts"),
+    "_files/in_place": ("files/test_in_place_readers", "faults/test_faults"),
+    "_files/keys": ("turns/test_paths", "turns/test_reserved_names"),
+    "_files/replace": ("files/test_what_a_replace_keeps", "faults/test_faults", "faults/test_confirmed"),
+    "_commits/batch": ("store/test_group_commit", "store/test_own_outcomes", "store/test_shared_failures"),
+    "_commits/document": ("store/test_flushes", "store/test_changed_by_others", "store/test_own_objects"),
+    "_commits/draft": ("store/test_updates", "store/test_own_objects", "store/test_shared_states"),
+    "_commits/leading": ("store/test_forked_in_a_function", "store/test_deadlines_in_a_batch"),
+    "_commits/transactions": ("store/test_transactions", "store/test_failing_release"),
+}
+"""Test files about a module, which are run as well: coverage does not see what a test does in other processes."""
+
 _SETTINGS: Final = """
 [run]
 source_pkgs = storewriter
@@ -119,10 +162,15 @@ class Covering:
                 if spent + self._cost(test) <= SECONDS:
                     chosen.append(test)
                     spent += self._cost(test)
-        return chosen
+        return [*chosen, *_about(module)]
 
     def _cost(self, test: str) -> float:
         return self.seconds.get(test, 1.0)
+
+
+def _about(module: str) -> list[str]:
+    names = ALSO.get(module.removeprefix("src/storewriter/").removesuffix(".py"), ())
+    return [f"tests/{name}.py" if "/" in name else f"tests/{name}" for name in names]
 
 
 def _near(module: str, files: dict[str, list[str]]) -> list[str]:

@@ -19,21 +19,20 @@ from writer import Fate, Points
 
 from storewriter import LockLost, LockTimeout, PerStoreWriterQueue, Store
 from storewriter.locks import Flock, Lease, Marker
-from storewriter.testing import System
 
 STALE: Final = 0.3
 LONG: Final = 20.0
-SHORT: Final = {"flock": 0.1, "marker": 0.1, "lease": 1.5}
+SHORT: Final = {"flock": 0.1, "marker": 0.1, "lease": 3.0}
 """Seconds that another one waits for a stopped process. A lease is taken over by then, but for the instant in which it is
 written: that is done under a kernel lock."""
 
 Names = list[str]
 
 
-def store(strategy: str, path: Path, timeout: float, **options: System) -> Store[Names]:
+def store(strategy: str, path: Path, timeout: float, **options: Any) -> Store[Names]:
     """Every process has a queue of its own."""
     strategies: dict[str, Any] = {"flock": Flock(), "marker": Marker(), "lease": Lease(stale=STALE)}
-    return Store(path, default=list, queue=PerStoreWriterQueue(strategies[strategy], timeout=timeout), **options)  # type: ignore[arg-type]
+    return Store(path, default=list, queue=PerStoreWriterQueue(strategies[strategy], timeout=timeout), **options)
 
 
 def adding(name: str) -> Callable[[Names], None]:

@@ -18,7 +18,7 @@ def test_at_every_point(what: str, strategy: str) -> None:
     assert not ended.stderr, ended.stderr
     assert ended.returncode == 0, ended.stdout
     points = [line.partition(": ") for line in ended.stdout.splitlines()[:-1]]
-    assert {"rename", "after rename", "flush_folder"} <= {name for name, _, _ in points}
+    assert len(points) > 30, "which calls two threads come to at the same time is another set each time"
     outcomes = {outcome for _, _, outcome in points}
     if what == "kill":
         assert outcomes == {"applied", "not applied"}
