@@ -24,6 +24,19 @@ def plainly(path):
 def nothing(path):
     pass
 
+async def later(path):
+    plainly(path)
+
+def fails(path):
+    {}["none"]
+
+def ends(path):
+    raise SystemExit(3)
+
+def safely(path):
+    import storewriter
+    storewriter.Store(path).update(lambda state: state.update(n=1))
+
 word = "no function"
 """
 
@@ -39,6 +52,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(MODULE)
     (tmp_path / "s.json").write_text('{"n": 0}')
+    (tmp_path / "bad.json").write_text("{")
     return tmp_path
 
 
@@ -78,10 +92,14 @@ def test_a_command_in_turns(folder: Path) -> None:
         (["--store", "s.json", "nowhere:fn"], "nowhere:fn cannot be imported: No module named 'nowhere'"),
         (["--store", "s.json", "mine:word"], "mine:word is not a function"),
         (["--store", "s.json", "mine:nothing"], "there is no update that could be lost"),
-        (["--store", "s.json", "--", "./no-such-program"], "./no-such-program cannot be started: No such file"),
         (["--store", "s.json", "--as", "threads", "--", "true"], "--as is for functions"),
         (["--store", "s.json", "--as", "tasks", "mine:plainly"], "how='tasks' needs async functions"),
-        (["--store", "s.json", "--", "false"], "false ended with 1"),
+        (["--store", "s.json", "--as", "threads", "mine:later"], "how='threads' needs plain functions"),
+        (["--store", "s.json", "--", "false"], "false ended with 1. Try"),
+        (["--store", "s.json", "mine:fails"], "mine:fails fails when it runs alone: KeyError: 'none' (in "),
+        (["--store", "s.json", "mine:ends"], "mine:ends fails when it runs alone: SystemExit: 3 (in "),
+        (["--store", "bad.json", "mine:plainly"], "fails when it runs alone: JSONDecodeError: "),
+        (["--store", "s.json", "--fix-with", "storewriter", "mine:safely"], "mine:safely takes turns itself"),
     ],
 )
 def test_what_cannot_be_tried_is_wrong_usage(folder: Path, words: list[str], said: str) -> None:
@@ -89,3 +107,11 @@ def test_what_cannot_be_tried_is_wrong_usage(folder: Path, words: list[str], sai
     assert ended.returncode == 2, ended.stdout
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [("./no-such-program", 127), ("./mine.py", 126)], ids=["not found", "not executable"]
+)
+def test_a_command_that_cannot_be_started(folder: Path, program: str, code: int) -> None:
+    ended = run(folder, "--store", "s.json", "--", program)
+    assert (ended.returncode, f"'{program}' cannot be started: " in ended.stderr) == (code, True), ended.stderr

@@ -47,6 +47,8 @@ def test_faults(faults, file):
         cut.disk.write_out(file.parent / str(number))
         copy = Path(f"{file.parent / str(number)}{file}")
         assert json.loads(copy.read_text())["n"] in ([1] if cut.acknowledged else [0, 1])
+    with pytest.raises(ValueError, match="a store makes no system call 'fsync'; there are .*, flush,"):
+        made.fail("fsync", OSError(errno.EIO, "no such method"))
     made.fail("write", OSError(errno.ENOSPC, "no space"))
     with pytest.raises(OSError, match="no space"):
         store.update(lambda state: state.update(n=2))

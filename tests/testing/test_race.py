@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from storewriter import Store
 from storewriter.testing import race, race_commands
@@ -103,6 +104,25 @@ async def a_task(path: str) -> None:
 def test_tasks(file: Path) -> None:
     assert race(a_task, path=file, how=["tasks"]).lost
     assert not race(a_task, path=file, how=["tasks"], in_turns=True).lost
+
+
+async def a_task_of_trio(path: str) -> None:
+    state = json.loads(Path(path).read_text())
+    await trio.lowlevel.checkpoint()
+    state["count"] += 1
+    Path(path).write_text(json.dumps(state))
+
+
+def test_tasks_of_trio(file: Path) -> None:
+    assert race(a_task_of_trio, path=file, backend="trio").lost
+    assert not race(a_task_of_trio, path=file, backend="trio", in_turns=True).lost
+
+
+def test_how_follows_the_kind_of_the_function(file: Path) -> None:
+    assert race(a_task, path=file).tried == ("tasks",)
+    assert race(plainly, path=file).tried == ("threads", "processes")
+    with pytest.raises(ValueError, match="how='threads' needs plain functions"):
+        race(a_task, path=file, how=["threads"])
 
 
 def test_a_function_that_changes_nothing_is_refused(file: Path) -> None:

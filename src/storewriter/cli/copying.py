@@ -34,7 +34,10 @@ class _Bytes:
         return state
 
 
-@click.command(epilog=exit_codes({NEGATIVE: "negative result: the target has another document; nothing was written"}))
+@click.command(
+    short_help="Copy a document from one store to another.",
+    epilog=exit_codes({NEGATIVE: "negative result: the target has another document; nothing was written"}),
+)
 @click.argument("source", metavar="FROM", type=STORE_PATH)
 @click.argument("target", metavar="TO", type=STORE_PATH)
 @click.option("--replace", is_flag=True, help="Overwrite a document that TO has already.")

@@ -8,7 +8,7 @@ import attrs
 import click
 
 from storewriter.cli.base.options import exit_codes, json_option, say
-from storewriter.cli.base.program import LOCK, NEGATIVE, STORE
+from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.scan import Scan, as_github, as_sarif, as_text, scan
 
@@ -17,7 +17,9 @@ __all__ = ["command"]
 
 @click.command(
     "scan",
-    epilog=exit_codes({NEGATIVE: "something is found", STORE: "a file cannot be read"}, without=[LOCK]),
+    epilog=exit_codes(
+        {DONE: "nothing is found", NEGATIVE: "something is found", STORE: "a file cannot be read"}, without=[LOCK]
+    ),
 )
 @click.option(
     "--format",

@@ -110,7 +110,7 @@ class Fault:
     error: BaseException
     """What is raised."""
     name: str | None = None
-    """Only a call of this name; None: any."""
+    """Only a call of this name, a method of `System` (`flush` is fsync); None: any. Another name is a ValueError."""
     skip: int = 0
     """How many calls that fit are let through first."""
     late: bool = False
@@ -118,6 +118,12 @@ class Fault:
     a descriptor is gone even if close(2) fails."""
     struck: Call | None = None
     """The call that failed; None as long as there was none."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a name that no call has: a fault that never comes would let every test pass."""
+        if self.name is not None and not callable(getattr(SYSTEM, self.name, None)):
+            names = sorted(name for name in dir(SYSTEM) if not name.startswith("_") and callable(getattr(SYSTEM, name)))
+            raise ValueError(f"a store makes no system call {self.name!r}; there are {', '.join(names)}")
 
     def __call__(self, call: Call, proceed: Callable[[], Any]) -> Any:
         """Make `call` by `proceed` and return what it returns, or raise `error` if it is the one to fail."""

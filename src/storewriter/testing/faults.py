@@ -54,6 +54,9 @@ class Faults:
             skip: how many calls that fit are let through first.
             late: whether it is raised after the call was made, as when the answer of a file server is lost.
 
+        Raises:
+            ValueError: `System` has no such method.
+
         """
         self._fault = Fault(error, name=name, skip=skip, late=late)
 

@@ -14,7 +14,6 @@ Does not   prove that there is no race: other steps, and more than two callers, 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import multiprocessing
@@ -24,12 +23,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import anyio
 import attrs
 
 from storewriter.per_store_writer_queue import PerStoreWriterQueue
@@ -37,6 +37,8 @@ from storewriter.per_store_writer_queue import PerStoreWriterQueue
 __all__ = ["How", "LostUpdate", "Mutator", "Race", "race", "race_commands"]
 
 How = Literal["threads", "processes", "tasks"]
+
+Backend = Literal["asyncio", "trio"]
 
 Mutator = Callable[[str], Any]
 """Loads the file at a path, changes it and saves it. For tasks: an async function."""
@@ -83,9 +85,10 @@ def race(
     second: Mutator | None = None,
     *,
     path: str | os.PathLike[str],
-    how: Sequence[How] = ("threads", "processes"),
+    how: Sequence[How] | None = None,
     in_turns: bool = False,
     patience: float = 1.0,
+    backend: Backend = "asyncio",
 ) -> Race:
     """Run two calls that change a file against each other, on copies of it.
 
@@ -93,32 +96,38 @@ def race(
         first: called with the path of a copy. It loads, changes and saves.
         second: the other call; None: the same function again.
         path: the file. It may be missing: then the calls begin without one. It is only read.
-        how: `threads`, `processes` (forked from this one), `tasks` (of one asyncio loop; the functions are async).
+        how: `threads`, `processes` (forked from this one), `tasks` (of one event loop; the functions are async).
+            None: tasks for async functions, and threads and processes for others.
         in_turns: whether each call is made in a turn of storewriter on its file, which shows what that would change.
         patience: seconds after which a second call that has not ended is taken to wait for the first one's lock.
+        backend: whose event loop runs tasks: `asyncio` or `trio`.
 
     Returns:
         What was tried and which updates were lost. An error of a call is raised, if it is raised in a call alone too;
         one that is raised only beside another call counts as a lost update.
 
     Raises:
-        ValueError: a call does not change the file, or `how` is unknown.
+        ValueError: a call does not change the file, or `how` is unknown, or not for this kind of function.
 
     """
     pair = (first, first if second is None else second)
     tried: list[str] = []
     lost: list[LostUpdate] = []
-    for way in how:
+    for way in how or _ways_of(first):
         runner = _RUNNERS.get(way)
         if runner is None:
             raise ValueError(f"how={way!r} is unknown: it is one of {', '.join(_RUNNERS)}")
-        calls = [_call(fn, way, in_turns) for fn in pair]
+        calls = [_call(fn, way, in_turns, backend) for fn in pair]
         expected = _one_after_the_other(calls, Path(path))
         tried.append(way)
         outcome = runner(calls, Path(path), expected, patience)
         if outcome is not None:
             lost.append(outcome)
     return Race(tuple(tried), tuple(lost))
+
+
+def _ways_of(fn: Mutator) -> Sequence[How]:
+    return ("tasks",) if inspect.iscoroutinefunction(fn) else ("threads", "processes")
 
 
 def race_commands(
@@ -146,7 +155,7 @@ def race_commands(
         OSError: it cannot be started.
 
     """
-    queue = PerStoreWriterQueue(timeout=None)
+    queue = PerStoreWriterQueue(timeout=None, warn_after=None)
 
     def run(copy: str) -> None:
         with queue.turn(copy) if in_turns else nullcontext():
@@ -154,7 +163,7 @@ def race_commands(
             ended = subprocess.run(command, env={**os.environ, "STORE": copy}, capture_output=True, check=False)
         if ended.returncode:
             said = ended.stderr.decode(errors="replace").strip()
-            raise ValueError(f"{words[0]} ended with {ended.returncode}: {said[-200:]}")
+            raise ValueError(f"{words[0]} ended with {ended.returncode}" + (f": {said[-200:]}" if said else ""))
 
     call = _Call(run, run)
     calls = [call] * callers
@@ -176,12 +185,16 @@ class _Call:
     """In this thread, to its end."""
     start: Mutator
     """For tasks: makes the coroutine."""
+    backend: Backend = "asyncio"
+    """For tasks: whose event loop runs it."""
 
 
-def _call(fn: Mutator, way: How, in_turns: bool) -> _Call:
-    queue = PerStoreWriterQueue(timeout=None)
+def _call(fn: Mutator, way: How, in_turns: bool, backend: Backend) -> _Call:
+    queue = PerStoreWriterQueue(timeout=None, warn_after=None)  # the second call is meant to wait
     turn: Callable[[str], Any] = queue.turn if in_turns else lambda _: nullcontext()
     if way != "tasks":
+        if inspect.iscoroutinefunction(fn):
+            raise ValueError(f"how={way!r} needs plain functions, and this one is async: use how='tasks'")
 
         def run(path: str) -> None:
             with turn(path):
@@ -195,7 +208,7 @@ def _call(fn: Mutator, way: How, in_turns: bool) -> _Call:
         async with turn(path) if in_turns else _no_turn():
             await fn(path)
 
-    return _Call(lambda path: asyncio.run(start(path)), start)
+    return _Call(lambda path: anyio.run(start, path, backend=backend), start, backend)
 
 
 @contextmanager
@@ -420,17 +433,27 @@ def _tasks(calls: Sequence[_Call], path: Path, expected: _Expected, patience: fl
     steps = ("both calls load the file, one after the other", "both save it, one after the other")
     for _ in range(_TOGETHER):
         with _copy(path) as copy:
-            error = asyncio.run(_gathered([call.start(copy) for call in calls]))
+            error = anyio.run(_together, calls, copy, backend=calls[0].backend)
             outcome = _judge("tasks", steps, copy, expected, error)
         if outcome is not None:
             return outcome
     return None
 
 
-async def _gathered(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> str | None:
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    errors = [result for result in results if isinstance(result, BaseException)]
-    return f"{type(errors[0]).__name__}: {errors[0]}" if errors else None
+async def _together(calls: Sequence[_Call], path: str) -> str | None:
+    """Make the calls as tasks. Returns what the first one that failed has raised, as text."""
+    errors: list[str] = []
+
+    async def make(call: _Call) -> None:
+        try:
+            await call.start(path)
+        except Exception as error:  # noqa: BLE001 - what a caller's function raises is reported
+            errors.append(f"{type(error).__name__}: {error}")
+
+    async with anyio.create_task_group() as group:
+        for call in calls:
+            group.start_soon(make, call)
+    return errors[0] if errors else None
 
 
 _RUNNERS: Final[dict[str, Callable[..., LostUpdate | None]]] = {
