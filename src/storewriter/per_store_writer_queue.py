@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+from _thread import start_new_thread
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
@@ -26,7 +27,7 @@ from storewriter._files.keys import canonical
 from storewriter._platform.owner import Owner
 from storewriter._turns import line
 from storewriter._turns.adapter import LockAdapter
-from storewriter._turns.ending import leave_turn, release_abandoned
+from storewriter._turns.ending import Last, leave_turn, release_abandoned, release_in_this_thread, start_last
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import HOLDING, Settings, Ticket
 from storewriter._turns.messages import local_owner
@@ -346,8 +347,9 @@ class TurnRequest:
                     ticket = ticket.again()
                 # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
                 # the interrupt, the turn ends when this object is collected.
-                release = partial(release_abandoned, ticket)
-                ticket.finalizer = (ref(self, release), ref(self, release))  # as `tie_to`, without the call
+                # As `tie_to`, without the call.
+                ticket.finalizer = (Last(self, start_last), ref(self, partial(release_abandoned, ticket)))
+                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 tickets.append(ticket)
                 enter(ticket, lock)
             return Turn(tuple(locks), tuple(tickets), self._label)
@@ -397,8 +399,8 @@ class TurnRequest:
             for lock in locks.values():
                 if tickets:
                     ticket = ticket.again()
-                release = partial(release_abandoned, ticket)
-                ticket.finalizer = (ref(self, release), ref(self, release))
+                ticket.finalizer = (Last(self, start_last), ref(self, partial(release_abandoned, ticket)))
+                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 tickets.append(ticket)
                 await aenter(ticket, lock)
             return Turn(tuple(locks), tuple(tickets), self._label)

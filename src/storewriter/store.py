@@ -13,6 +13,7 @@ Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt
 from __future__ import annotations
 
 import inspect
+from _thread import start_new_thread
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
@@ -28,7 +29,17 @@ from storewriter._commits.leading import alead, begun_anew, leave_off_loop, may_
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
-from storewriter._turns.ending import Frame, inherited, leave_for_good, leave_turn, release_abandoned, tie_to
+from storewriter._turns.ending import (
+    Frame,
+    Last,
+    inherited,
+    leave_for_good,
+    leave_turn,
+    release_abandoned,
+    release_in_this_thread,
+    start_last,
+    tie_to,
+)
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import ANSWERED, Ticket, current_task
 from storewriter._turns.off_loop import off_loop
@@ -412,8 +423,9 @@ class Store(_StoreBase[S]):
                 ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
                 ticket.payload = request
             try:
-                release = partial(release_abandoned, ticket)
-                ticket.finalizer = (ref(frame, release), ref(frame, release))  # as `tie_to`, without the call
+                # As `tie_to`, without the call.
+                ticket.finalizer = (Last(frame, start_last), ref(frame, partial(release_abandoned, ticket)))
+                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 enter(ticket, document.backend.lock)
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and
                 # `leave_turn` hands it on or saves it.

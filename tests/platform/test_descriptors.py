@@ -15,6 +15,7 @@ from types import CodeType, FrameType
 import pytest
 
 from helpers.interrupts import interrupted, points
+from helpers.waiting import until
 from storewriter._platform import descriptors
 from storewriter._platform.descriptors import Descriptor
 
@@ -193,6 +194,25 @@ def test_a_callback_that_is_interrupted_at_its_first_instruction_leaves_nothing_
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         os.fstat(fd)
     assert list(descriptors.all_open()) == before
+
+
+def test_if_every_function_in_python_is_interrupted_a_thread_closes_what_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a timer does that interrupts again and again, under load."""
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is descriptors._close_lost.__code__:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: sys.setprofile(interrupt))
+    lost = Descriptor()
+    lost.open(os.open, str(tmp_path / "lost"), os.O_CREAT | os.O_RDWR)
+    profiler = sys.getprofile()
+    sys.setprofile(interrupt)
+    del lost
+    sys.setprofile(profiler)
+    until(lambda: not open_here(tmp_path), "the descriptor to be closed")
 
 
 def test_an_open_costs_the_same_however_many_are_open(tmp_path: Path) -> None:

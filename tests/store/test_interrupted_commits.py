@@ -25,7 +25,7 @@ from helpers.companies import Company
 from helpers.interrupts import KINDS, Kind, Landing, Point, interrupted, points
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
-from storewriter import AsyncStore, CommitUncertain, PerStoreWriterQueue, Store
+from storewriter import AsyncStore, CommitUncertain, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
 from storewriter._backends.files import Flushes
 from storewriter._commits import batch, draft
 from storewriter._files import replace
@@ -168,7 +168,7 @@ def test_an_exception_sent_to_a_thread_while_a_neighbours_function_runs(
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
-@pytest.mark.parametrize("error", [JobTimeout, TimeoutError])
+@pytest.mark.parametrize("error", [JobTimeout, TimeoutError, ReentrantTurn, LockTimeout])
 @pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
 def test_an_exception_in_the_middle_of_a_save_is_not_the_saves(
     kind: str, error: type[Exception], durability: Durability, queue: PerStoreWriterQueue, path: Path

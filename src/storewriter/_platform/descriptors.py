@@ -11,17 +11,20 @@ How        CPython raises KeyboardInterrupt (and every other exception of a sign
 
 from __future__ import annotations
 
+import _thread
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import methodcaller
+from typing import Final
 from weakref import ref
 
 _Key = ref["Descriptor"]
 
-_opened: dict[_Key, tuple[int, _Key]] = {}
+_opened: dict[_Key, tuple[int, _Last]] = {}
 """Every descriptor that is open. The key is a weak reference to its owner, whose callback closes the number; beside the
 number, a second one: an interrupt that arrives at the first instruction of a callback, where no `try` can catch it,
-ends that callback, and then the other one is called. (A `__del__` would also run for those that were closed.)"""
+ends that callback, and then the older one is called. (A `__del__` would also run for those that were closed.)"""
 
 
 def all_open() -> Iterator[Descriptor]:
@@ -30,17 +33,31 @@ def all_open() -> Iterator[Descriptor]:
     return (owner for owner in owners if owner is not None)
 
 
-def _close_lost(_: _Key) -> None:
+def _close_lost(_: _Key | None) -> None:
     """Close what has no owner any more. The argument does not say what that is: two references are two keys."""
     for key in list(_opened):
         if key() is not None:
             continue
         try:
-            fd = _opened[key][0]
+            fd, last = _opened[key]
             del _opened[key]
         except KeyError:
             continue  # another thread was first
+        last.start = bool  # nothing is left to do
         os.close(fd)
+
+
+class _Last(ref["Descriptor"]):
+    """A weak reference whose callback closes what is lost in a thread of its own, which no signal handler interrupts.
+
+    The callback begins nothing of Python's in this thread, so no interrupt can come before the thread has started.
+    """
+
+    start: Callable[[], object] = staticmethod(partial(_thread.start_new_thread, _close_lost, (None,)))
+
+
+_start: Final = methodcaller("start")
+"""Written in C, like what it calls."""
 
 
 class Descriptor:
@@ -60,10 +77,10 @@ class Descriptor:
 
         A descriptor that is open must be closed first.
         """
+        last = _Last(self, _start)
         key: _Key = ref(self, _close_lost)
-        second: _Key = ref(self, _close_lost)
         (fd,) = map(open_function, (path,), (flags,), (mode,))
-        _opened[key] = fd, second
+        _opened[key] = fd, last
         self.fd = fd
         self._key = key
         return fd

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from storewriter.errors import StoreWriterError
+from storewriter.errors import LockTimeout, QueueFull, ReentrantTurn, StoreWriterError
+
+_OF_ASKING: Final = (LockTimeout, QueueFull, ReentrantTurn)
 
 _MOST: Final = 1000
 """So often a step is repeated. A step that can never succeed must not hang its thread."""
@@ -23,8 +25,11 @@ def is_of_a_step(error: BaseException) -> bool:
     """Whether a step of ours may have raised this: an error of this package, or one of a system call.
 
     The kernel's errors have a number; `TimeoutError`, which signal handlers like to raise, is an OSError without one.
+    No step asks for a turn: what only asking raises comes from a handler that updates a store.
     """
-    return isinstance(error, StoreWriterError) or (isinstance(error, OSError) and error.errno is not None)
+    if isinstance(error, StoreWriterError):
+        return not isinstance(error, _OF_ASKING)
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def quietly(call: Callable[..., object], *args: object) -> None:

@@ -21,8 +21,7 @@ def admission_error(lane: Lane, ticket: Ticket, adapter: LockAdapter) -> BaseExc
         if mismatch is not None:
             return mismatch
     head = lane.head
-    # The asking task or thread itself, or plain code beneath it on the same thread's stack.
-    if head is not None and (head.identity == ticket.identity or head.identity == ticket.thread):
+    if head is not None and _is_inside(head, ticket):
         return _reentrant(lane.key, head)
     if not ticket.is_async:
         blocked = _blocks_its_own_thread(lane, ticket.thread)
@@ -34,6 +33,16 @@ def admission_error(lane: Lane, ticket: Ticket, adapter: LockAdapter) -> BaseExc
         if waiting >= limit:
             return queue_full(ticket, lane.key, waiting)
     return None
+
+
+def _is_inside(head: Ticket, ticket: Ticket) -> bool:
+    """Whether the asking task or thread itself has the turn, or plain code beneath it on the same thread's stack.
+
+    Not if the call that had it is over, and another thread gives the turn back (`ending.release_abandoned`).
+    """
+    if head.identity != ticket.identity and head.identity != ticket.thread:
+        return False
+    return head.finalizer is None or head.finalizer[0]() is not None
 
 
 def queue_full(ticket: Ticket, path: str, waiting: int) -> QueueFull:

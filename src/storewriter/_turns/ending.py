@@ -11,11 +11,14 @@ Which      Without a turn: `give_up` leaves the line; `leave` also passes on a t
 
 from __future__ import annotations
 
+import _thread
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from threading import get_ident
-from typing import cast
+from typing import Any, Final, cast
 from weakref import ref
 
 from storewriter import events
@@ -239,19 +242,33 @@ def tie_to(ticket: Ticket, owner: object) -> None:
     `try` can catch it; the callback of this weak reference then releases the turn. It is dropped when the turn is over.
     A `__del__` would run after every turn, and swallow an interrupt that arrives in it.
     """
-    release = partial(release_abandoned, ticket)
-    # Two of them: an interrupt that is raised in the first callback ends it, and then the other one is called.
-    ticket.finalizer = (ref(owner, release), ref(owner, release))
+    # Two of them: an interrupt that is raised in the first callback ends it, and then the other one is called. That one
+    # begins nothing of Python's in this thread, so no interrupt can come before its thread has started.
+    ticket.finalizer = (Last(owner, start_last), ref(owner, partial(release_abandoned, ticket)))
+    ticket.finalizer[0].start = partial(_thread.start_new_thread, release_in_this_thread, (ticket,))
+
+
+class Last(ref[Any]):
+    """The weak reference whose callback comes last (the oldest one does), with the call that it makes."""
+
+    __slots__ = ("start",)
+
+    start: Callable[[], object]
+
+
+start_last: Final = methodcaller("start")
+"""Calls `start` of a `Last` reference: written in C, like what it calls."""
 
 
 def release_abandoned(ticket: Ticket, _: object) -> None:
     """The object that would have ended the turn is gone (`tie_to`)."""
+    finalizer = ticket.finalizer
     if get_ident() in inside:
         # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
         # mutex this same thread may hold.
-        threads.start(_release_in_this_thread, ticket)
-    else:
-        _release_now(ticket)
+        threads.start(release_in_this_thread, ticket)
+    elif _release_now(ticket) and finalizer is not None:
+        finalizer[0].start = bool  # nothing is left to do
 
 
 _releasing: dict[Ticket, int] = {}
@@ -260,19 +277,25 @@ _releasing: dict[Ticket, int] = {}
 forks.in_child(_releasing.clear)
 
 
-def _release_in_this_thread(ticket: Ticket) -> None:
-    """Both callbacks have started a thread: one ends the turn, or the batch would be saved by two at once."""
+def release_in_this_thread(ticket: Ticket) -> None:
+    """Both callbacks may have started a thread: one ends the turn, or the batch would be saved by two at once."""
     this = get_ident()
     if _releasing.setdefault(ticket, this) != this:
         return
+    if ticket.releasing_thread.get(None) == ticket.thread:
+        # It was interrupted in the middle of the release, and does not come back to it: its call is over.
+        ticket.releasing_thread.clear()
     try:
         _release_now(ticket)
     finally:
         del _releasing[ticket]
 
 
-def _release_now(ticket: Ticket) -> None:
+def _release_now(ticket: Ticket) -> bool:
+    """False: it was interrupted, or the release failed; then the line has gone on, but that is not sure here."""
     try:
         leave_for_good(ticket)
     except Exception:
         log.exception("could not release the lock of %s", ticket.lane.key)
+        return False
+    return True

@@ -176,8 +176,8 @@ class Ticket:
     """Whether the hold of its turn must not be passed on."""
     successor: Ticket | None = None
     """The ticket that it named head when it left, if that is still to be woken."""
-    finalizer: object = None
-    """Weak references to the object that ends the turn (`ending.tie_to`)."""
+    finalizer: tuple[Any, object] | None = None
+    """Weak references to the object that ends the turn (`ending.tie_to`); dead, it is gone."""
     queue_position = -1
     """How many tickets were before it when a long line was last counted."""
     was_warned = False
