@@ -215,6 +215,8 @@ say(probe(queue))
 
 
 _LAST_IN_LINE = """
+from storewriter._commits import batch
+batch.APPLY_SECONDS = 60.0  # one batch, however slow the machine is
 queue = PerStoreWriterQueue(timeout=30)
 store = Store(path, queue=queue)
 outcomes = []
