@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import attrs
+
 from storewriter.locks._protocol import Hold, Strategy, WaitingStrategy
 from storewriter.locks.flock import Flock
 from storewriter.locks.in_process import InProcess
 from storewriter.locks.lease import Lease
 from storewriter.locks.marker import Marker
-from storewriter.locks.neighbours import Neighbour, OpenClawLock, ProperLockfile
+from storewriter.locks.neighbours import FlockFile, Neighbour, OpenClawLock, ProperLockfile
 from storewriter.locks.neighbours._joined import Joined
 
 __all__ = [
@@ -72,10 +74,17 @@ def joined(lock: Strategy, also: tuple[Neighbour, ...]) -> Strategy:
         ValueError: Two neighbours would have one lock file: each would take the other's for a foreign one.
     """
     given = lock.given if isinstance(lock, Joined) else lock
-    own, file = given.parted() if isinstance(given, Flock) else (given, None)
+    own, file = _parted(given)
     neighbours = (*(() if file is None else (file,)), *also)
     _require_different_names(neighbours)
     return Joined(own, neighbours, given) if neighbours else given
+
+
+def _parted(lock: Strategy) -> tuple[Strategy, Neighbour | None]:
+    """Our own lock, and the other lock file that a `Flock(file=...)` names."""
+    if not isinstance(lock, Flock) or lock.file is None:
+        return lock, None
+    return attrs.evolve(lock, file=None), FlockFile(lock.file)
 
 
 def _require_different_names(neighbours: tuple[Neighbour, ...]) -> None:

@@ -98,12 +98,6 @@ class Flock:
     is_quick = True
     waits: ClassVar[bool] = True
 
-    def parted(self) -> tuple[Flock, FlockFile | None]:
-        """The strategy on our own lock file, and the other file; a queue puts them together (`locks.joined`)."""
-        if self.file is None:
-            return self, None
-        return attrs.evolve(self, file=None), FlockFile(self.file)
-
     def attempt(self, path: str, label: str | None) -> _FlockHold | None:
         """Try once to lock a store. It never waits.
 
