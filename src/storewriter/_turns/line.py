@@ -174,6 +174,8 @@ class Ticket:
     """Whether it is such a ticket."""
     hold_is_lost = False
     """Whether the hold of its turn must not be passed on."""
+    has_begun_release = False
+    """Whether the hold of its turn may have been given back already."""
     successor: Ticket | None = None
     """The ticket that it named head when it left, if that is still to be woken."""
     finalizer: tuple[Any, object] | None = None
@@ -368,7 +370,12 @@ def advance(ticket: Ticket) -> BaseException | None:
             # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
             # finding the lock taken by a hold that is on its way out.
             try:
-                hold.release()
+                if ticket.has_begun_release:
+                    _release_again(hold)
+                else:
+                    # Interrupted from here on, it may be released already: it is not passed on any more.
+                    ticket.has_begun_release = ticket.hold_is_lost = True
+                    hold.release()
             except BaseException as error:  # raised by whichever function ends the turn
                 problem = error
                 _release_again(hold)
