@@ -302,6 +302,8 @@ def test_a_wait_that_is_too_long_ends_with_a_timeout_and_leaves_the_store_usable
 def test_strategies_are_values_and_go_by_name() -> None:
     assert named("marker") == Marker()
     assert named("lease") == Lease(stale=60.0)
+    assert named("none") == InProcess()
+    assert hash(named("none")) == hash(InProcess())
     assert Lease(stale=60.0) != Lease(stale=30.0)
     assert Flock(untrusted="refuse") == Flock()
     with pytest.raises(ValueError, match="'marker', 'lease'"):

@@ -405,6 +405,18 @@ def test_a_planted_lock_file_is_refused_at_every_turn_not_only_at_the_first(publ
     assert not path.exists()
 
 
+@pytest.mark.parametrize("planter", [ADA, EVE], ids=["a smaller uid", "a larger uid"])
+def test_in_a_sticky_folder_of_another_user_a_planted_lock_file_is_refused(planter: User, public: Path) -> None:
+    """The owner of the folder could delete everything in it anyway; others could not."""
+    assert ADA.uid < BOB.uid < EVE.uid
+    os.chown(public, BOB.uid, BOB.gid)
+    path = public / "state.json"
+    lock_of(path).touch()
+    os.chown(lock_of(path), planter.uid, planter.gid)
+    with pytest.raises(ForeignFile, match=f"belongs to uid {planter.uid}"):
+        count(path, Flock())
+
+
 def test_in_a_sticky_folder_the_own_store_and_roots_are_served(public: Path) -> None:
     path = public / "state.json"
     assert run_as(ADA, partial(count, path, Flock())) == 1

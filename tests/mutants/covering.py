@@ -55,7 +55,12 @@ ALSO: Final = {
     "_files/in_place": ("files/test_in_place_readers", "faults/test_faults"),
     "_files/keys": ("turns/test_paths", "turns/test_reserved_names"),
     "_files/replace": ("files/test_what_a_replace_keeps", "faults/test_faults", "faults/test_confirmed"),
-    "_commits/batch": ("store/test_group_commit", "store/test_own_outcomes", "store/test_shared_failures"),
+    "_commits/batch": (
+        "store/test_group_commit",
+        "store/test_neighbours_without_a_lock",
+        "store/test_own_outcomes",
+        "store/test_shared_failures",
+    ),
     "_commits/document": ("store/test_flushes", "store/test_changed_by_others", "store/test_own_objects"),
     "_commits/draft": ("store/test_updates", "store/test_own_objects", "store/test_shared_states"),
     "_commits/leading": ("store/test_forked_in_a_function", "store/test_deadlines_in_a_batch"),
