@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from helpers.children import Child, child
 from helpers.waiting import until
 from storewriter import PerStoreWriterQueue, Store
 
@@ -56,6 +57,28 @@ def test_a_document_that_may_not_grow_stays_as_it_was(
         assert not list(tmp_path.glob(".*.tmp*"))
     store.update(lambda state: state.update(text="z" * 60_000))
     assert store.read() == {"text": "z" * 60_000}
+
+
+def test_a_turn_whose_record_cannot_be_written_excludes_all_the_same(tmp_path: Path) -> None:
+    """The record is for error messages."""
+    path = tmp_path / "state.json"
+    with no_file_larger_than(0), PerStoreWriterQueue().turn(path), contenders_process(path) as other:
+        other.expect("timed out")
+    with contenders_process(path) as other:
+        other.expect("got in")
+
+
+def contenders_process(path: Path) -> contextlib.AbstractContextManager[Child]:
+    return child(
+        """
+try:
+    with PerStoreWriterQueue(timeout=0.0).turn(path):
+        say("got in")
+except LockTimeout:
+    say("timed out")
+""",
+        path,
+    )
 
 
 @pytest.fixture
