@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -127,7 +127,13 @@ def parsed(metavar: str, parse: Callable[[str], T]) -> Callable[[str], T]:
     return read
 
 
-class _StorePath(click.ParamType[str]):
+if TYPE_CHECKING:
+    _TextParameter = click.ParamType[str]
+else:
+    _TextParameter = click.ParamType  # click 8.1 has it without a parameter
+
+
+class _StorePath(_TextParameter):
     """A store as it was given, completed by the shell as a file."""
 
     name = "PATH"
