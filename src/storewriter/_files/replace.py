@@ -172,8 +172,9 @@ class _Save:
     fence: Fence | None
     is_ordered: bool
     """Whether the journal orders renames, and the document existed."""
-    file: Descriptor = attrs.field(factory=Descriptor)
-    folder: Descriptor = attrs.field(factory=Descriptor)
+    file: Descriptor
+    folder: Descriptor | None = None
+    """Open if it is to be flushed."""
 
 
 class Unknown:
@@ -209,19 +210,24 @@ def replace(
     """
     path, system = target.path, target.system
     old: os.stat_result | None = None
+    is_observed = False
     try:
-        old = existing(path, system) if isinstance(observed, Unknown) else _require_replaceable(observed, path, system)
+        if isinstance(observed, Unknown):
+            old = existing(path, system)
+        else:
+            old, is_observed = _require_replaceable(observed, path, system), True
         save = _Save(
             target,
             target.temp_path if suffix is None else f"{target.temp_path}.{suffix}",
             old,
-            not isinstance(observed, Unknown),
+            is_observed,
             path if like is None else like,
             old if like is None else system.lstat(like),
             keep,
             check,
             fence,
             target.power and old is not None and like is None and system.journal(old.st_dev) is Journal.ORDERED,
+            Descriptor(),
         )
         _perform(save, data, commit)
     except OSError as error:
@@ -275,6 +281,7 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
             if save.template_stat is None:
                 flush_folder_names(target.folder, system)
             # Opened first of all, so that nothing but the flush itself can fail once the new document is in place.
+            save.folder = Descriptor()
             save.folder.open(system.open, target.folder, os.O_RDONLY | DIRECTORY, 0)
         new = _write_temporary(save, data)
         is_fast = target.power and not save.is_ordered and system.journal(new.st_dev) is Journal.FAST
@@ -295,7 +302,8 @@ def _perform(save: _Save, data: bytes, commit: Commit) -> None:
         if not is_done:
             quietly(system.unlink, save.temp_path)  # the first error is the one that matters; the name is fixed anyway
             save.file.close(system.close, quietly=True)
-            save.folder.close(system.close, quietly=True)
+            if save.folder is not None:
+                save.folder.close(system.close, quietly=True)
 
 
 def _rename(save: _Save, new: os.stat_result, commit: Commit) -> None:

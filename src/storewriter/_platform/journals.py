@@ -19,7 +19,7 @@ import os
 import time
 from typing import Final
 
-from storewriter._platform.linux_calls import find, last_error
+from storewriter._platform.linux_calls import last_error, sync_file_range
 from storewriter._platform.mounts import mounts
 
 _WAIT_BEFORE_WRITE_AND_WAIT_AFTER: Final = 7
@@ -82,10 +82,10 @@ def _journal_of_ext4(name: str) -> Journal:
 
 def write_out(fd: int) -> bool:
     """sync_file_range(2) over the whole file of `fd`, waiting for the end. False where that does not exist."""
-    function = find("sync_file_range")
+    function, zero = sync_file_range()
     if function is None:
         return False
-    if not function(fd, 0, 0, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
+    if not function(fd, zero, zero, _WAIT_BEFORE_WRITE_AND_WAIT_AFTER):
         return True
     code = last_error()
     if code in _NO_WRITE_OUT:

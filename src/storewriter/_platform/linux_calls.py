@@ -42,25 +42,29 @@ def c_library() -> Any:
 
 @cache
 def find(name: str) -> Any:
-    """A function of the C library; None where there is no such thing (old libraries, other systems)."""
-    function = getattr(c_library(), name, None)
-    if function is not None:
-        import ctypes
+    """A function of the C library; None where there is no such thing (old libraries, other systems).
 
-        file = [ctypes.c_int, ctypes.c_char_p]
-        number = ctypes.c_uint
-        function.argtypes = {
-            "renameat2": [*file, *file, number],
-            "statx": [*file, ctypes.c_int, number, ctypes.c_char_p],
-            "sync_file_range": [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, number],
-        }[name]
-    return function
+    It has no `argtypes`: converting arguments by them costs more than the call. A whole number is passed as an `int`,
+    bytes as a `char *`; what is neither must be passed as a value of ctypes.
+    """
+    return getattr(c_library(), name, None)
+
+
+@cache
+def sync_file_range() -> tuple[Any, Any]:
+    """sync_file_range(2), or None; and 0 as an offset of 64 bits, which it takes for the begin and for the length."""
+    function = find("sync_file_range")
+    if function is None:
+        return None, None
+    import ctypes
+
+    return function, ctypes.c_int64(0)
 
 
 def load() -> None:
     """Find the functions now, so that no commit has to import anything."""
     find("renameat2")
-    find("sync_file_range")
+    sync_file_range()
 
 
 def last_error() -> int:
