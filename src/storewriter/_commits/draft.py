@@ -155,7 +155,7 @@ class Draft:
     authors: Sequence[Request] = ()
     """Whose functions made `good` of `_before`: one, or those that went on with a shared state."""
     newest: Ticket | None = None
-    """The last member of the batch whose function has run."""
+    """Of a batch of threads, the last member whose function has run: only its thread may make a part (`batch.py`)."""
     _before: bytes | None = None
     """What the document was before the functions of `authors`."""
     _encode: Callable[[Any], bytes]
@@ -202,10 +202,14 @@ class Draft:
         if request.expect is not None:
             self.require_version(request.expect)
         data = encode(request.run(state))
-        with self.mutex:
-            # Plain stores, so that no interrupt can come in between.
+        # Plain stores, so that no interrupt can come in between.
+        if self.newest is None:  # no other thread looks at the draft yet
             self._before, self.authors, self.good, request.is_applied = self.good, (request,), data, True
-            self.newest = ticket or self.newest
+            self.newest = None if self._on_loop else ticket
+        else:
+            with self.mutex:
+                self._before, self.authors, self.good, request.is_applied = self.good, (request,), data, True
+                self.newest = ticket or self.newest
 
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""

@@ -42,7 +42,7 @@ def canonical(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
     Raises what `absolute` raises, and ReservedName.
     """
-    name = os.fspath(path)
+    name = path if type(path) is str else os.fspath(path)
     if type(name) is not str:
         name = _text(name)
     known = _resolved.get(name)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from threading import get_ident
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import ref
 
 from storewriter import events
@@ -27,7 +27,6 @@ from storewriter._platform.interrupts import is_of_a_step, until_done
 from storewriter._turns import line
 from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
 from storewriter._turns.marks import STEP, Mark, inside
-from storewriter._turns.waiters import ThreadWaiter
 from storewriter._turns.waiting_thread import wake_successor
 from storewriter.errors import LockLost
 
@@ -188,7 +187,8 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
 
 def _wait_for_answer(ticket: Ticket) -> None:
     """Sleep until another thread has saved the batch; save its part here if that thread's function takes too long."""
-    batch, waiter = ticket.handed_on, cast("ThreadWaiter", ticket.waiter)
+    batch = ticket.handed_on
+    waiter: Any = ticket.waiter  # a `ThreadWaiter`
     while batch is not None and ticket.state is BATCHED and ticket.generation == forks.generation:
         part = batch.part(ticket)
         if part is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from storewriter import events
 from storewriter._platform import forks
@@ -21,7 +21,7 @@ from storewriter._turns.line import ANSWERED, AT_HEAD, BATCHED, FAILED, HOLDING,
 from storewriter._turns.marks import STEP, in_step, inside, require_outside
 from storewriter._turns.messages import holder, no_thread, timeout_error, warn
 from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
-from storewriter._turns.waiters import NO_WAITER, AsyncWaiter, ThreadWaiter
+from storewriter._turns.waiters import NO_WAITER
 from storewriter._turns.waiting_thread import pass_over_lost, wait_for_lock
 from storewriter.backoff import RetriesExhausted
 from storewriter.errors import LockTimeout
@@ -47,7 +47,8 @@ def enter(ticket: Ticket, adapter: LockAdapter) -> None:
             if seconds is _DONE:
                 break
             inside[thread] = (adapter.key, outer)
-            cast("ThreadWaiter", ticket.waiter).sleep(seconds)
+            waiter: Any = ticket.waiter  # a `ThreadWaiter`
+            waiter.sleep(seconds)
             inside[thread] = STEP
     finally:
         if outer is not None:
@@ -81,13 +82,17 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
         if not ticket.is_quick and await _takes_what_is_free(ticket):
             return
         while True:  # as in `enter`
-            # Most tickets are ANSWERED when they wake up: this saves the call for them.
+            # These two save the call for most tickets, which sleep once and are ANSWERED when they wake up.
             if ticket.state is ANSWERED:
                 break
-            seconds = in_step(_proceed, ticket)
+            if ticket.state is WAITING and not ticket.has_slept:
+                seconds = _first_pause(ticket)
+            else:
+                seconds = in_step(_proceed, ticket)
             if seconds is _DONE:
                 break
-            await cast("AsyncWaiter", ticket.waiter).sleep(seconds)
+            waiter: Any = ticket.waiter  # an `AsyncWaiter`
+            await waiter.sleep(seconds)
     except LockTimeout:
         # If an outer scope was cancelled at the same moment, the cancellation is the truth.
         await pause(ticket.loop)
@@ -128,7 +133,8 @@ async def step_back(ticket: Ticket) -> None:
                 await step_back(ticket.replacement)
             return
         # BATCHED: the update is applied and will be saved with its batch. Wait for the answer first.
-        await cast("AsyncWaiter", ticket.waiter).sleep_through()
+        waiter: Any = ticket.waiter
+        await waiter.sleep_through()
 
 
 def _join_in_task(ticket: Ticket, adapter: LockAdapter) -> bool:
@@ -210,7 +216,8 @@ def _proceed(ticket: Ticket) -> Any:
     try:
         if state is HOLDING:
             # The hold came from the head before, or from the lane's waiting thread: write this turn's label.
-            cast("Any", ticket.lane.hold).describe(ticket.label)
+            hold: Any = ticket.lane.hold
+            hold.describe(ticket.label)
             _begin(ticket)
             return _DONE
         if state is WAITING and not ticket.has_slept:
@@ -227,7 +234,7 @@ def _first_pause(ticket: Ticket) -> float | None:
     warn_after, timeout = ticket.settings.warn_after, ticket.timeout
     if warn_after is None or timeout is None:
         return timeout if warn_after is None else warn_after
-    return min(warn_after, timeout)
+    return warn_after if warn_after < timeout else timeout
 
 
 def _proceed_slowly(ticket: Ticket) -> Any:

@@ -207,7 +207,7 @@ class Ticket:
 
     def new_waiter(self) -> Waiter:
         """How its caller sleeps. Made in the caller's thread."""
-        return async_waiter(self.loop) if self.is_async else ThreadWaiter()
+        return async_waiter(self.loop, self.thread) if self.is_async else ThreadWaiter()
 
     def again(self) -> Ticket:
         """The same caller on its way to another store, with the same deadline."""
@@ -460,7 +460,7 @@ def admit(ticket: Ticket) -> Ticket | None:
     lane, batch = ticket.lane, ticket.batch
     if batch is None or ticket.batch_key is None or not lane.queue:
         return None
-    this = get_ident()
+    this = ticket.thread
     outer = inside.get(this)
     inside[this] = STEP
     try:
@@ -471,7 +471,7 @@ def admit(ticket: Ticket) -> Ticket | None:
             batch.add(other)
             # Plain stores: interrupted, the ticket is in line, or in the batch.
             other.state = BATCHED
-            lane.queue.popleft()
+            del lane.queue[0]
             return other
     finally:
         if outer is not None:

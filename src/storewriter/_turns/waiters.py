@@ -150,9 +150,9 @@ class AsyncioWaiter:
 
     __slots__ = ("_future", "_loop", "_thread", "_woken")
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Any, thread: int | None = None) -> None:
         self._loop = loop
-        self._thread = get_ident()
+        self._thread = thread or get_ident()
         self._woken = False
         self._future: Any = None
         """While the task sleeps."""
@@ -328,11 +328,11 @@ NO_WAITER: Final = _NoWaiter()
 # name that it has not got costs three times as much as asking for its type.)
 
 
-def async_waiter(loop: Any) -> AsyncioWaiter | TrioWaiter:
-    """A waiter for the current task."""
+def async_waiter(loop: Any, thread: int | None = None) -> AsyncioWaiter | TrioWaiter:
+    """A waiter for the current task. `thread`: the current one, if it is known already."""
     if type(loop) is ModuleType:
         return TrioWaiter(loop)
-    return AsyncioWaiter(loop)
+    return AsyncioWaiter(loop, thread)
 
 
 def domain_of(loop: Any) -> object:

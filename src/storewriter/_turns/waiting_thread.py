@@ -49,14 +49,14 @@ def wake_successor(ticket: Ticket) -> None:
 def pass_over_lost(lane: Lane) -> None:
     """A head whose loop took the message that woke it, and was closed before it ran again, names the next one."""
     head = lane.head
-    if head is not None and head.is_async and _is_lost(head):
+    if head is not None and head.is_async and not head.began and _is_lost(head):
         _pass_over(head)
         wake_successor(head)
 
 
 def _is_lost(head: Ticket) -> bool:
     """Whether a task was woken for its turn, and will never run; a thread may still work in a turn that has begun."""
-    if head.began or head.state not in (HOLDING, AT_HEAD) or not (head.is_quick or head.state is HOLDING):
+    if head.state not in (HOLDING, AT_HEAD) or not (head.is_quick or head.state is HOLDING):
         return False
     return type(head.loop) is not ModuleType and bool(head.loop.is_closed())
 
