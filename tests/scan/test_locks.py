@@ -155,3 +155,24 @@ def test_a_decorator_that_takes_a_lock(found: Found) -> None:
         """
     assert found(source.format(body="guard.acquire(); return function(*args)")) == ()
     assert len(found(source.format(body="return function(*args)"))) == 1
+
+
+def test_the_call_that_loads_once_more_has_the_finding_and_not_its_caller(found: Found) -> None:
+    [finding] = found("""
+        import json
+
+        def load(path):
+            with open(path) as f:
+                return json.load(f)
+
+        def set_versions(path, versions):
+            state = load(path)
+            state["versions"] = versions
+            with open(path, "w") as f:
+                json.dump(state, f)
+
+        def upgrade(path):
+            versions = [each + 1 for each in load(path)["versions"]]
+            set_versions(path, versions)
+        """)
+    assert finding.function == "set_versions"

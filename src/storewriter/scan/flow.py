@@ -96,8 +96,10 @@ class Flow:
         same = [load for load in loads if load.path == path]
         if any(load.locks & state.locks or (load.at_creation and state.locks) for load in same):
             return
-        site = Site(frame.function, getattr(node, "lineno", 0))
-        self.saves.extend(Save(load, (*frame.calls, site), opened_line) for load in same)
+        calls = (*frame.calls, Site(frame.function, getattr(node, "lineno", 0)))
+        # A call that loads once more has the finding: what was loaded before is not what it saves.
+        deepest = max((_in_common(load, calls) for load in same), default=0)
+        self.saves.extend(Save(load, calls, opened_line) for load in same if _in_common(load, calls) == deepest)
 
     def inlined(self, function: FunctionSource, values: Values, state: State, frame: Frame, line: int) -> Value | None:
         """Run a function that is called; None if it is not followed."""
@@ -403,6 +405,13 @@ class _NoGenerator:
 _NO_GENERATOR: Final = _NoGenerator()
 _ENTERS = ("__enter__", "__aenter__")
 _EXITS = {"sys.exit", "exit", "quit", "os._exit"}
+
+
+def _in_common(load: Load, calls: tuple[Site, ...]) -> int:
+    """How many calls lead to both, the load and the save; 0 for what was loaded when the object was made."""
+    if load.at_creation:
+        return 0
+    return next((depth for depth, (one, other) in enumerate(zip(load.calls, calls, strict=False)) if one != other), 0)
 
 
 def is_lock_decorated(function: FunctionSource, project: Project) -> bool:

@@ -76,7 +76,7 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
         flush_folder(path.parent)
 
 
-def plain_update(path: Path, *, durable: bool) -> None:
+def plain_update(path: Path, *, durable: bool) -> None:  # storewriter: ignore[what others are compared with]
     """Load, modify, save: no lock, so two of these at once may lose an update."""
     state = json.loads(path.read_bytes())
     adding(1)(state)
