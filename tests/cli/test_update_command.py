@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import COMMAND, Here
 from storewriter import Store
+from storewriter.cli.documents import show_difference
 
 DOCUMENT = '{\n    "rate": 1.50,\n    "big": 12345678901234567890123,\n    "list": [1, 2],\n    "t": "x"\n}\n'
 
@@ -25,6 +27,25 @@ def test_the_changes_are_made_in_the_order_of_the_options_and_the_layout_is_kept
 def test_a_store_without_a_document_begins_as_an_empty_object(cli: Here, path: Path) -> None:
     assert cli("update", path, "--set", "a.b=1").code == 0
     assert path.read_text() == '{"a":{"b":1}}\n'
+
+
+def test_text_of_a_locale_without_utf_8_is_read_as_utf_8(cli: Here, path: Path) -> None:
+    assert cli("update", path, "--set-text", "ü=é".encode().decode("ascii", "surrogateescape")).code == 0
+    assert json.loads(path.read_text()) == {"ü": "é"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code"), [("LANG", "C", True), ("NO_COLOR", "1", False), ("TERM", "dumb", False)]
+)
+def test_a_diff_has_colours_on_a_terminal_that_wants_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert show_difference(b"1", b"2", ("a", "b"))
+    assert ("\x1b[" in capsys.readouterr().out) == code
 
 
 # RFC 7396, appendix A.

@@ -7,6 +7,7 @@ way: `changed` keeps the layout as far as the store's codec does.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -86,16 +87,17 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def show_difference(before: bytes | None, after: bytes | None, names: tuple[str, str], *, err: bool = False) -> bool:
-    """Print a unified diff of two documents, in colours on a terminal. False: there is no difference."""
+    """Print a unified diff of two documents, in colours on a terminal unless NO_COLOR is set. False: they are alike."""
     stream = sys.stderr if err else sys.stdout
     is_terminal = stream is not None and stream.isatty()
+    has_colours = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     any_line = False
     for line in _difference(text_of(before), text_of(after), names):
         any_line = True
         heading = line.startswith(("+++", "---"))
         colour = None if heading else _COLOURS.get(line[:1])
         shown = "\t".join(map(safe_text, line.split("\t"))) if is_terminal else line
-        click.secho(shown, fg=colour, bold=heading, err=err)
+        click.secho(shown, fg=colour, bold=heading, err=err) if has_colours else click.echo(shown, err=err)
     return any_line
 
 

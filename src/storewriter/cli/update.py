@@ -124,6 +124,10 @@ def _set_text(text: str) -> Change:
 
 
 def _parted(text: str, option: str) -> tuple[str, str]:
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode()  # in the locale C, UTF-8 arrives as single bytes
+    except UnicodeError:
+        raise click.UsageError(f"{option} {shortened(repr(text))} is no UTF-8.") from None
     place, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"{option} needs KEY=VALUE, got {text!r}.")
@@ -132,8 +136,6 @@ def _parted(text: str, option: str) -> tuple[str, str]:
             f"{option} {shortened(repr(text))} has no KEY (an empty variable of a script?), and would replace the "
             "whole document; `storewriter pipe` and --patch can do that."
         )
-    if not text.isascii() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
-        raise click.UsageError(f"{option} {shortened(repr(text))} is no UTF-8.")
     return place, value
 
 
