@@ -240,11 +240,11 @@ def status(stores: tuple[str, ...], again: bool, every: float, codec: Codec[Any]
             _show(stores, codec, as_json=as_json)
             sys.stdout.flush()  # into a pipe, too: each look is read when it is taken
             time.sleep(every)
-    console = Console(highlight=False)
+    console, terminal = Console(highlight=False), sys.stdout  # rich puts an object of its own in its place
     with Live(console=console, auto_refresh=False, screen=True) as live:
         # A terminal that has been closed is none any more; only the session that it controls gets a SIGHUP, and rich
         # writes nothing then, so that no write fails.
-        while sys.stdout.isatty():
+        while terminal.isatty():
             live.update(Group(*_screen(stores, codec)), refresh=True)
             time.sleep(every)
     return DONE
