@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,7 +106,7 @@ def _refused(error: BaseException, what: str) -> click.ClickException:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def _without_warnings() -> Generator[None]:
     """One call is stopped, so the other one has to wait for it: a warning of that is no news."""
     log = logging.getLogger("storewriter")
     level = log.level
