@@ -160,16 +160,20 @@ class Batch:
         None: it is not over, another member makes the part, or the save has begun. Can be repeated.
         The thread that has the turn keeps it until the part is saved, and goes on with that document.
         """
-        if self._early is None and (self.draft.newest is not ticket or time.monotonic() < self._until):
-            return None
+        if self._early is None and self.draft.newest is ticket and time.monotonic() >= self._until:
+            self._take_part(ticket)
+        early = self._early
+        return early if early is not None and early.last is ticket else None
+
+    def _take_part(self, ticket: Ticket) -> None:
+        """Make a batch of what was applied until this member, unless the save has begun or more was applied."""
         part, draft = Batch(self.document), self.draft
         part.last, part._gate, part._started = ticket, _thread.allocate_lock(), self._started
         with draft.mutex:
+            # Plain stores, so that the thread that has the turn sees all of them or none.
             if self._early is None and draft.newest is ticket and not self._is_closed:
                 part.draft.found, part.draft.good, part.draft.absent = draft.found, draft.good, draft.absent
                 self._early, self._base, draft.authors = part, draft.good, ()
-        early = self._early
-        return early if early is not None and early.last is ticket else None
 
     def save_part(self, ticket: Ticket) -> None:
         """Save a part in its own thread, or in that of the last function; the other one waits."""
