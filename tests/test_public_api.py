@@ -100,7 +100,9 @@ print(sorted(heavy))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.strip()
-    assert not {"trio", "click", "rich", "pydantic", "msgspec", "watchfiles", "commitments"} & set(eval(loaded)), loaded
+    assert not {"asyncio", "trio", "click", "rich", "pydantic", "msgspec", "watchfiles", "commitments"} & set(
+        eval(loaded)
+    ), loaded
 
 
 def test_the_package_says_that_it_is_typed() -> None:
