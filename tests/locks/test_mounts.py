@@ -15,6 +15,7 @@ from storewriter._platform import mounts
 from storewriter._platform.mounts import Mount, Trust, mount_of, trust_in
 from storewriter.errors import UnsupportedLock
 from storewriter.locks import Flock, flock
+from storewriter.locks._refusals import unsupported
 
 MOUNTINFO = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -157,3 +158,20 @@ def test_locks_that_may_not_reach_other_hosts_are_refused_or_allowed_as_asked(
             pass
     with pytest.raises(ValueError, match="untrusted"):
         Flock(untrusted="perhaps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mount", "where"),
+    [
+        (None, "the file system of /s"),
+        (Mount("/mnt", "nfs4", frozenset({"rw"})), "the file system (nfs4, mounted at /mnt) of /s"),
+    ],
+    ids=["not known", "known"],
+)
+def test_a_file_system_that_does_not_exclude_is_named_as_far_as_it_is_known(
+    mount: Mount | None, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "mount_of", lambda path: mount)
+    error = unsupported("/s", "flock", None)
+    assert str(error).startswith(where)
+    assert error.filesystem == (None if mount is None else "nfs4")
