@@ -187,7 +187,9 @@ def test_a_number_that_a_crashed_server_gives_out_again_is_not_taken_for_the_com
     Store(document).update(lambda state: state.update(n=1))
     hold = document.lock.wait(None, lambda: True)
     assert hold is not None
-    question = Question(document.key, document._name, hold.xid, hold.incarnation, hold.stamp, new_commit_id())
+    question = Question(
+        document.key, document._name, hold.xid, hold.found.incarnation, hold.found.stamp, new_commit_id()
+    )
     server.restart(how)
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         for _ in range(20):

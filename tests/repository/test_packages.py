@@ -41,7 +41,7 @@ class Built:
 
 
 def _build(source: Path, target: Path, umask: int) -> Built:
-    command = [sys.executable, "-m", "hatchling", "build", "-d", target]
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(target)]
     environment = {**os.environ, "TZ": f"Etc/GMT-{umask % 10}"}
     environment.pop("SOURCE_DATE_EPOCH", None)
     subprocess.run(command, cwd=source, env=environment, umask=umask, check=True, capture_output=True)

@@ -23,7 +23,7 @@ from storewriter._commits.batch import Batch, Request
 from storewriter._platform import threads
 from storewriter._platform.journals import Journal
 from storewriter._turns import marks
-from storewriter._turns.ending import Frame, tie_to
+from storewriter._turns.ending import Frame, release_in_this_thread, tie_to
 from storewriter._turns.entering import enter
 from storewriter._turns.line import Ticket
 from storewriter.testing import Call, System, intercepted
@@ -275,6 +275,8 @@ def test_a_lost_update_is_saved_by_one_thread_although_both_its_callbacks_start_
     ticket = Ticket(queue._settings, None, 10.0)
     ticket.payload = Request(lambda state: state.update(lost=1))
     tie_to(ticket, frames[0])
+    assert ticket.finalizer is not None
+    ticket.finalizer[0].start = lambda: started.append(partial(release_in_this_thread, ticket))
     enter(ticket, queue._adapters[str(path)])
     batch = ticket.batch = Batch(store._document)
     batch.apply(ticket)
