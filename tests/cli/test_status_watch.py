@@ -102,7 +102,7 @@ def test_it_ends_when_its_terminal_is_closed(path: Path) -> None:
         terminal.until(_says(r"holder +none"))
         os.close(terminal.fd)
         try:
-            assert terminal.process.wait(PATIENCE) in {0, 1, 3}
+            terminal.process.wait(PATIENCE)  # with whatever code: there is no place left to write to
         finally:
             terminal.fd = os.open(os.devnull, os.O_RDONLY)
 
