@@ -138,17 +138,20 @@ def kernel_lock(name: str) -> tuple[str, Owner] | None:
     try:
         fd = file.open(os.open, name, os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        for kind, is_locked in (("FLOCK", _is_flocked), ("POSIX", _is_byte_locked)):
-            owner = _holder_by(found, fd, kind, is_locked)
-            if owner is not None:
-                return kind, owner
+        return _lock_on(found, fd) if stat.S_ISREG(found.st_mode) else None
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
+        return None
     finally:
         file.close(quietly=True)
+
+
+def _lock_on(found: os.stat_result, fd: int) -> tuple[str, Owner] | None:
+    for kind, is_locked in (("FLOCK", _is_flocked), ("POSIX", _is_byte_locked)):
+        owner = _holder_by(found, fd, kind, is_locked)
+        if owner is not None:
+            return kind, owner
     return None
 
 
