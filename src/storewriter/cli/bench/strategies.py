@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
 from storewriter.cli.bench.contender import AsyncUpdate, Contender, TakeAsyncTurn, TakeTurn, Target, Update, table
 from storewriter.cli.bench.document import State, adding
-from storewriter.locks import LockName
+
+if TYPE_CHECKING:
+    from storewriter.locks import LockName  # which former versions, measured beside this one, do not have
 
 PREFIX = "storewriter-"
 
@@ -19,7 +21,7 @@ def _durability(target: Target) -> Literal["power", "process"]:
 WITHIN_ONE_PROCESS = frozenset({"S1", "S2", "S3", "S4", "S8", "S9", "S11"})
 
 
-def strategy(lock: LockName, about: str, *, across_processes: bool = True) -> Contender:
+def strategy(lock: "LockName", about: str, *, across_processes: bool = True) -> Contender:
     """Build the contender that uses the lock strategy of that name in all three public ways."""
 
     def updates(target: Target) -> Callable[[], Update]:
@@ -61,7 +63,7 @@ def strategy(lock: LockName, about: str, *, across_processes: bool = True) -> Co
     )
 
 
-def _refusal(lock: LockName) -> str | None:
+def _refusal(lock: "LockName") -> str | None:
     """Say why the queue does not take a lock strategy of that name."""
     try:
         PerStoreWriterQueue(lock=lock)
