@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 import traceback
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +14,7 @@ import click
 
 from storewriter import ReentrantTurn
 from storewriter.cli.base.options import STORE_PATH, exit_codes, json_option
-from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE, USAGE
+from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE, USAGE, without_warnings
 from storewriter.cli.base.text import json_text
 from storewriter.cli.children import NOT_EXECUTABLE, NOT_FOUND, CommandNotExecutable, CommandNotFound
 from storewriter.testing.race import Mutator, Race, race, race_commands
@@ -79,7 +77,8 @@ def _race(store: str, ways: Sequence[str], in_turns: bool, rounds: int, what: Se
             return race_commands(what, path=store, rounds=rounds, in_turns=in_turns)
         function = _function(what[0])
         how: Any = ways or None
-        with _without_warnings():
+        # One call is stopped, so the other one has to wait for it: a warning of that is no news.
+        with without_warnings():
             return race(function, path=store, how=how, in_turns=in_turns)
     except click.ClickException:
         raise
@@ -103,18 +102,6 @@ def _refused(error: BaseException, what: str) -> click.ClickException:
             f"{what} fails when it runs alone: {reason} (in {frame.filename}, line {frame.lineno})."
         )
     return click.UsageError(f"{error}.")
-
-
-@contextmanager
-def _without_warnings() -> Generator[None]:
-    """One call is stopped, so the other one has to wait for it: a warning of that is no news."""
-    log = logging.getLogger("storewriter")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _function(name: str) -> Mutator:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Generator
 from typing import Any
 
 import attrs
@@ -13,7 +10,7 @@ import click
 from storewriter import Recovery, RecoveryRefused, Store, StoreCorrupt
 from storewriter.cli.access import Access, access_options
 from storewriter.cli.base.options import STORE_PATH, confirmed, exit_codes, json_option, say
-from storewriter.cli.base.program import DONE, NEGATIVE
+from storewriter.cli.base.program import DONE, NEGATIVE, without_warnings
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.documents import decoded
 
@@ -54,7 +51,7 @@ def recover(store: str, access: Access, yes: bool, force: bool, default: str, as
     if not yes and not _is_wanted():
         return NEGATIVE
     try:
-        with _unlogged():  # it is printed
+        with without_warnings():  # it is printed
             done = target.recover(force=force, label=access.label)
     except RecoveryRefused as error:
         say(str(error))
@@ -75,17 +72,6 @@ def _plan(target: Store[Any], default: str, *, force: bool) -> str | None:
 
 def _with_default(text: str, default: str) -> str:
     return text.replace("begin empty, with the store's default", f"put {default} there (--default)")
-
-
-@contextlib.contextmanager
-def _unlogged() -> Generator[None]:
-    log = logging.getLogger("storewriter")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _is_wanted() -> bool:

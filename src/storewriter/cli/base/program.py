@@ -27,7 +27,18 @@ from storewriter.errors import LockTimeout, StoreWriterError, StrategyMismatch
 if TYPE_CHECKING:
     import click
 
-__all__ = ["DONE", "EXIT_CODES", "INTERRUPTED", "LOCK", "NEGATIVE", "STORE", "UNREAD", "USAGE", "Program"]
+__all__ = [
+    "DONE",
+    "EXIT_CODES",
+    "INTERRUPTED",
+    "LOCK",
+    "NEGATIVE",
+    "STORE",
+    "UNREAD",
+    "USAGE",
+    "Program",
+    "without_warnings",
+]
 
 DONE: Final = 0
 NEGATIVE: Final = 1
@@ -165,6 +176,18 @@ def _warnings_shown(program: Program) -> Generator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def without_warnings() -> Generator[None]:
+    """While the block runs, the library logs errors only: for what the command says itself, or brings about."""
+    log = logging.getLogger("storewriter")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _unread() -> int:
