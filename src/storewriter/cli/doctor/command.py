@@ -10,6 +10,7 @@ from rich.text import Text
 
 from storewriter import StoreWriterError
 from storewriter._backends.addresses import is_url
+from storewriter._backends.file_status import file_status
 from storewriter.cli.access import Access, access_options
 from storewriter.cli.base.options import STORE_PATH, checked, exit_codes, json_option
 from storewriter.cli.base.program import DONE, NEGATIVE, STORE
@@ -19,7 +20,6 @@ from storewriter.cli.doctor.database import check_database
 from storewriter.cli.doctor.findings import Finding, problem
 from storewriter.cli.doctor.locking import check_locking
 from storewriter.cli.doctor.rights import check_rights
-from storewriter.cli.status import status_of
 
 __all__ = ["doctor"]
 
@@ -73,7 +73,7 @@ def _examined(store: str, access: Access) -> list[Finding]:
         return list(check_database(store, access))
     findings = list(check_rights(path))
     try:
-        findings += check_locking(checked(status_of, path))
+        findings += check_locking(checked(file_status, path))
     except (StoreWriterError, OSError) as error:
         findings.append(problem("locks", f"cannot be looked at: {error}"))
     return [*findings, *check_content(path, access)]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from storewriter import PerStoreWriterQueue, Store, StoreCorrupt, StoreWriterError
+from storewriter._files.beside import Beside, beside
 from storewriter.cli.access import Access
-from storewriter.cli.beside import Beside, beside
 from storewriter.cli.doctor.findings import Finding, Mend, good, note, problem
 
 __all__ = ["check_content"]

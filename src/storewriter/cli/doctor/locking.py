@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
+from storewriter._backends.file_status import FileStatus
 from storewriter._platform.liveness import Verdict
 from storewriter._platform.mounts import Trust
 from storewriter.cli.doctor.findings import Finding, Mend, good, note, problem
-from storewriter.cli.status import Status, holder_text, neighbour_text, place_text, strategy_text, trust_text
+from storewriter.cli.status_text import holder_text, neighbour_text, place_text, strategy_text, trust_text
 from storewriter.locks._breaking import break_marker
 from storewriter.locks._marker_file import marker_file
 
 __all__ = ["check_locking"]
 
 
-def check_locking(found: Status) -> Iterator[Finding]:
+def check_locking(found: FileStatus) -> Iterator[Finding]:
     """The locks of a store, as its status shows them."""
     yield _file_system(found)
     yield good("strategy", strategy_text(found))
@@ -27,14 +28,14 @@ def check_locking(found: Status) -> Iterator[Finding]:
     yield from _database(found.path)
 
 
-def _file_system(found: Status) -> Finding:
+def _file_system(found: FileStatus) -> Finding:
     text = f"{place_text(found)}; kernel locks: {trust_text(found)}"
     if found.trust is Trust.NONE and found.strategy in (None, "flock"):
         return problem("file system", text)
     return note("file system", text) if found.trust in (Trust.HOST_ONLY, Trust.NONE) else good("file system", text)
 
 
-def _marker(found: Status) -> Iterator[Finding]:
+def _marker(found: FileStatus) -> Iterator[Finding]:
     marker = found.marker
     if marker is None:
         return
