@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -235,6 +236,52 @@ def test_a_read_only_document_is_refused_even_to_root(tmp_path: Path, mode: int,
     path.chmod(0o600)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("attribute", ["immutable", "append-only"])
+def test_an_attribute_that_forbids_a_change_is_named(tmp_path: Path, attribute: str) -> None:
+    path = tmp_path / "state.json"
+    change(path)
+    before = path.read_bytes()
+    forbids = intercepted(lambda call, proceed: attribute if call.name == "forbidden" else refuses(call, proceed))
+    with pytest.raises(ReadOnlyStore, match=rf"{attribute}.*lsattr.*chattr -{attribute[0]}"):
+        Store[Any](path, system=forbids).transform(lambda _: {"new": 1})
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def refuses(call: Call, proceed: Callable[[], Any]) -> Any:
+    """The kernel's answer for a file that may not lose its name."""
+    if call.name in {"rename", "exchange"}:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    return proceed()
+
+
+@needs_root
+@pytest.mark.parametrize("letter", ["i", "a"])
+def test_chattr_is_noticed(tmp_path: Path, letter: str) -> None:
+    path = tmp_path / "state.json"
+    change(path)
+    if subprocess.run(["chattr", f"+{letter}", path], check=False, capture_output=True).returncode:
+        pytest.skip("the file system has no such attribute")
+    try:
+        with pytest.raises(ReadOnlyStore, match="lsattr"):
+            change(path)
+    finally:
+        subprocess.run(["chattr", f"-{letter}", path], check=True)
+
+
+def test_links_in_a_circle_are_named_and_stay(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.symlink_to(two)
+    two.symlink_to(one)
+    for call in (lambda: Store[Any](one).read(), lambda: change(one)):
+        with pytest.raises(OSError, match="in a circle") as caught:
+            call()
+        assert caught.value.errno == errno.ELOOP
+        assert type(caught.value) is OSError
+    assert one.is_symlink()
+    assert two.is_symlink()
 
 
 def a_folder(path: Path) -> None:

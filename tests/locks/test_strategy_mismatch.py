@@ -11,6 +11,7 @@ import pytest
 from contenders import Contender, strategy
 from storewriter import PerStoreWriterQueue, Store
 from storewriter.errors import LockTimeout, StrategyMismatch
+from storewriter.locks import Flock
 from storewriter.locks._marker_file import marker_file
 
 Start = Callable[[], Contender]
@@ -103,3 +104,15 @@ def test_a_live_lease_is_never_aged_out_by_a_marker(contender: Start, path: str)
         other.ask("age", 100.0)
     assert Path(marker_file(path)).read_bytes() == record
     holder.ask("check", path)
+
+
+def test_the_lock_file_of_a_neighbour_is_named_as_its_users_write_it(path: str) -> None:
+    shared = Store[dict[str, int]](path, lock=Flock(file="{name}.lock"))
+
+    def ask_for_the_other(_: dict[str, int]) -> None:
+        with pytest.raises(StrategyMismatch, match=r"file='\{name\}\.lock'") as caught:
+            shared.update(put)
+        assert "FlockFile" not in str(caught.value)
+        assert "Joined" not in str(caught.value)
+
+    Store[dict[str, int]](path).update(ask_for_the_other)

@@ -243,7 +243,7 @@ class FileBackend:
             raise self.changed() from error
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise _moved(error) from error
+                raise _moved(error, self.path) from error
             raise
         if commit.descriptor is not None:
             self.flushes.note(commit)
@@ -414,7 +414,7 @@ def _read(path: str, system: System, *, tries: int = 2) -> Loaded:
         if not file.is_open:
             _require_regular(path, system)
         if error.errno == errno.ELOOP:
-            raise _moved(error) from error
+            raise _moved(error, path) from error
         refuse(error, path, "reading", "the document is untouched")
     finally:
         file.close(system.close, quietly=True)
@@ -439,10 +439,16 @@ def _require_regular(path: str, system: System) -> None:
 # -- where the path leads --------------------------------------------------------------------------------------------
 
 
-def _moved(error: OSError) -> Moved:
-    """The document has become a link since its path was resolved: resolve it anew at the next try."""
+def _moved(error: OSError, path: str) -> OSError:
+    """The document has become a link since its path was resolved: resolve it anew at the next try.
+
+    A link that is its own real path leads to itself: there is no file, and no next try finds one.
+    """
     keys.forget()
-    return Moved(error.errno, error.strerror, error.filename)
+    if os.path.realpath(path) != path:
+        return Moved(error.errno, error.strerror, path)
+    msg = f"{error.strerror}: these links lead in a circle, so there is no document. Remove one, or name a file"
+    return OSError(error.errno, msg, path)
 
 
 _backends: WeakValueDictionary[tuple[Any, ...], FileBackend] = WeakValueDictionary()

@@ -231,8 +231,8 @@ def replace(
         )
         _perform(save, data, commit)
     except OSError as error:
-        if old is not None and error.errno in _REFUSED and not system.writable(path):
-            raise _read_only(path, old) from error
+        if old is not None and error.errno in _REFUSED and (system.forbidden(path) or not system.writable(path)):
+            raise _read_only(path, old, system) from error
         refuse(error, path, "saving", "the old document is untouched")
 
 
@@ -466,14 +466,16 @@ def _require_replaceable(found: os.stat_result | None, path: str, system: System
     # mount, say) refuses the replace too.
     mode = found.st_mode
     if not mode & 0o222 or not ((mode & 0o200 and found.st_uid == os.geteuid()) or system.writable(path)):
-        raise _read_only(path, found)
+        raise _read_only(path, found, system)
     return found
 
 
-def _read_only(path: str, found: os.stat_result) -> ReadOnlyStore:
+def _read_only(path: str, found: os.stat_result, system: System) -> ReadOnlyStore:
+    flag = system.forbidden(path)
+    why = f"mode {stat.S_IMODE(found.st_mode):04o}" if flag is None else f"it has the attribute {flag}, see lsattr(1)"
+    what = "Make it writable" if flag is None else f"Take the attribute from it (chattr -{flag[0]})"
     error = ReadOnlyStore(
-        f"{path} is read-only (mode {stat.S_IMODE(found.st_mode):04o}), so it was not replaced. "
-        f"Make it writable if it should change.",
+        f"{path} is read-only ({why}), so it was not replaced. {what} if it should change.",
         path=path,
     )
     error.errno = errno.EACCES

@@ -1,7 +1,7 @@
 """System calls of Linux that Python's `os` does not have, and the C library for others (`_files/folder_events.py`).
 
-Which      Swapping two names, a file's time of birth; in `journals.py`, writing a file out without a flush of
-           its device.
+Which      Swapping two names, a file's time of birth and what chattr(1) forbids; in `journals.py`, writing a file out
+           without a flush of its device.
 How        Through the C library. ctypes costs milliseconds to import, so the first store does that (`load`), and not
            the first commit: that one may come in a signal handler, without free descriptors, or after privileges were
            dropped.
@@ -22,6 +22,7 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _RENAME_EXCHANGE: Final = 2
 _STATX_BTIME: Final = 0x800
 _STATX_SIZE: Final = 256
+_FORBIDDING: Final = {"immutable": 0x10, "append-only": 0x20}  # STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND
 
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOENT})
 _NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM})
@@ -93,15 +94,38 @@ def born(path: str) -> int | None:
     if function is None:
         birth = getattr(os.lstat(path), "st_birthtime", None)  # the BSDs and macOS
         return None if birth is None else int(birth * 1e9)
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    if function(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer):
-        code = last_error()
-        if code in _NO_BIRTH:
-            return None
-        raise OSError(code, os.strerror(code), path)
+    buffer = _statx(function, path)
+    if buffer is None:
+        return None
     # `struct statx`: the mask of what is known comes first, the time of birth at byte 80.
     (known,) = struct.unpack_from("=I", buffer, 0)
     seconds, nanoseconds = struct.unpack_from("=qI", buffer, 80)
     return int(seconds * 10**9 + nanoseconds) if known & _STATX_BTIME else None
+
+
+def forbidden(path: str) -> str | None:
+    """The attribute of a file that forbids to replace it, as chattr(1) calls it; None: none, or it is not known."""
+    function = find("statx")
+    try:
+        buffer = None if function is None else _statx(function, path)
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's
+        return None
+    if buffer is None:
+        return None
+    (attributes,) = struct.unpack_from("=Q", buffer, 8)
+    return next((name for name, bit in _FORBIDDING.items() if attributes & bit), None)
+
+
+def _statx(function: Any, path: str) -> Any:
+    """statx(2); None where a kernel or a sandbox does not have it. Raises OSError."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if not function(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer):
+        return buffer
+    code = last_error()
+    if code in _NO_BIRTH:
+        return None
+    raise OSError(code, os.strerror(code), path)

@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from storewriter._platform.journals import Journal, journal, write_out
-from storewriter._platform.linux_calls import born, exchange
+from storewriter._platform.linux_calls import born, exchange, forbidden
 
 CLOEXEC: Final = os.O_CLOEXEC
 NOFOLLOW: Final = os.O_NOFOLLOW
@@ -117,6 +117,8 @@ class System:
     """When a file was made, in nanoseconds of its file system's clock; None where that is unknown. It never changes.
     Together with the inode number it identifies a file; that number alone is reused as soon as it is free.
     statx(2)."""
+    forbidden: Callable[[str], str | None] = forbidden
+    """The attribute of a file that forbids to replace it: `immutable`, `append-only` (chattr(1)), or None. statx(2)."""
     rename: Callable[[str, str], None] = os.replace
     """rename(2): over an existing file, atomically."""
     flush: Callable[[int], None] = _flush

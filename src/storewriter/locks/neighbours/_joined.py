@@ -41,17 +41,22 @@ SETTLE: Final = 0.1
 """Seconds after a take-over until the lock counts as ours."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Joined:
     """See the module."""
 
     own: Strategy
     neighbours: tuple[Neighbour, ...]
     """In the order in which they are taken."""
-    given: Strategy = attrs.field(eq=False, repr=False)
+    given: Strategy = attrs.field(eq=False)
     """What `lock=` was."""
 
     is_quick = False
+
+    def __repr__(self) -> str:
+        """The lock and its neighbours as they were given."""
+        also = self.neighbours if self.given == self.own else self.neighbours[1:]
+        return " with ".join(map(repr, (self.given, *also)))
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ _OPEN: Final = NOFOLLOW | NONBLOCK | CLOEXEC
 _NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class FlockFile:
     """See the module. `Flock(file=...)` is this inside the default strategy."""
 
@@ -36,6 +36,10 @@ class FlockFile:
     """Name of the lock file, `{name}` standing for the document's."""
 
     name = "flock"
+
+    def __repr__(self) -> str:
+        """As its users write it."""
+        return f"Flock(file={self.file!r})"
 
     def lock_path(self, path: str) -> str:
         """See `Neighbour`."""
