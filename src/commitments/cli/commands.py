@@ -19,7 +19,17 @@ from commitments.document import EXPIRE_AFTER_MS
 from commitments.queries import Listing
 from commitments.record import KINDS, SENSITIVITIES, SOURCES, STATUSES, Scope, Status, trim
 from commitments.store import CommitmentsStore, system_clock
-from storewriter.cli.base.options import DURATION, STORE_PATH, Group, checked, exit_codes, group, json_option, say
+from storewriter.cli.base.options import (
+    DURATION,
+    STORE_PATH,
+    Group,
+    checked,
+    exit_codes,
+    group,
+    json_option,
+    neighbour_lock_option,
+    say,
+)
 from storewriter.cli.base.program import DONE, NEGATIVE
 from storewriter.cli.base.times import utc_text
 
@@ -70,11 +80,7 @@ def _opened(path: str | None, neighbour_lock: bool | None) -> CommitmentsStore:
 def _common(command: F) -> F:
     """Add the options that every command has."""
     command = json_option(command)
-    command = click.option(
-        "--neighbour-lock/--no-neighbour-lock",
-        default=None,
-        help="Take OpenClaw's lock too, so that a gateway is excluded (default: at OpenClaw's own path).",
-    )(command)
+    command = neighbour_lock_option("at OpenClaw's own path")(command)
     return click.option("--store", "path", type=STORE_PATH, help="The store (default: that of this user).")(command)
 
 

@@ -26,7 +26,17 @@ from persistent_dedupe.dedupe import PersistentDedupe
 from persistent_dedupe.keys import Place, is_url, trimmed
 from persistent_dedupe.options import BadFile, DedupeOptions
 from storewriter import StoreCorrupt, StoreWriterError
-from storewriter.cli.base.options import STORE_PATH, WAIT, checked, exit_codes, group, json_option, parsed, say
+from storewriter.cli.base.options import (
+    STORE_PATH,
+    WAIT,
+    checked,
+    exit_codes,
+    group,
+    json_option,
+    neighbour_lock_option,
+    parsed,
+    say,
+)
 from storewriter.cli.base.program import DONE, LOCK, NEGATIVE, STORE
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import parse_duration
@@ -119,11 +129,7 @@ def _writing(command: F) -> F:
         metavar="DURATION",
         help="How long to wait for the lock.",
     )(command)
-    command = click.option(
-        "--neighbour-lock/--no-neighbour-lock",
-        default=None,
-        help="Take OpenClaw's lock too, so that a gateway is excluded (default: in OpenClaw's state directory).",
-    )(command)
+    command = neighbour_lock_option("in OpenClaw's state directory")(command)
     return click.option(
         "--move-bad-file-aside",
         is_flag=True,

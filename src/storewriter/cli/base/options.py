@@ -23,6 +23,7 @@ __all__ = [
     "exit_codes",
     "group",
     "json_option",
+    "neighbour_lock_option",
     "parsed",
     "say",
 ]
@@ -160,6 +161,20 @@ STORE_PATH = _StorePath()
 def json_option(command: F) -> F:
     """Add `--json`, passed as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def neighbour_lock_option(default: str) -> Callable[[F], F]:
+    """Add `--[no-]neighbour-lock`, passed as `neighbour_lock`, None if neither is given.
+
+    Args:
+        default: where the lock is taken then, as the help shows it.
+
+    """
+    return click.option(
+        "--neighbour-lock/--no-neighbour-lock",
+        default=None,
+        help=f"Take OpenClaw's lock too, so that a gateway is excluded (default: {default}).",
+    )
 
 
 def checked(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
