@@ -121,12 +121,17 @@ _WHEN = {"sent": "sentAtMs", "dismissed": "dismissedAtMs", "expired": "expiredAt
 
 
 def has_work(document: Document, now_ms: int) -> bool:
-    """Say whether saving a look at the document would change the file: something expired, or legacy text went."""
+    """Say whether an expiry pass would change the file: something has expired, or legacy text has to go."""
     return document.stripped or bool(document.expired(now_ms))
 
 
 def expire(document: Document, now_ms: int) -> None:
-    """Mark each active record `expired` whose window ended more than 72 hours ago, snoozed or not."""
+    """Mark each active record `expired` whose window ended more than 72 hours ago, snoozed or not.
+
+    Legacy text that was left out when the document was read counts as a change to save.
+    """
+    if document.stripped:
+        document.as_read = None
     for place in document.expired(now_ms):
         fields: _Fields = {"status": "expired", "updatedAtMs": now_ms, "expiredAtMs": now_ms}
         document.replace(place, changed(document.record(place), fields))
@@ -218,7 +223,7 @@ def mark_attempted(document: Document, ids: Iterable[str], now_ms: int, every_co
     return _mark(document, ids, attempt, every_copy)
 
 
-def mark_status(document: Document, ids: Iterable[str], status: FinalStatus, now_ms: int, every_copy: bool) -> Marked:
+def mark_status(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool, status: FinalStatus) -> Marked:
     """Give each active record with one of `ids` its final status. Raises ValueError for another status."""
     if status not in _WHEN:
         raise ValueError(f"the status to set must be one of {', '.join(_WHEN)}, not {status!r}")
@@ -226,7 +231,7 @@ def mark_status(document: Document, ids: Iterable[str], status: FinalStatus, now
     return _mark(document, ids, lambda record: fields if record.active else None, every_copy)
 
 
-def snooze(document: Document, ids: Iterable[str], until_ms: int, now_ms: int, every_copy: bool) -> Marked:
+def snooze(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool, until_ms: int) -> Marked:
     """Hide each active record with one of `ids` until `until_ms`."""
     fields: _Fields = {"status": "snoozed", "updatedAtMs": now_ms, "snoozedUntilMs": until_ms}
     return _mark(document, ids, lambda record: fields if record.active else None, every_copy)

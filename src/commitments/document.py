@@ -1,6 +1,6 @@
 """The store file as a value, its entries in file order and what stands around them as it was written; bytes and back.
 
-Promise    `encode(decode(data)) == data`, byte for byte, unless legacy text or a byte order mark had to go.
+Promise    `encode(decode(data)) == data`, byte for byte. Legacy text and a byte order mark go with the first change.
 How        The text is cut at the borders of the entries; what is not changed is never written anew.
 Does not   guess: what is no version 1 store is refused when it is read, so no later write can erase it.
 Fails by   DecodeError, with the reason and, where there is one, the place; for a file that may be intact but is of
@@ -9,7 +9,7 @@ Fails by   DecodeError, with the reason and, where there is one, the place; for 
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,7 +20,6 @@ from commitments.record import (
     Commitment,
     Entry,
     InvalidEntry,
-    Number,
     ScopeKey,
     has_legacy_text,
     json_type,
@@ -52,10 +51,12 @@ class Document:
     tail: bytes = _EMPTY_TAIL
     """What stands behind the last entry."""
     stripped: bool = False
-    """Whether legacy text was left out when this was read, so that saving it would change the file."""
-    _ids: _Places = attrs.field(factory=lambda: _Places(_id), init=False)
-    _dedupe_keys: _Places = attrs.field(factory=lambda: _Places(_dedupe_key), init=False)
-    _first_end: Number | None = attrs.field(default=None, init=False)
+    """Whether legacy text was left out when this was read: the next expiry pass has to remove it from the file."""
+    as_read: bytes | None = None
+    """The file as it was read; None once there is a change to save."""
+    _ids: defaultdict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list), init=False)
+    _dedupe_keys: defaultdict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list), init=False)
+    _indexed: int = attrs.field(default=0, init=False)
 
     def __eq__(self, other: object) -> bool:
         """Two documents are equal if they are the same file."""
@@ -63,7 +64,7 @@ class Document:
 
     def data(self) -> bytes:
         """Return the whole file."""
-        return b"".join((self.head, *self.pieces, self.tail))
+        return b"".join((self.head, *self.pieces, self.tail)) if self.as_read is None else self.as_read
 
     def commitments(self) -> Iterator[Commitment]:
         """Return the usable records, in file order."""
@@ -78,15 +79,27 @@ class Document:
 
     def places_of(self, id_: str) -> list[int]:
         """Return the places of all entries with this id: at most one, in a sound store."""
-        return self._ids.of(id_, self.entries)
+        self._index()
+        return self._ids.get(id_, [])
 
     def active_match(self, scope: ScopeKey, dedupe_key: str) -> int | None:
         """Return the place of the first active record of that scope with that dedupe key."""
-        for place in self._dedupe_keys.of(dedupe_key, self.entries):
+        self._index()
+        for place in self._dedupe_keys.get(dedupe_key, ()):
             record = self.record(place)
             if record.active and record.scope.key == scope:
                 return place
         return None
+
+    def _index(self) -> None:
+        """Note the places of the entries that were added since; an entry's id and dedupe key never change."""
+        for place in range(self._indexed, len(self.entries)):
+            entry = self.entries[place]
+            if entry.id is not None:
+                self._ids[entry.id].append(place)
+            if isinstance(entry, Commitment):
+                self._dedupe_keys[entry.dedupe_key].append(place)
+        self._indexed = len(self.entries)
 
     def append(self, record: Commitment) -> int:
         """Add a new record behind all others; returns its place."""
@@ -94,57 +107,22 @@ class Document:
             self.tail = _AFTER_LAST + self.tail.lstrip()
         self.pieces += _BEFORE_NEXT if self.entries else _BEFORE_FIRST, record.raw
         self.entries.append(record)
-        if self._first_end is not None:
-            self._first_end = min(self._first_end, _end_of(record))
+        self.as_read = None
         return len(self.entries) - 1
 
     def replace(self, place: int, record: Commitment) -> None:
-        """Put a later state of a record in its place: same id, scope and dedupe key, no earlier end."""
+        """Put a later state of a record in its place: same id, scope and dedupe key."""
         self.entries[place] = record
         self.pieces[2 * place + 1] = record.raw
+        self.as_read = None
 
     def expired(self, now_ms: int) -> list[int]:
         """Return the places of the active records that ended more than `EXPIRE_AFTER_MS` before `now_ms`."""
-        # Mostly there is nothing to expire, and the earliest end shows that without a walk. It stays a lower
-        # bound while records change only as `replace` promises.
-        if self._first_end is not None and now_ms <= self._first_end:
-            return []
-        ends = {
-            place: _end_of(entry)
+        return [
+            place
             for place, entry in enumerate(self.entries)
-            if isinstance(entry, Commitment) and entry.active
-        }
-        self._first_end = min(ends.values(), default=math.inf)
-        return [place for place, end in ends.items() if end < now_ms]
-
-
-def _end_of(record: Commitment) -> Number:
-    return record.due_window.latest_ms + EXPIRE_AFTER_MS
-
-
-def _id(entry: Entry) -> str | None:
-    return entry.id
-
-
-def _dedupe_key(entry: Entry) -> str | None:
-    return None if isinstance(entry, InvalidEntry) else entry.dedupe_key
-
-
-@attrs.define(eq=False)
-class _Places:
-    """Where the entries with a given value of a property are; an entry's value never changes."""
-
-    _value: Callable[[Entry], str | None]
-    _places: dict[str, list[int]] = attrs.Factory(dict[str, list[int]])
-    _seen: int = 0
-
-    def of(self, value: str, entries: list[Entry]) -> list[int]:
-        for place in range(self._seen, len(entries)):
-            found = self._value(entries[place])
-            if found is not None:
-                self._places.setdefault(found, []).append(place)
-        self._seen = len(entries)
-        return self._places.get(value, [])
+            if isinstance(entry, Commitment) and entry.active and entry.due_window.latest_ms + EXPIRE_AFTER_MS < now_ms
+        ]
 
 
 SUPPORTED_VERSION = 1
@@ -163,7 +141,7 @@ class DocumentCodec:
         return state.data()
 
     def decode_for_update(self, data: bytes) -> tuple[Document, Callable[[Document], bytes]]:
-        """The document, and `encode`, which knows what has not changed: all the rest has to go (legacy text)."""
+        """Return the document, and `encode`, which returns the same bytes if nothing has changed."""
         return self.decode(data), self.encode
 
     def decode(self, data: bytes) -> Document:
@@ -179,10 +157,12 @@ class DocumentCodec:
             raise explained(data, _fault(reason, error.start, data[: error.start].decode("utf-8"))) from None
         text = text.removeprefix(_BYTE_ORDER_MARK)
         try:
-            return _Reader(text).document()
+            document = _Reader(text).document()
         except MalformedJson as error:
             reason = f"{_NOT_JSON}{error.reason}" if text.strip() else "the file is empty"
             raise explained(data, _fault(reason, error.position, text[: error.position]), prefix=_NOT_JSON) from None
+        document.as_read = data
+        return document
 
 
 def _fault(reason: str, position: int, before: str) -> DecodeError:
@@ -215,7 +195,7 @@ class _Reader:
         head, tail = self._text[: self._first_at].encode(), self._text[self._last_end :].encode()
         return Document(head, self._entries, self._pieces, tail, self._stripped)
 
-    def _field(self, key: str, key_at: int, at: int) -> int:
+    def _field(self, key: str, at: int) -> int:
         if key in ("version", "commitments") and key in self._fields:
             # Readers differ in which of the two they take, so neither may be overwritten.
             raise _no_store(f"it has two fields {key!r}")

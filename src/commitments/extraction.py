@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import attrs
 
 from commitments.candidates import DEFAULT_WINDOW_MS, Candidate, CandidateRefused, Item
-from commitments.cli.times import milliseconds_of
 from commitments.record import Kind, Number, Sensitivity, Source, is_blank
 
 MINIMUM_CONFIDENCE = 0.72
 MINIMUM_CONFIDENCE_OF_CARE = 0.86
 """For kind `care_check_in` and sensitivity `care`."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSOLUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -52,10 +52,6 @@ class Extraction:
     dropped: tuple[Dropped, ...]
 
 
-class _Drop(Exception):
-    """Why a candidate is dropped."""
-
-
 def inferred_in(text: str) -> list[object]:
     """Return the list `candidates` of the first JSON object in a model's answer that has one, or an empty list."""
     decoder = json.JSONDecoder()
@@ -82,7 +78,7 @@ def resolve(
     for index, raw in enumerate(inferred):
         try:
             item_id, candidate = _resolved(raw, exchanges, now_ms + heartbeat_ms)
-        except (_Drop, CandidateRefused) as reason:
+        except CandidateRefused as reason:
             dropped.append(Dropped(index, str(reason)))
         else:
             accepted.setdefault(item_id, []).append(candidate)
@@ -93,21 +89,21 @@ def resolve(
 
 def _resolved(raw: object, exchanges: Mapping[str, Exchange], not_before_ms: int) -> tuple[str, Candidate]:
     if not isinstance(raw, Mapping):
-        raise _Drop("it is no object")
+        raise CandidateRefused("it is no object")
     fields = cast("Mapping[str, object]", raw)
     if fields.get("action") == "skip":
-        raise _Drop("the model skipped it")
+        raise CandidateRefused("the model skipped it")
     item_id = _text(fields, "itemId")
     if item_id not in exchanges:
-        raise _Drop(f"itemId {item_id!r} is not of this batch")
+        raise CandidateRefused(f"itemId {item_id!r} is not of this batch")
     window = fields.get("dueWindow")
     if not isinstance(window, Mapping):
-        raise _Drop("dueWindow must be an object")
+        raise CandidateRefused("dueWindow must be an object")
     candidate = _timed(fields, cast("Mapping[str, object]", window), exchanges[item_id], not_before_ms)
     careful = candidate.kind == "care_check_in" or candidate.sensitivity == "care"
     needed = MINIMUM_CONFIDENCE_OF_CARE if careful else MINIMUM_CONFIDENCE
     if candidate.confidence < needed:
-        raise _Drop(f"confidence {candidate.confidence} is below {needed}")
+        raise CandidateRefused(f"confidence {candidate.confidence} is below {needed}")
     return item_id, candidate
 
 
@@ -116,9 +112,9 @@ def _timed(
 ) -> Candidate:
     given = _absolute_ms(window.get("earliest"))
     if given is None:
-        raise _Drop(f"dueWindow.earliest is no absolute time: {window.get('earliest')!r}")
+        raise CandidateRefused(f"dueWindow.earliest is no absolute time: {window.get('earliest')!r}")
     if given <= exchange.said_at_ms:
-        raise _Drop("dueWindow.earliest is not after the exchange itself")
+        raise CandidateRefused("dueWindow.earliest is not after the exchange itself")
     earliest = max(given, not_before_ms)
     latest = _absolute_ms(window.get("latest"))
     timezone = window.get("timezone")
@@ -139,14 +135,14 @@ def _timed(
 def _text(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or is_blank(value):
-        raise _Drop(f"{name} must be a text that is not blank")
+        raise CandidateRefused(f"{name} must be a text that is not blank")
     return value
 
 
 def _number(fields: Mapping[str, object], name: str) -> Number:
     value = fields.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _Drop(f"{name} must be a number")
+        raise CandidateRefused(f"{name} must be a number")
     return value
 
 
@@ -158,3 +154,8 @@ def _absolute_ms(value: object) -> int | None:
         return milliseconds_of(datetime.fromisoformat(value))
     except ValueError:
         return None
+
+
+def milliseconds_of(when: datetime) -> int:
+    """Return a time that knows its offset in milliseconds since the Unix epoch."""
+    return (when - _EPOCH) // timedelta(milliseconds=1)

@@ -21,9 +21,8 @@ Edit: TypeAlias = "str | Mapping[str, Edit] | None"
 
 _SPACES = (" ", "\t", "\n", "\r")
 _SPACE = re.compile(r"[ \t\n\r]*")
-_KEY = re.compile(r'([ \t\n\r]*)("(?:[^"\\]|\\.)*")([ \t\n\r]*:[ \t\n\r]*)')
-_BEHIND_A_VALUE = re.compile(r"([ \t\n\r]*)([,}])")
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
 
 
 class MalformedJson(Exception):
@@ -77,24 +76,19 @@ def _constant_from(text: str, at: int) -> int:
     return next((match.start() for match in found if not match[0].startswith('"')), at)
 
 
-def scan_object(text: str, at: int, member: Callable[[str, int, int], int]) -> int:
+def scan_object(text: str, at: int, member: Callable[[str, int], int]) -> int:
     """Walk the object that begins at `at`; return the offset behind it. Raises MalformedJson.
 
-    `member(key, key_at, value_at)` is called for each member in order; it reads the value and returns the
-    offset behind it.
+    `member(key, value_at)` is called for each member in order; it reads the value and returns the offset behind it.
     """
-    at = skip_space(text, _expect(text, at, "{"))
-    if text.startswith("}", at):
-        return at + 1
-    while True:
+
+    def item(at: int) -> int:
         if not text.startswith('"', at):
             raise MalformedJson("a property name in double quotes is expected", at)
         key, key_end = value_at(text, at)
-        value = skip_space(text, _expect(text, skip_space(text, key_end), ":"))
-        end = skip_space(text, member(key, at, value))
-        if text.startswith("}", end):
-            return end + 1
-        at = skip_space(text, _expect(text, end, ","))
+        return member(key, skip_space(text, _expect(text, skip_space(text, key_end), ":")))
+
+    return _scan(text, at, "{}", item)
 
 
 def scan_array(text: str, at: int, item: Callable[[int], int]) -> int:
@@ -102,12 +96,16 @@ def scan_array(text: str, at: int, item: Callable[[int], int]) -> int:
 
     `item(at)` is called for each item in order; it reads the item and returns the offset behind it.
     """
-    at = skip_space(text, _expect(text, at, "["))
-    if text.startswith("]", at):
+    return _scan(text, at, "[]", item)
+
+
+def _scan(text: str, at: int, brackets: str, item: Callable[[int], int]) -> int:
+    at = skip_space(text, _expect(text, at, brackets[0]))
+    if text.startswith(brackets[1], at):
         return at + 1
     while True:
         end = skip_space(text, item(at))
-        if text.startswith("]", end):
+        if text.startswith(brackets[1], end):
             return end + 1
         at = skip_space(text, _expect(text, end, ","))
 
@@ -123,29 +121,35 @@ def encode_value(value: object) -> str:
 
     Numbers are spelled as by OpenClaw's JavaScript: `1`, not `1.0`. Raises ValueError for one that is not finite.
     """
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, object]", value).items()
+        return "{" + ", ".join(f"{encode_value(name)}: {encode_value(each)}" for name, each in members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(encode_value, cast("list[object]", value))) + "]"
     return _number(value) if isinstance(value, float) else _escaped(json.dumps(value, ensure_ascii=False))
 
 
-def encode_object(members: Mapping[str, object], indent: str) -> str:
-    """Return JSON text with a member a line, two spaces deeper than `indent`; values as in `encode_value`."""
-    inner = indent + "  "
-    return _lines([f"{encode_value(name)}: {_encoded(value, inner)}" for name, value in members.items()], "{}", indent)
+def laid_out(text: str, indent: str = "") -> str:
+    """Return JSON text with a line for each member and item, two spaces deeper than `indent` or what it is in.
 
-
-def _encoded(value: object, indent: str) -> str:
-    if isinstance(value, Mapping):
-        return encode_object(cast("Mapping[str, object]", value), indent)
-    if isinstance(value, list):
-        inner = indent + "  "
-        return _lines([_encoded(item, inner) for item in cast("list[object]", value)], "[]", indent)
-    return encode_value(value)
-
-
-def _lines(items: list[str], brackets: str, indent: str) -> str:
-    if not items:
-        return brackets
-    begin = f"\n{indent}  "
-    return brackets[0] + begin + f",{begin}".join(items) + f"\n{indent}" + brackets[1]
+    Only white space differs: strings and numbers are spelled as they were.
+    """
+    pieces: list[str] = []
+    line = f"\n{indent}"
+    for token in _TOKEN.findall(text):
+        if token in "[{":
+            line += "  "
+            pieces += token, line
+        elif token in "]}":
+            line = line[:-2]
+            if pieces[-1].isspace():  # nothing is in it
+                pieces.pop()
+                pieces.append(token)
+            else:
+                pieces += line, token
+        else:
+            pieces += token, line if token == "," else " " if token == ":" else ""
+    return "".join(pieces)
 
 
 def _number(value: float) -> str:
@@ -161,13 +165,12 @@ def _escaped(text: str) -> str:
 
 
 class _Member(NamedTuple):
-    """One member of an object, in pieces: what is in front of its key, key and colon, value, what follows."""
+    """One member of an object: its key, what stands in front of its value, the value, and the white space behind."""
 
     key: str
-    lead: str
-    head: str
+    before: str
     value: str
-    trail: str
+    after: str
 
 
 def edit_object(text: str, edits: Mapping[str, Edit]) -> str:
@@ -179,47 +182,36 @@ def edit_object(text: str, edits: Mapping[str, Edit]) -> str:
     """
     members, closing = _members_of(text)
     counting = {member.key: member for member in members}
-    edited: list[_Member] = []
-    for member in members:
+    last = members[-1].before
+    lead, colon = last[: last.index('"')], last[last.rindex('"') + 1 :]
+    added = [_Member(key, lead + encode_value(key) + colon, "{}", "") for key in edits if key not in counting]
+    edited: list[str] = []
+    for member in members + added:
         edit = edits.get(member.key, member.value)
-        if edit is member.value or (counting[member.key] is not member and edit is not None):
-            edited.append(member)
-        else:
-            edited += _edited(member, edit)
-    last = members[-1]
-    colon = last.head[last.head.rindex('"') + 1 :]
-    for key, edit in edits.items():
-        if key not in counting:
-            edited += _edited(_Member(key, last.lead, encode_value(key) + colon, "{}", ""), edit)
-    return "{" + ",".join(m.lead + m.head + m.value + m.trail for m in edited) + closing + "}"
+        if edit is not None:
+            is_meant = counting.get(member.key, member) is member
+            edited.append(member.before + (_edited(member.value, edit) if is_meant else member.value) + member.after)
+    return "{" + ",".join(edited) + closing + "}"
 
 
-def _edited(member: _Member, edit: Edit) -> list[_Member]:
-    if edit is None:
-        return []
-    value = edit if isinstance(edit, str) else edit_object(member.value, edit)
-    return [member._replace(value=value)]
+def _edited(value: str, edit: str | Mapping[str, Edit]) -> str:
+    return edit if isinstance(edit, str) else edit_object(value, edit)
 
 
 def _members_of(text: str) -> tuple[list[_Member], str]:
     """Return the members of an object that was read before, and the white space before its closing brace."""
     members: list[_Member] = []
-    at = 1
-    while True:
-        lead, quoted, colon = _matched(_KEY, text, at).groups()
-        value_from = at + len(lead) + len(quoted) + len(colon)
-        _, end = _DECODER.raw_decode(text, value_from)
-        trail, follows = _matched(_BEHIND_A_VALUE, text, end).groups()
-        key = json.loads(quoted) if "\\" in quoted else quoted[1:-1]
-        if follows == "}":
-            members.append(_Member(key, lead, quoted + colon, text[value_from:end], ""))
-            return members, trail
-        members.append(_Member(key, lead, quoted + colon, text[value_from:end], trail))
-        at = end + len(trail) + 1
+    begin = 1
 
+    def note(key: str, at: int) -> int:
+        nonlocal begin
+        _, end = value_at(text, at)
+        behind = skip_space(text, end)
+        members.append(_Member(key, text[begin:at], text[at:end], text[end:behind]))
+        begin = behind + 1
+        return end
 
-def _matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
-    found = pattern.match(text, at)
-    if found is None:
-        raise MalformedJson("an object is expected", at)
-    return found
+    scan_object(text, 0, note)
+    closing = members[-1].after
+    members[-1] = members[-1]._replace(after="")
+    return members, closing

@@ -19,23 +19,23 @@ _log = logging.getLogger("commitments")
 
 def default_path() -> str:
     """Return the store of this user: under `$OPENCLAW_STATE_DIR`, or else `~/.openclaw`."""
-    return os.path.join(_state_dir(), "commitments", "commitments.json")
-
-
-def _state_dir() -> str:
-    return _absolute(trim(os.environ.get("OPENCLAW_STATE_DIR", "")) or "~/.openclaw")
+    state = trim(os.environ.get("OPENCLAW_STATE_DIR", "")) or "~/.openclaw"
+    return os.path.join(_absolute(state), "commitments", "commitments.json")
 
 
 @attrs.frozen
 class Location:
-    """The file, and whether its directory is to be kept private."""
+    """The file, and what it is to OpenClaw."""
 
     path: str
     """The absolute path of the file, or the URL of a document that is no file."""
     is_default: bool
-    """Whether it is the store of this user, whose directory holds nothing else."""
+    """Whether no path was given, which means the store of this user."""
     is_openclaws: bool
-    """Whether it is where an OpenClaw gateway of this user looks for it, by whatever spelling."""
+    """Whether it is where an OpenClaw gateway of this user looks for it, by whatever spelling.
+
+    Its directory holds nothing else.
+    """
     is_file: bool = True
     """Whether there is a file; a URL is passed to storewriter as it is given."""
 
@@ -86,27 +86,22 @@ class Location:
         )
 
     def keep_private(self) -> None:
-        """Remove the rights of group and others from the directory of the store of this user.
+        """Remove the rights of group and others from the directory of OpenClaw's own path.
 
-        A missing directory will be created private. A link, a directory of another user, and the directory of a
-        path that was given (which may be anything, `/tmp` for one) are left alone. Where the file system does
-        not allow it, a warning is logged.
+        A missing directory will be created private. A link, a directory of another user, and the directory of any
+        other path (which may be `/tmp`) are left alone. Where the file system does not allow it, a warning is logged.
         """
-        directory = os.path.dirname(self.path)
-        if not self.is_default or not _is_open_to_others(directory):
+        if not self.is_openclaws:
             return
+        directory = os.path.dirname(self.path)
         try:
-            os.chmod(directory, 0o700)
+            found = os.lstat(directory)
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+                os.chmod(directory, 0o700)
+        except (FileNotFoundError, NotADirectoryError):
+            return
         except OSError as error:
             _log.warning("others can look into %s, and its mode could not be changed: %s", directory, error)
-
-
-def _is_open_to_others(directory: str) -> bool:
-    try:
-        found = os.lstat(directory)
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and bool(found.st_mode & 0o077)
 
 
 def _absolute(path: str) -> str:

@@ -144,27 +144,28 @@ def listing(document: Document, status: str | None, agent_id: str | None) -> Lis
     return Listing(tuple(_in_order(found)), tuple(problems_of(document)))
 
 
-def pending_for_scope(document: Document, scope: Scope, limit: int, now_ms: int) -> tuple[Commitment, ...]:
+def pending_for_scope(document: Document, now_ms: int, scope: Scope, limit: int) -> tuple[Commitment, ...]:
     """Return the first `limit` active records of exactly that scope that no snooze hides, by due time.
 
     Raises ValueError for a negative limit.
     """
     _check_limit(limit)
+    key = scope.key
     found = (
         record
         for record in document.commitments()
-        if record.active and _snooze_is_over(record, now_ms) and record.scope.key == scope.key
+        if record.active and _snooze_is_over(record, now_ms) and record.scope.key == key
     )
     return tuple(_in_order(found)[:limit])
 
 
 def due_for_session(
     document: Document,
+    now_ms: int,
     config: CommitmentsConfig,
     agent_id: str,
     session_key: str,
     limit: int | None,
-    now_ms: int,
 ) -> tuple[Commitment, ...]:
     """Return the records of that session that a heartbeat may bring up now, by due time, within all limits.
 
@@ -180,7 +181,7 @@ def due_for_session(
 
 
 def due_session_keys(
-    document: Document, config: CommitmentsConfig, agent_id: str, limit: int | None, now_ms: int
+    document: Document, now_ms: int, config: CommitmentsConfig, agent_id: str, limit: int | None
 ) -> tuple[str, ...]:
     """Return the sessions of that agent in which something is due and may still be sent today, sorted.
 

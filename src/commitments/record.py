@@ -9,12 +9,13 @@ Fails by   an `InvalidEntry` for what was read, ValueError for what would be wri
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args, get_type_hints
 
 import attrs
 
-from commitments.json_text import Edit, edit_object, encode_object, encode_value, value_at
+from commitments.json_text import Edit, edit_object, encode_value, laid_out, value_at
 
 WHITESPACE = (
     "\t\n\v\f\r \u00a0\u1680"
@@ -47,7 +48,7 @@ ACTIVE = frozenset({"pending", "snoozed"})
 """The statuses of a record that an operation may still change; all others are terminal."""
 
 Number: TypeAlias = int | float
-ScopeKey: TypeAlias = tuple[str, str, str, str, str, str, str]
+ScopeKey: TypeAlias = tuple[str, ...]
 
 
 @attrs.frozen
@@ -69,15 +70,8 @@ class Scope:
     @property
     def key(self) -> ScopeKey:
         """The seven fields, trimmed, in the order of the file format."""
-        return (
-            trim(self.agent_id),
-            trim(self.session_key),
-            trim(self.channel),
-            trim(self.account_id),
-            trim(self.to),
-            trim(self.thread_id),
-            trim(self.sender_id),
-        )
+        route = (self.channel, self.account_id, self.to, self.thread_id, self.sender_id)
+        return tuple(map(trim, (self.agent_id, self.session_key, *route)))
 
 
 @attrs.frozen
@@ -104,7 +98,7 @@ class Commitment:
     `confidence` how sure the inference was (0 to 1), `due_window` when to check in. `source_message_id` and
     `source_run_id` say where it was inferred. `attempts` counts deliveries. Times are in milliseconds since the epoch,
     None if it has not happened: `created_at_ms`, `updated_at_ms`, `last_attempt_at_ms`, `sent_at_ms`,
-    `dismissed_at_ms`, `snoozed_until_ms`, `expired_at_ms`. `raw` is its JSON, as it stands in the file.
+    `dismissed_at_ms`, `snoozed_until_ms`, `expired_at_ms`.
     """
 
     id: str
@@ -180,37 +174,16 @@ Entry: TypeAlias = Commitment | InvalidEntry
 LEGACY_TEXT = ("sourceUserText", "sourceAssistantText")
 """Fields of older versions that must not stay on disk: what was said in the conversation."""
 
-_TEXTS = (
-    "id",
-    "agent_id",
-    "session_key",
-    "channel",
-    "kind",
-    "sensitivity",
-    "source",
-    "status",
-    "reason",
-    "suggested_text",
-    "dedupe_key",
-)
-_OPTIONAL_TEXTS = ("account_id", "to", "thread_id", "sender_id", "source_message_id", "source_run_id")
-_NUMBERS = ("confidence", "created_at_ms", "updated_at_ms", "attempts")
-_OPTIONAL_NUMBERS = (
-    "last_attempt_at_ms",
-    "sent_at_ms",
-    "dismissed_at_ms",
-    "snoozed_until_ms",
-    "expired_at_ms",
-)
+
+def _fields_of(hint: object) -> dict[str, str]:
+    """Return the file's spelling of each attribute of a record that has this type."""
+    found = [name for name, each in get_type_hints(Commitment).items() if each == hint]
+    return {name: re.sub("_(.)", lambda match: match[1].upper(), name) for name in found}
 
 
-def _in_the_file(attribute: str) -> str:
-    first, *others = attribute.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-_FIELDS = {name: _in_the_file(name) for name in (*_TEXTS, *_OPTIONAL_TEXTS, *_NUMBERS, *_OPTIONAL_NUMBERS)}
-"""The file's spelling of each attribute."""
+_TEXTS, _OPTIONAL_TEXTS = _fields_of(str), _fields_of(str | None)
+_NUMBERS, _OPTIONAL_NUMBERS = _fields_of(Number), _fields_of(Number | None)
+_FIELDS = _TEXTS | _OPTIONAL_TEXTS | _NUMBERS | _OPTIONAL_NUMBERS
 
 _RECORD_INDENT = "    "
 """A record stands two levels deep in the file."""
@@ -299,7 +272,7 @@ def new_record(members: Mapping[str, object]) -> Commitment:
 
     Raises ValueError if it would not be read back as a record.
     """
-    return _record_of(encode_object(members, _RECORD_INDENT))
+    return _record_of(laid_out(encode_value(members), _RECORD_INDENT))
 
 
 def changed(record: Commitment, changes: Mapping[str, object]) -> Commitment:

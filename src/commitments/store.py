@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 import attrs
 
@@ -31,6 +31,8 @@ from storewriter import AsyncStore, PerStoreWriterQueue, Recovery, Store
 from storewriter.locks import OpenClawLock
 
 T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", Store[Document], AsyncStore[Document])
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for other writers. They hold the store for milliseconds, so by then one of them hangs."""
@@ -41,28 +43,21 @@ _OPENCLAW_STALE = 60.0
 """Seconds after which OpenClaw's stores take a lock for abandoned."""
 
 
-def queue_for(location: Location, neighbour_lock: bool | None) -> PerStoreWriterQueue | None:
-    """Return the queue of a store that was given none; None is the process-wide default."""
-    if neighbour_lock is None:
-        neighbour_lock = location.is_openclaws
-    return PerStoreWriterQueue(also=OpenClawLock(stale=_OPENCLAW_STALE)) if neighbour_lock else None
-
-
 def system_clock() -> int:
     """Return the present time in milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
 
 
 @attrs.frozen
-class _Question(Generic[T]):
-    """A look at a document, after the records that are too old were marked as expired."""
+class _Look(Generic[T]):
+    """A look at a document, once the records that are too old at `now_ms` were marked as expired."""
 
-    _ask: Callable[[Document], T]
+    find: Callable[[Document], T]
     now_ms: int
 
     def __call__(self, document: Document) -> T:
         changes.expire(document, self.now_ms)
-        return self._ask(document)
+        return self.find(document)
 
 
 @attrs.frozen
@@ -74,45 +69,48 @@ class _Change(Generic[T]):
     answer: T | None = None
 
 
-class _Operations:
-    """What each operation does, prepared alike for both stores: they differ in how they read and update."""
+class _Operations(Generic[S]):
+    """What both stores have, and how each operation is prepared: they differ in how they read and update."""
 
-    _name: str
-    """What the store calls its document."""
+    _kind: Callable[..., S]
+    """Makes the store of storewriter."""
 
     def __init__(
-        self, path: str | os.PathLike[str] | None, now_ms: Callable[[], int], neighbour_lock: bool | None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        now_ms: Callable[[], int] = system_clock,
+        timeout: float | None = LOCK_TIMEOUT,
+        queue: PerStoreWriterQueue | None = None,
+        neighbour_lock: bool | None = None,
     ) -> None:
         self._location = Location.of(path)
         self._clock = now_ms
-        self._own_queue = queue_for(self._location, neighbour_lock)
+        if queue is None and (self._location.is_openclaws if neighbour_lock is None else neighbour_lock):
+            queue = PerStoreWriterQueue(also=OpenClawLock(stale=_OPENCLAW_STALE))
+        self._store: S = self._kind(self._location.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
+        self._location.warn_of_database()
 
     @property
     def path(self) -> str:
         """The absolute path of the file; of a URL, the name of its document, without user and password."""
-        return self._location.path if self._location.is_file else self._name
+        return self._location.path if self._location.is_file else self._store.path
 
     def _now(self, now_ms: int | None) -> int:
         return self._clock() if now_ms is None else now_ms
 
-    def _listing(self, status: Status | None, agent_id: str | None) -> _Question[Listing]:
-        return _Question(lambda document: queries.listing(document, status, agent_id), self._clock())
+    def _listing(self, status: Status | None, agent_id: str | None) -> _Look[Listing]:
+        return _Look(lambda document: queries.listing(document, status, agent_id), self._clock())
 
-    def _pending(self, scope: Scope, limit: int, now_ms: int | None) -> _Question[tuple[Commitment, ...]]:
+    def _look(
+        self,
+        now_ms: int | None,
+        find: Callable[Concatenate[Document, int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _Look[T]:
         now = self._now(now_ms)
-        return _Question(lambda document: queries.pending_for_scope(document, scope, limit, now), now)
-
-    def _due(
-        self, config: CommitmentsConfig, agent_id: str, session_key: str, limit: int | None, now_ms: int | None
-    ) -> _Question[tuple[Commitment, ...]]:
-        now = self._now(now_ms)
-        return _Question(lambda each: queries.due_for_session(each, config, agent_id, session_key, limit, now), now)
-
-    def _due_keys(
-        self, config: CommitmentsConfig, agent_id: str, limit: int | None, now_ms: int | None
-    ) -> _Question[tuple[str, ...]]:
-        now = self._now(now_ms)
-        return _Question(lambda document: queries.due_session_keys(document, config, agent_id, limit, now), now)
+        return _Look(lambda document: find(document, now, *args, **kwargs), now)
 
     def _upsert(self, item: Item, candidates: Iterable[Candidate], now_ms: int | None) -> _Change[Upserted]:
         now, inferred = self._now(now_ms), tuple(candidates)
@@ -123,31 +121,26 @@ class _Operations:
             None if inferred else Upserted(),
         )
 
-    def _attempt(self, ids: Iterable[str], now_ms: int | None, every_copy: bool) -> _Change[Marked]:
-        now = self._now(now_ms)
-        return _marking("mark attempted", ids, lambda each, ids: changes.mark_attempted(each, ids, now, every_copy))
-
-    def _mark(self, ids: Iterable[str], status: FinalStatus, now_ms: int | None, every_copy: bool) -> _Change[Marked]:
-        now = self._now(now_ms)
-        return _marking(
-            f"mark {status}", ids, lambda each, ids: changes.mark_status(each, ids, status, now, every_copy)
+    def _marking(
+        self,
+        label: str,
+        ids: Iterable[str],
+        now_ms: int | None,
+        mark: Callable[Concatenate[Document, tuple[str, ...], int, P], Marked],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> _Change[Marked]:
+        now, wanted = self._now(now_ms), tuple(ids)
+        return _Change(
+            label, lambda document: mark(document, wanted, now, *args, **kwargs), None if wanted else Marked()
         )
-
-    def _snooze(self, ids: Iterable[str], until_ms: int, now_ms: int | None, every_copy: bool) -> _Change[Marked]:
-        now = self._now(now_ms)
-        return _marking("snooze", ids, lambda each, ids: changes.snooze(each, ids, until_ms, now, every_copy))
 
     def _prepare_folder(self) -> None:
         self._location.require_in_use()
         self._location.keep_private()
 
 
-def _marking(label: str, ids: Iterable[str], mark: Callable[[Document, tuple[str, ...]], Marked]) -> _Change[Marked]:
-    wanted = tuple(ids)
-    return _Change(label, lambda document: mark(document, wanted), None if wanted else Marked())
-
-
-class CommitmentsStore(_Operations):
+class CommitmentsStore(_Operations[Store[Document]]):
     """One commitments file, for plain code. Every method may be called from any thread.
 
     `path` is trimmed and a leading `~` expanded; None or blank means the store of this user (`default_path`).
@@ -163,20 +156,7 @@ class CommitmentsStore(_Operations):
     Looking at the store needs no write access, and takes the lock only to save what has expired.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        now_ms: Callable[[], int] = system_clock,
-        timeout: float | None = LOCK_TIMEOUT,
-        queue: PerStoreWriterQueue | None = None,
-        neighbour_lock: bool | None = None,
-    ) -> None:
-        super().__init__(path, now_ms, neighbour_lock)
-        queue = self._own_queue if queue is None else queue
-        self._store = Store(self._location.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
-        self._name = self._store.path
-        self._location.warn_of_database()
+    _kind = Store[Document]
 
     def load(self) -> Listing:
         """Every record in file order, as it is stored; expires nothing, never waits and never writes."""
@@ -214,7 +194,7 @@ class CommitmentsStore(_Operations):
             limit: At most so many, from 0; ValueError for a negative one.
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
         """
-        return self._ask(self._pending(scope, limit, now_ms))
+        return self._ask(self._look(now_ms, queries.pending_for_scope, scope, limit))
 
     def due_for_session(
         self,
@@ -238,7 +218,7 @@ class CommitmentsStore(_Operations):
         """
         if not config.enabled:
             return ()
-        return self._ask(self._due(config, agent_id, session_key, limit, now_ms))
+        return self._ask(self._look(now_ms, queries.due_for_session, config, agent_id, session_key, limit))
 
     def due_session_keys(
         self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
@@ -255,7 +235,7 @@ class CommitmentsStore(_Operations):
         """
         if not config.enabled:
             return ()
-        return self._ask(self._due_keys(config, agent_id, limit, now_ms))
+        return self._ask(self._look(now_ms, queries.due_session_keys, config, agent_id, limit))
 
     def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
         """Merge each candidate into the active record with its scope and dedupe key, or create a record.
@@ -280,7 +260,7 @@ class CommitmentsStore(_Operations):
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        return self._change(self._attempt(ids, now_ms, every_copy))
+        return self._change(self._marking("mark attempted", ids, now_ms, changes.mark_attempted, every_copy))
 
     def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
@@ -293,7 +273,7 @@ class CommitmentsStore(_Operations):
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        return self._change(self._mark(ids, status, now_ms, every_copy))
+        return self._change(self._marking(f"mark {status}", ids, now_ms, changes.mark_status, every_copy, status))
 
     def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
@@ -308,7 +288,7 @@ class CommitmentsStore(_Operations):
             now_ms: Present time in milliseconds since the epoch; None: the clock's.
             every_copy: If several entries have an id, change all of them; False: none of them.
         """
-        return self._change(self._snooze(ids, until_ms, now_ms, every_copy))
+        return self._change(self._marking("snooze", ids, now_ms, changes.snooze, every_copy, until_ms))
 
     def recover(self, *, force: bool = False) -> Recovery:
         """Move a damaged file aside, and begin an empty store; the answer says what was done.
@@ -324,38 +304,26 @@ class CommitmentsStore(_Operations):
         self._prepare_folder()
         return self._store.update(change.apply, label=f"commitments: {change.label}")
 
-    def _ask(self, question: _Question[T]) -> T:
+    def _ask(self, look: _Look[T]) -> T:
         document = self._store.read()
-        if changes.has_work(document, question.now_ms):
-            self._location.keep_private()
-            try:
-                return self._store.update(question, label="commitments: expire")
-            except OSError as error:
-                _pass_if_not_writable(error, self.path)
-        return question(document)
+        if not changes.has_work(document, look.now_ms):
+            return look.find(document)
+        self._location.keep_private()
+        try:
+            return self._store.update(look, label="commitments: expire")
+        except OSError as error:
+            _pass_if_not_writable(error, self.path)
+            return look(document)
 
 
-class AsyncCommitmentsStore(_Operations):
+class AsyncCommitmentsStore(_Operations[AsyncStore[Document]]):
     """One commitments file, for tasks of asyncio and trio: `CommitmentsStore`, awaited.
 
     The loop is never blocked by a flush or by waiting for a lock. A call that is cancelled while it waits in
     line changes nothing; one that is cancelled while it is being committed is committed, and then cancelled.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        now_ms: Callable[[], int] = system_clock,
-        timeout: float | None = LOCK_TIMEOUT,
-        queue: PerStoreWriterQueue | None = None,
-        neighbour_lock: bool | None = None,
-    ) -> None:
-        super().__init__(path, now_ms, neighbour_lock)
-        queue = self._own_queue if queue is None else queue
-        self._store = AsyncStore(self._location.path, Document, DocumentCodec(), queue=queue, timeout=timeout)
-        self._name = self._store.path
-        self._location.warn_of_database()
+    _kind = AsyncStore[Document]
 
     async def load(self) -> Listing:
         """See `CommitmentsStore.load`."""
@@ -375,7 +343,7 @@ class AsyncCommitmentsStore(_Operations):
         self, scope: Scope, *, limit: int = DEFAULT_PENDING_LIMIT, now_ms: int | None = None
     ) -> tuple[Commitment, ...]:
         """See `CommitmentsStore.pending_for_scope`."""
-        return await self._ask(self._pending(scope, limit, now_ms))
+        return await self._ask(self._look(now_ms, queries.pending_for_scope, scope, limit))
 
     async def due_for_session(
         self,
@@ -389,7 +357,7 @@ class AsyncCommitmentsStore(_Operations):
         """See `CommitmentsStore.due_for_session`."""
         if not config.enabled:
             return ()
-        return await self._ask(self._due(config, agent_id, session_key, limit, now_ms))
+        return await self._ask(self._look(now_ms, queries.due_for_session, config, agent_id, session_key, limit))
 
     async def due_session_keys(
         self, config: CommitmentsConfig, agent_id: str, *, limit: int | None = None, now_ms: int | None = None
@@ -397,7 +365,7 @@ class AsyncCommitmentsStore(_Operations):
         """See `CommitmentsStore.due_session_keys`."""
         if not config.enabled:
             return ()
-        return await self._ask(self._due_keys(config, agent_id, limit, now_ms))
+        return await self._ask(self._look(now_ms, queries.due_session_keys, config, agent_id, limit))
 
     async def upsert(self, item: Item, candidates: Iterable[Candidate], *, now_ms: int | None = None) -> Upserted:
         """See `CommitmentsStore.upsert`."""
@@ -407,19 +375,19 @@ class AsyncCommitmentsStore(_Operations):
         self, ids: Iterable[str], *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.mark_attempted`."""
-        return await self._change(self._attempt(ids, now_ms, every_copy))
+        return await self._change(self._marking("mark attempted", ids, now_ms, changes.mark_attempted, every_copy))
 
     async def mark_status(
         self, ids: Iterable[str], status: FinalStatus, *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.mark_status`."""
-        return await self._change(self._mark(ids, status, now_ms, every_copy))
+        return await self._change(self._marking(f"mark {status}", ids, now_ms, changes.mark_status, every_copy, status))
 
     async def snooze(
         self, ids: Iterable[str], until_ms: int, *, now_ms: int | None = None, every_copy: bool = False
     ) -> Marked:
         """See `CommitmentsStore.snooze`."""
-        return await self._change(self._snooze(ids, until_ms, now_ms, every_copy))
+        return await self._change(self._marking("snooze", ids, now_ms, changes.snooze, every_copy, until_ms))
 
     async def recover(self, *, force: bool = False) -> Recovery:
         """See `CommitmentsStore.recover`."""
@@ -431,15 +399,16 @@ class AsyncCommitmentsStore(_Operations):
         self._prepare_folder()
         return await self._store.update(change.apply, label=f"commitments: {change.label}")
 
-    async def _ask(self, question: _Question[T]) -> T:
+    async def _ask(self, look: _Look[T]) -> T:
         document = await self._store.read()
-        if changes.has_work(document, question.now_ms):
-            self._location.keep_private()
-            try:
-                return await self._store.update(question, label="commitments: expire")
-            except OSError as error:
-                _pass_if_not_writable(error, self.path)
-        return question(document)
+        if not changes.has_work(document, look.now_ms):
+            return look.find(document)
+        self._location.keep_private()
+        try:
+            return await self._store.update(look, label="commitments: expire")
+        except OSError as error:
+            _pass_if_not_writable(error, self.path)
+            return look(document)
 
 
 def _pass_if_not_writable(error: OSError, path: str) -> None:

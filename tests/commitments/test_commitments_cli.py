@@ -16,9 +16,10 @@ import pytest
 from commitments_support import GRACE, NOW, SESSION_A, Child, record, run_cli, stored
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from commitments.__main__ import run
-from commitments.cli.text import cell_width, fit, safe_text
+from commitments.cli.text import fit, safe_text
 from commitments.cli.times import parse_time
 from commitments.store import system_clock
 
@@ -88,6 +89,14 @@ class TestList:
         assert done.json["commitments"] == [by_id[each["id"]] for each in done.json["commitments"]]
         assert done.out == json.dumps(done.json, indent=2, ensure_ascii=False) + "\n"
 
+    def test_c3_json_has_two_spaces_a_level_whatever_the_layout_of_the_file(self, cli: Cli, tmp_path: Path) -> None:
+        path = tmp_path / "compact.json"
+        entry = record("a", vendor={"list": [], "text": "a, [b]: {c}"})
+        path.write_text(json.dumps({"version": 1, "commitments": [entry, None]}, separators=(",", ":")))
+        done = cli("list", "--json", "--store", str(path))
+        assert done.json["commitments"] == [entry]
+        assert done.out == json.dumps(done.json, indent=2) + "\n"
+
     def test_c3_with_all_the_status_is_null_and_an_agent_is_named(self, cli: Cli, place: Place) -> None:
         done = cli("--all", "--agent", " helper ", "--json", "--store", str(place("valid")))
         assert (done.json["count"], done.json["status"], done.json["agentId"]) == (2, None, "helper")
@@ -107,7 +116,7 @@ class TestList:
         assert (first[kind:due], first[scope:text]) == ("k" * 15 + "… ", "a" * 27 + "… ")
         assert first[text:] == "t" * 89 + "…"
         assert second[:status].rstrip() == "b"
-        assert cell_width(second[: second.index("漢")]) == text
+        assert cell_len(second[: second.index("漢")]) == text
         assert second.endswith("漢字" * 22 + "…")
 
     def test_without_a_command_it_lists(self, cli: Cli, place: Place) -> None:
@@ -566,11 +575,11 @@ def test_safe_text_is_printable_and_on_one_line(text: str) -> None:
     assert safe_text(shown) == shown
 
 
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs"])), st.integers(1, 40))
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"])), st.integers(3, 40))
 def test_fit_fills_exactly_its_columns(text: str, width: int) -> None:
     text = safe_text(text)
     shown = fit(text, width)
-    assert cell_width(shown) == width
+    assert cell_len(shown) == width
     assert shown.startswith(text) or shown.rstrip().endswith("…")
 
 

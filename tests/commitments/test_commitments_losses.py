@@ -306,12 +306,34 @@ class TestRow4:
             assert b"sourceUserText" not in found.raw
         before.check()
 
+    def test_a_mark_that_changes_no_record_writes_nothing(self, face: Face, place: Place) -> None:
+        path = place("legacy-source-text")
+        before = Untouched(path)
+        store = face.open(path)
+
+        async def main() -> None:
+            await store.mark_attempted(["nobody"])
+            await store.mark_status(["nobody"], "sent")
+
+        face.run(main)
+        before.check()
+
+    def test_a_mark_that_changes_one_removes_it_everywhere(self, face: Face, write: Write) -> None:
+        path = write(record("a"), {"id": "bad", "sourceUserText": "CANARY"})
+        store = face.open(path)
+
+        async def main() -> None:
+            await store.mark_attempted(["a"])
+
+        face.run(main)
+        assert b"CANARY" not in path.read_bytes()
+
     def test_once_gone_a_listing_writes_nothing_more(self, face: Face, place: Place) -> None:
         path = place("legacy-source-text")
         store = face.open(path)
 
         async def main() -> None:
-            await store.mark_attempted(["nobody"])
+            await store.list()
             before = Untouched(path)
             await store.list()
             before.check()
@@ -772,6 +794,18 @@ class TestRow21:
 
         face.run(main)
         assert directory.stat().st_mode & 0o777 == 0o755
+
+    def test_openclaws_own_path_is_tightened_however_it_is_given(self, face: Face, state_dir: Path) -> None:
+        directory = state_dir / "commitments"
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)
+        store = face.open(directory / "commitments.json")
+
+        async def main() -> None:
+            await store.upsert(ITEM_A, [candidate()])
+
+        face.run(main)
+        assert directory.stat().st_mode & 0o777 == 0o700
 
     def test_looking_does_not_tighten_it(self, state_dir: Path) -> None:
         directory = state_dir / "commitments"

@@ -53,7 +53,7 @@ def upsert(document: Document, *candidates: Any, now_ms: int = NOW, item: Item =
 def due(document: Document, session: str = SESSION_A, limit: int | None = None, now_ms: int = NOW, per_day: int = 3):
     changes.expire(document, now_ms)
     config = CommitmentsConfig(enabled=True, max_per_day=per_day)
-    return queries.due_for_session(document, config, "main", session, limit, now_ms)
+    return queries.due_for_session(document, now_ms, config, "main", session, limit)
 
 
 class TestFixture:
@@ -66,14 +66,14 @@ class TestFixture:
             ("main", SESSION_B, [2]),
             ("helper", SESSION_C, [7]),
         ):
-            found = queries.due_for_session(document, ENABLED, agent, session, None, NOW)
+            found = queries.due_for_session(document, NOW, ENABLED, agent, session, None)
             assert places(document, found) == expected
 
     def test_due_with_one_a_day_is_empty_because_one_was_sent_two_hours_ago(self) -> None:
         assert due(fixture(), per_day=1) == ()
 
     def test_session_keys_of_main_come_sorted(self) -> None:
-        assert queries.due_session_keys(fixture(), ENABLED, "main", None, NOW) == (SESSION_B, SESSION_A)
+        assert queries.due_session_keys(fixture(), NOW, ENABLED, "main", None) == (SESSION_B, SESSION_A)
 
     def test_pending_in_order(self) -> None:
         document = fixture()
@@ -170,7 +170,7 @@ class TestRollingDay:
     def test_a_session_that_used_up_its_day_has_no_key(self) -> None:
         document = document_of(record("s", status="sent", sentAtMs=NOW), record("a"))
         config = CommitmentsConfig(enabled=True, max_per_day=1)
-        assert queries.due_session_keys(document, config, "main", None, NOW) == ()
+        assert queries.due_session_keys(document, NOW, config, "main", None) == ()
 
 
 class TestDue:
@@ -183,16 +183,16 @@ class TestDue:
     def test_a_limit_of_0_is_none_at_all(self) -> None:
         document = document_of(record("a"))
         assert due(document, limit=0) == ()
-        assert queries.pending_for_scope(document, SCOPE_A, 0, NOW) == ()
+        assert queries.pending_for_scope(document, NOW, SCOPE_A, 0) == ()
 
     def test_a_negative_limit_is_refused(self) -> None:
         document = document_of(record("a"))
         with pytest.raises(ValueError, match="negative"):
             due(document, limit=-1)
         with pytest.raises(ValueError, match="negative"):
-            queries.pending_for_scope(document, SCOPE_A, -1, NOW)
+            queries.pending_for_scope(document, NOW, SCOPE_A, -1)
         with pytest.raises(ValueError, match="negative"):
-            queries.due_session_keys(document, ENABLED, "main", -1, NOW)
+            queries.due_session_keys(document, NOW, ENABLED, "main", -1)
 
     def test_not_before_earliest(self) -> None:
         document = document_of(
@@ -214,18 +214,18 @@ class TestDue:
 
     def test_the_limit_of_session_keys_picks_by_file_order_and_0_means_none(self) -> None:
         document = document_of(*[record(f"r{key}", sessionKey=key) for key in "cab"])
-        assert queries.due_session_keys(document, ENABLED, "main", 2, NOW) == ("a", "c")
-        assert queries.due_session_keys(document, ENABLED, "main", 0, NOW) == ("a", "b", "c")
+        assert queries.due_session_keys(document, NOW, ENABLED, "main", 2) == ("a", "c")
+        assert queries.due_session_keys(document, NOW, ENABLED, "main", 0) == ("a", "b", "c")
 
     def test_session_keys_are_sorted_by_utf_16_units(self) -> None:
         document = document_of(
             *[record(f"r{place}", sessionKey=key) for place, key in enumerate(["\uffff", "\U00010000"])]
         )
-        assert queries.due_session_keys(document, ENABLED, "main", None, NOW) == ("\U00010000", "\uffff")
+        assert queries.due_session_keys(document, NOW, ENABLED, "main", None) == ("\U00010000", "\uffff")
 
     def test_a_session_key_with_half_a_surrogate_pair_can_be_sorted(self) -> None:
         document = document_of(record("a", sessionKey="\ud800"), record("b", sessionKey="a"))
-        assert queries.due_session_keys(document, ENABLED, "main", None, NOW) == ("a", "\ud800")
+        assert queries.due_session_keys(document, NOW, ENABLED, "main", None) == ("a", "\ud800")
 
 
 class TestPendingForScope:
@@ -237,15 +237,15 @@ class TestPendingForScope:
             record("done", status="sent"),
             record("elsewhere", to="somebody else"),
         )
-        assert ids_of(queries.pending_for_scope(document, SCOPE_A, 20, NOW)) == ["back", "later"]
+        assert ids_of(queries.pending_for_scope(document, NOW, SCOPE_A, 20)) == ["back", "later"]
 
     def test_the_first_of_the_order_within_the_limit(self) -> None:
         document = document_of(record("b", dueWindow={"earliestMs": 2}), record("a", dueWindow={"earliestMs": 1}))
-        assert ids_of(queries.pending_for_scope(document, SCOPE_A, 1, NOW)) == ["a"]
+        assert ids_of(queries.pending_for_scope(document, NOW, SCOPE_A, 1)) == ["a"]
 
     def test_fields_are_compared_after_trimming_and_absent_equals_empty(self) -> None:
         document = document_of(record("a", to=" 5550101\ufeff", accountId="", threadId=None))
-        assert ids_of(queries.pending_for_scope(document, SCOPE_A, 20, NOW)) == ["a"]
+        assert ids_of(queries.pending_for_scope(document, NOW, SCOPE_A, 20)) == ["a"]
 
     def test_fields_do_not_run_into_each_other(self) -> None:
         scope = Scope("main", SESSION_A, "telegram", account_id="a\x1fb")
@@ -444,7 +444,7 @@ class TestMarks:
     )
     def test_a_final_status_has_its_own_time(self, status: Any, field: str) -> None:
         document = document_of(record("a"), record("b", status="snoozed"))
-        marked = changes.mark_status(document, ["a", "b"], status, NOW, every_copy=False)
+        marked = changes.mark_status(document, ["a", "b"], NOW, every_copy=False, status=status)
         assert marked.changed == ("a", "b")
         for place in range(2):
             fields = json.loads(at(document, place).raw)
@@ -453,7 +453,7 @@ class TestMarks:
     def test_a_terminal_record_is_passed_over_and_named(self) -> None:
         document = document_of(record("a", status="dismissed"))
         before = document.data()
-        marked = changes.mark_status(document, ["a"], "sent", NOW, every_copy=False)
+        marked = changes.mark_status(document, ["a"], NOW, every_copy=False, status="sent")
         assert document.data() == before
         assert [(each.id, each.verdict, each.reason) for each in marked.outcomes] == [
             ("a", "terminal", "already dismissed")
@@ -461,11 +461,11 @@ class TestMarks:
 
     def test_another_status_cannot_be_set(self) -> None:
         with pytest.raises(ValueError, match="pending"):
-            changes.mark_status(document_of(record("a")), ["a"], "pending", NOW, every_copy=False)  # type: ignore[arg-type]
+            changes.mark_status(document_of(record("a")), ["a"], NOW, every_copy=False, status="pending")  # type: ignore[arg-type]
 
     def test_a_snooze_hides_until_its_end_and_leaves_the_rest(self) -> None:
         document = document_of(record("a"), record("b", status="sent"))
-        marked = changes.snooze(document, ["a", "b"], NOW + HOUR, NOW, every_copy=False)
+        marked = changes.snooze(document, ["a", "b"], NOW, every_copy=False, until_ms=NOW + HOUR)
         assert marked.changed == ("a",)
         assert marked.terminal == {"b": "sent"}
         found = at(document, 0)
@@ -483,7 +483,7 @@ class TestMarks:
         past = {"earliestMs": 1, "latestMs": 2}
         document = document_of(record("a"), record("old", dueWindow=past))
         changes.mark_attempted(document, ["a"], NOW, every_copy=False)
-        changes.mark_status(document, ["a"], "sent", NOW, every_copy=False)
+        changes.mark_status(document, ["a"], NOW, every_copy=False, status="sent")
         assert at(document, 1).status == "pending"
 
     def test_nothing_marked_is_nothing_said(self) -> None:

@@ -58,7 +58,7 @@ def mark(id_: str, status: Any, now: int) -> Step:
     return Step(
         f"{status} {id_} at {now - NOW}",
         lambda store: store.mark_status([id_], status, now_ms=now),
-        lambda document: changes.mark_status(document, [id_], status, now, every_copy=False),
+        lambda document: changes.mark_status(document, [id_], now, every_copy=False, status=status),
         outcomes_of,
     )
 
@@ -76,7 +76,7 @@ def snooze(id_: str, now: int) -> Step:
     return Step(
         f"snooze {id_} at {now - NOW}",
         lambda store: store.snooze([id_], now + 5, now_ms=now),
-        lambda document: changes.snooze(document, [id_], now + 5, now, every_copy=False),
+        lambda document: changes.snooze(document, [id_], now, every_copy=False, until_ms=now + 5),
         outcomes_of,
     )
 
@@ -94,7 +94,7 @@ def upsert(key: str, now: int) -> Step:
 def due(now: int) -> Step:
     def on_model(document: Document) -> Any:
         changes.expire(document, now)
-        return queries.due_for_session(document, ENABLED, "main", SESSION_A, None, now)
+        return queries.due_for_session(document, now, ENABLED, "main", SESSION_A, None)
 
     return Step(
         f"due at {now - NOW}",
@@ -107,7 +107,7 @@ def due(now: int) -> Step:
 def pending(now: int) -> Step:
     def on_model(document: Document) -> Any:
         changes.expire(document, now)
-        return queries.pending_for_scope(document, SCOPE_A, 20, now)
+        return queries.pending_for_scope(document, now, SCOPE_A, 20)
 
     return Step(
         f"pending at {now - NOW}",

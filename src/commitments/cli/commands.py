@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import attrs
 import click
@@ -33,7 +34,7 @@ from storewriter.cli.base.options import (
 from storewriter.cli.base.program import DONE, NEGATIVE
 from storewriter.cli.base.times import utc_text
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
 class _ListByDefault(Group):
@@ -69,140 +70,111 @@ commitments = group(
     cls=_ListByDefault,
 )
 
+
+def _on_a_store(command: Command) -> Command:
+    """Add the options that every command has; those that say which store are passed as `store`."""
+
+    @functools.wraps(command)
+    def run(path: str | None, neighbour_lock: bool | None, **given: Any) -> Any:
+        return command(store=checked(CommitmentsStore, path, neighbour_lock=neighbour_lock), **given)
+
+    with_store = click.option("--store", "path", type=STORE_PATH, help="The store (default: that of this user).")
+    return with_store(neighbour_lock_option("at OpenClaw's own path")(json_option(run)))
+
+
+def _on_given_ids(command: Command) -> Command:
+    """Add what every command has that changes the commitments with given ids."""
+    every_copy = click.option("--every-copy", is_flag=True, help="If several entries have an id, change them all.")
+    ids = click.argument("ids", nargs=-1, metavar="ID...", callback=_trimmed_ids)
+    return ids(every_copy(_on_a_store(command)))
+
+
+def _trimmed_ids(_: click.Context, __: click.Parameter, ids: tuple[str, ...]) -> list[str]:
+    wanted = [trim(id_) for id_ in ids if trim(id_)]
+    if not wanted:
+        raise click.UsageError("no commitment id was given.")
+    return wanted
+
+
 _MARKING = exit_codes({NEGATIVE: "negative result: some ids were not changed"})
 
 
-def _opened(path: str | None, neighbour_lock: bool | None) -> CommitmentsStore:
-    """The store. A path that cannot name a file is wrong usage."""
-    return checked(CommitmentsStore, path, neighbour_lock=neighbour_lock)
-
-
-def _common(command: F) -> F:
-    """Add the options that every command has."""
-    command = json_option(command)
-    command = neighbour_lock_option("at OpenClaw's own path")(command)
-    return click.option("--store", "path", type=STORE_PATH, help="The store (default: that of this user).")(command)
-
-
-def _ids(command: F) -> F:
-    """Add what every command on given commitments has."""
-    every_copy = click.option("--every-copy", is_flag=True, help="If several entries have an id, change them all.")
-    return click.argument("ids", nargs=-1, metavar="ID...")(every_copy(_common(command)))
-
-
 @commitments.command("list", epilog=exit_codes())
-@_common
+@_on_a_store
 @click.option("--status", type=click.Choice(STATUSES), help="Only this status (default: pending).")
-@click.option("--agent", metavar="ID", help="Only this agent.")
+@click.option("--agent", default="", metavar="ID", help="Only this agent.")
 @click.option("--all", "every_status", is_flag=True, help="Every status; --status is ignored.")
 @click.option("--watch", is_flag=True, help="Show the list again whenever the store changes.")
 def list_(
-    path: str | None,
-    as_json: bool,
-    neighbour_lock: bool | None,
-    status: str | None,
-    agent: str | None,
-    every_status: bool,
-    watch: bool,
+    store: CommitmentsStore, as_json: bool, status: str | None, agent: str, every_status: bool, watch: bool
 ) -> None:
     """List commitments by due time."""
-    view = _View(
-        _opened(path, neighbour_lock),
-        None if every_status else cast("Status", status or "pending"),
-        trim(agent or "") or None,
-        as_json,
-    )
-    if watch:
-        view.follow()
+    wanted = None if every_status else cast("Status", status or "pending")
+    show = functools.partial(_show, store=store.path, status=wanted, agent_id=trim(agent) or None, as_json=as_json)
+    if not watch:
+        show(store.list(wanted, trim(agent) or None))
+        return
+    for listing in store.watch(wanted, trim(agent) or None):
+        if sys.stdout.isatty() and not as_json:
+            click.clear()
+        show(listing)
+        sys.stdout.flush()
+
+
+def _show(listing: Listing, *, store: str, status: str | None, agent_id: str | None, as_json: bool) -> None:
+    """Print a listing; its problems, as text, on the error stream."""
+    if as_json:
+        print(listing_json(listing, status=status, agent_id=agent_id, store=store))
+        return
+    heading = {
+        "Commitments": len(listing.commitments),
+        "Store": store,
+        "Status filter": status,
+        "Agent filter": agent_id,
+    }
+    for name, value in heading.items():
+        if value is not None:
+            print(safe_text(f"{name}: {value}"))
+    if not listing.commitments:
+        print("No commitments found. Use --all to see every status.")
+    elif sys.stdout.isatty():
+        print_coloured(listing.commitments)
     else:
-        view.show(view.store.list(view.status, view.agent_id))
-
-
-@attrs.frozen
-class _View:
-    """What a listing shows, and how."""
-
-    store: CommitmentsStore
-    status: Status | None
-    agent_id: str | None
-    as_json: bool
-
-    def follow(self) -> None:
-        """Show the list now and at every change, until interrupted."""
-        for listing in self.store.watch(self.status, self.agent_id):
-            if sys.stdout.isatty() and not self.as_json:
-                click.clear()
-            self.show(listing)
-            sys.stdout.flush()
-
-    def show(self, listing: Listing) -> None:
-        """Print a listing; its problems, as text, on the error stream."""
-        if self.as_json:
-            print(listing_json(listing, status=self.status, agent_id=self.agent_id, store=self.store.path))
-            return
-        for line in self._heading(listing):
-            print(safe_text(line))
-        if not listing.commitments:
-            print("No commitments found. Use --all to see every status.")
-        elif sys.stdout.isatty():
-            print_coloured(listing.commitments)
-        else:
-            print(plain_table(listing.commitments))
-        for problem in listing.problems:
-            print(f"commitments: warning: {safe_text(str(problem))}", file=sys.stderr)
-
-    def _heading(self, listing: Listing) -> Iterator[str]:
-        yield f"Commitments: {len(listing.commitments)}"
-        yield f"Store: {self.store.path}"
-        if self.status is not None:
-            yield f"Status filter: {self.status}"
-        if self.agent_id is not None:
-            yield f"Agent filter: {self.agent_id}"
+        print(plain_table(listing.commitments))
+    for problem in listing.problems:
+        say(f"warning: {safe_text(str(problem))}")
 
 
 @commitments.command(epilog=_MARKING)
-@_ids
-def dismiss(
-    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
-) -> int:
+@_on_given_ids
+def dismiss(store: CommitmentsStore, as_json: bool, ids: list[str], every_copy: bool) -> int:
     """Dismiss commitments, so that they are never brought up."""
-    store, wanted = _opened(path, neighbour_lock), _given(ids)
-    return _report("dismissed", store.mark_status(wanted, "dismissed", every_copy=every_copy), as_json)
+    return _report("dismissed", store.mark_status(ids, "dismissed", every_copy=every_copy), as_json)
 
 
 @commitments.command(epilog=_MARKING)
-@_ids
-def sent(path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool) -> int:
+@_on_given_ids
+def sent(store: CommitmentsStore, as_json: bool, ids: list[str], every_copy: bool) -> int:
     """Mark commitments as delivered."""
-    store, wanted = _opened(path, neighbour_lock), _given(ids)
-    return _report("sent", store.mark_status(wanted, "sent", every_copy=every_copy), as_json)
+    return _report("sent", store.mark_status(ids, "sent", every_copy=every_copy), as_json)
 
 
 @commitments.command(epilog=_MARKING)
-@_ids
-def attempt(
-    path: str | None, as_json: bool, neighbour_lock: bool | None, ids: tuple[str, ...], every_copy: bool
-) -> int:
+@_on_given_ids
+def attempt(store: CommitmentsStore, as_json: bool, ids: list[str], every_copy: bool) -> int:
     """Count a delivery attempt on commitments, whatever their status."""
-    store, wanted = _opened(path, neighbour_lock), _given(ids)
-    marked = store.mark_attempted(wanted, every_copy=every_copy)
+    marked = store.mark_attempted(ids, every_copy=every_copy)
     for id_, status in marked.terminal.items():
         say(f"{safe_text(id_)} was already {status}; the attempt was counted all the same")
     return _report("attempted", marked, as_json)
 
 
 @commitments.command(epilog=_MARKING)
-@_ids
+@_on_given_ids
 @click.option("--until", metavar="TIME", help="When it may be brought up again: 2030-03-10T09:00+01:00, or +6h.")
 @click.option("--for", "for_", type=DURATION, metavar="DURATION", help="How long to hide it: 90s, 45m, 6h, 1d12h.")
 def snooze(
-    path: str | None,
-    as_json: bool,
-    neighbour_lock: bool | None,
-    ids: tuple[str, ...],
-    every_copy: bool,
-    until: str | None,
-    for_: float | None,
+    store: CommitmentsStore, as_json: bool, ids: list[str], every_copy: bool, until: str | None, for_: float | None
 ) -> int:
     """Hide commitments for a while."""
     now = system_clock()
@@ -214,15 +186,7 @@ def snooze(
         raise click.UsageError("give either --until TIME or --for DURATION.")
     if until_ms <= now:
         raise click.UsageError(f"{utc_text(until_ms)} is not in the future, so nothing would be hidden.")
-    store, wanted = _opened(path, neighbour_lock), _given(ids)
-    return _report("snoozed", store.snooze(wanted, until_ms, now_ms=now, every_copy=every_copy), as_json)
-
-
-def _given(ids: tuple[str, ...]) -> list[str]:
-    wanted = [trim(id_) for id_ in ids if trim(id_)]
-    if not wanted:
-        raise click.UsageError("no commitment id was given.")
-    return wanted
+    return _report("snoozed", store.snooze(ids, until_ms, now_ms=now, every_copy=every_copy), as_json)
 
 
 def _report(done: str, marked: Marked, as_json: bool) -> int:
@@ -241,15 +205,15 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
 
 
 @commitments.command(epilog=exit_codes())
-@_common
-@click.option("--agent", required=True, metavar="ID", help="The agent that owes the follow-up.")
-@click.option("--session", required=True, metavar="KEY", help="Its conversation.")
+@_on_a_store
+@click.option("--agent", "agent_id", required=True, metavar="ID", help="The agent that owes the follow-up.")
+@click.option("--session", "session_key", required=True, metavar="KEY", help="Its conversation.")
 @click.option("--channel", required=True, help="The channel to deliver on, for example telegram.")
-@click.option("--account", default="", metavar="ID", help="The account on the channel.")
+@click.option("--account", "account_id", default="", metavar="ID", help="The account on the channel.")
 @click.option("--to", default="", metavar="ID", help="The recipient.")
-@click.option("--thread", default="", metavar="ID", help="The thread.")
-@click.option("--sender", default="", metavar="ID", help="The sender.")
-@click.option("--text", required=True, help="The check-in to offer.")
+@click.option("--thread", "thread_id", default="", metavar="ID", help="The thread.")
+@click.option("--sender", "sender_id", default="", metavar="ID", help="The sender.")
+@click.option("--text", "suggested_text", required=True, help="The check-in to offer.")
 @click.option("--reason", required=True, help="Why the follow-up may be expected.")
 @click.option("--due", required=True, metavar="TIME", help="Not before: 2030-03-10T09:00, +6h.")
 @click.option("--latest", metavar="TIME", help="End of its window (default: 12 hours after --due).")
@@ -261,12 +225,13 @@ def _report(done: str, marked: Marked, as_json: bool) -> int:
 @click.option("--key", metavar="KEY", help="Dedupe key (default: made from the due date and the text).")
 @click.option("--message-id", metavar="ID", help="The message it comes from.")
 @click.option("--run-id", metavar="ID", help="The run it comes from.")
-def add(path: str | None, as_json: bool, neighbour_lock: bool | None, **given: Any) -> None:
+def add(store: CommitmentsStore, as_json: bool, message_id: str | None, run_id: str | None, **given: Any) -> None:
     """Add a commitment, or merge it into the active one with its scope and key."""
     now = system_clock()
+    scope = {field.name: given.pop(field.name) for field in attrs.fields(Scope)}
     try:
-        item, candidate = _item_of(given), _candidate_of(given, now)
-        upserted = _opened(path, neighbour_lock).upsert(item, [candidate], now_ms=now)
+        item = Item(Scope(**scope), message_id, run_id)
+        upserted = store.upsert(item, [_candidate(now, **given)], now_ms=now)
     except CandidateRefused as error:
         raise click.UsageError(f"{error}.") from None
     created, merged = ([record.id for record in found] for found in (upserted.created, upserted.merged))
@@ -278,43 +243,15 @@ def add(path: str | None, as_json: bool, neighbour_lock: bool | None, **given: A
             print(f"{verb}: {safe_text(id_)}")
 
 
-def _item_of(given: dict[str, Any]) -> Item:
-    scope = Scope(
-        given["agent"],
-        given["session"],
-        given["channel"],
-        given["account"],
-        given["to"],
-        given["thread"],
-        given["sender"],
-    )
-    return Item(scope, given["message_id"], given["run_id"])
-
-
-def _candidate_of(given: dict[str, Any], now_ms: int) -> Candidate:
-    timezone = checked(zone, given["timezone"]).key
-    earliest = checked(parse_time, given["due"], now_ms, timezone)
-    latest = given["latest"]
+def _candidate(now_ms: int, *, due: str, latest: str | None, timezone: str, key: str | None, **given: Any) -> Candidate:
+    timezone = checked(zone, timezone).key
+    earliest = checked(parse_time, due, now_ms, timezone)
     latest_ms = earliest + DEFAULT_WINDOW_MS if latest is None else checked(parse_time, latest, now_ms, timezone)
     if latest_ms + EXPIRE_AFTER_MS < now_ms:
         raise CandidateRefused(
             f"its window ends at {utc_text(latest_ms)}, more than 72 hours ago, so it would be expired at once"
         )
-    return Candidate(
-        kind=given["kind"],
-        sensitivity=given["sensitivity"],
-        source=given["source"],
-        reason=given["reason"],
-        suggested_text=given["text"],
-        dedupe_key=_made_key(given["text"], earliest) if given["key"] is None else given["key"],
-        confidence=given["confidence"],
-        earliest_ms=earliest,
-        latest_ms=latest_ms,
-        timezone=timezone,
-    )
-
-
-def _made_key(text: str, due_ms: int) -> str:
-    """Return a key that is the same if the same text is added again for the same day."""
-    digest = hashlib.blake2b(trim(text).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"manual:{utc_text(due_ms)[:10]}:{digest}"
+    if key is None:  # the same one if the same text is added again for the same day
+        text = trim(given["suggested_text"]).encode("utf-8", "surrogatepass")
+        key = f"manual:{utc_text(earliest)[:10]}:{hashlib.blake2b(text, digest_size=4).hexdigest()}"
+    return Candidate(dedupe_key=key, earliest_ms=earliest, latest_ms=latest_ms, timezone=timezone, **given)

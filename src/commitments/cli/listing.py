@@ -1,7 +1,7 @@
 """A listing as JSON, as columns of fixed width in a pipe, and with colours and the full width on a terminal.
 
-JSON is one document, two spaces a level; records are printed as they stand in the file. All text in the table was made
-harmless. An id is never shortened, because the other commands need it whole.
+In JSON each value is spelled as in the file. All text in a table was made harmless. An id is never shortened, because
+the other commands need it whole.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from commitments.cli.text import cell_width, fit, safe_text
-from commitments.json_text import encode_object
+import attrs
+from rich.cells import cell_len
+
+from commitments.cli.text import fit, safe_text
+from commitments.json_text import encode_value, laid_out
 from commitments.queries import Listing, Problem
 from commitments.record import Commitment
 from storewriter.cli.base.times import utc_text
@@ -25,40 +28,27 @@ _CONTROLS = re.compile("[\x7f-\x9f]")
 
 def object_json(members: Mapping[str, object]) -> str:
     """Return the members as a JSON object."""
-    return _harmless(encode_object(members, ""))
+    return _harmless(encode_value(members))
 
 
 def listing_json(listing: Listing, *, status: str | None, agent_id: str | None, store: str) -> str:
     """Return a listing as a JSON object; `problems` is there only if there are any."""
     head = {"count": len(listing.commitments), "status": status, "agentId": agent_id, "store": store}
-    members = [encode_object(head, "").removeprefix("{\n").removesuffix("\n}")]
-    records = [record.raw.decode() for record in listing.commitments]
-    members.append(_array("commitments", records))
+    members = {name: encode_value(value) for name, value in head.items()}
+    members["commitments"] = f"[{','.join(record.raw.decode() for record in listing.commitments)}]"
     if listing.problems:
-        problems = [encode_object(_problem(problem), "    ") for problem in listing.problems]
-        members.append(_array("problems", problems))
-    return _harmless("{\n" + ",\n".join(members) + "\n}")
-
-
-def _array(name: str, items: list[str]) -> str:
-    if not items:
-        return f'  "{name}": []'
-    return f'  "{name}": [' + ",".join(f"\n    {item}" for item in items) + "\n  ]"
+        members["problems"] = encode_value(list(map(_problem, listing.problems)))
+    return _harmless("{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}")
 
 
 def _problem(problem: Problem) -> dict[str, object]:
-    return {
-        "index": problem.index,
-        "id": problem.id,
-        "field": problem.field,
-        "reason": problem.reason,
-        "leftOut": problem.left_out,
-    }
+    fields = attrs.asdict(problem)
+    return fields | {"leftOut": fields.pop("left_out")}
 
 
 def _harmless(text: str) -> str:
-    # Outside of strings JSON has none of these, so every one found may become an escape.
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    # Outside of strings JSON has no control characters but white space, so every other one may become an escape.
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", laid_out(text))
 
 
 _HEADINGS = ("ID", "Status", "Kind", "Due", "Scope", "Suggested text")
@@ -70,7 +60,7 @@ _STYLES = {"pending": "yellow", "snoozed": "cyan", "sent": "green"}
 def plain_table(records: Sequence[Commitment]) -> str:
     """Return lines of columns, padded with spaces and cut with `…` where they are too long."""
     rows = [_HEADINGS, *map(_cells, records)]
-    id_width = max(_WIDTHS[0], *(cell_width(row[0]) for row in rows))
+    id_width = max(_WIDTHS[0], *(cell_len(row[0]) for row in rows))
     widths = (id_width, *_WIDTHS[1:])
     return "\n".join(" ".join(map(fit, row, widths)).rstrip() for row in rows)
 
@@ -81,7 +71,7 @@ def print_coloured(records: Sequence[Commitment]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    id_width = max(cell_width(safe_text(record.id)) for record in records)
+    id_width = max(cell_len(safe_text(record.id)) for record in records)
     if console.width < id_width + sum(_WIDTHS[1:5]) + _TEXT_NEEDS:
         _print_blocks(console, records)
     else:

@@ -1,4 +1,4 @@
-r"""Text from the store, made harmless for a terminal.
+r"""Text from the store, made harmless for a terminal, and in columns of fixed width.
 
 Stored text can hold escape sequences that recolour the screen, retitle the window, hide a link behind another
 one, or write the clipboard. They are removed whole; other control characters are removed; a line break is
@@ -8,7 +8,8 @@ shown as `\n`.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 _SEQUENCES = re.compile(
     r"""
@@ -31,28 +32,8 @@ def safe_text(text: str) -> str:
     return _UNSAFE.sub("", text)
 
 
-def cell_width(text: str) -> int:
-    """How many columns of a terminal the text takes up."""
-    return len(text) if text.isascii() else sum(map(_width_of, text))
-
-
-def _width_of(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 def fit(text: str, width: int) -> str:
-    """Return the text in exactly `width` columns: filled up with spaces, or cut with one `…`."""
-    if cell_width(text) > width:
-        text = _first_columns(text, width - 1) + "…"
-    return text + " " * (width - cell_width(text))
-
-
-def _first_columns(text: str, width: int) -> str:
-    used = 0
-    for position, character in enumerate(text):
-        used += _width_of(character)
-        if used > width:
-            return text[:position]
-    return text
+    """Return the text in exactly `width` columns, 3 or more: filled up with spaces, or cut with one `…`."""
+    if cell_len(text) > width:
+        text = chop_cells(text, width - 1)[0] + "…"
+    return set_cell_size(text, width)

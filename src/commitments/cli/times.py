@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from commitments.extraction import milliseconds_of
 from storewriter.cli.base.times import parse_duration
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = re.compile(r"\d{11,15}")
 
 
@@ -30,11 +30,6 @@ def parse_time(text: str, now_ms: int, timezone: str) -> int:
     if when.tzinfo is None:
         when = when.replace(tzinfo=zone(timezone))
     return milliseconds_of(when)
-
-
-def milliseconds_of(when: datetime) -> int:
-    """Return a time that knows its offset in milliseconds since the Unix epoch."""
-    return (when - _EPOCH) // timedelta(milliseconds=1)
 
 
 def zone(name: str) -> ZoneInfo:
