@@ -15,258 +15,120 @@ import time
 
 import attrs
 
-from persistent_dedupe.checking import Checking
+from persistent_dedupe import checking, claims_document
 from persistent_dedupe.claims_document import ClaimBook
 from persistent_dedupe.context import UNUSABLE, Call, Context, NamespaceFile
-from persistent_dedupe.keys import ScopedKey
-from persistent_dedupe.process_state import ClaimEnd, LocalClaim, is_held_here
 from persistent_dedupe.results import CheckResult, Claim, ClaimReleased, ClaimStatus, OpenClaim
+from persistent_dedupe.state import ClaimEnd, LocalClaim, is_held_here
 from storewriter import Backoff, CommitUncertain, Owner, is_gone, this_process
 
-__all__ = ["Claiming"]
+__all__ = ["claim", "commit", "forget", "open_claims", "release", "wait"]
 
 _PACE = Backoff(minimum=0.005, factor=1.5, maximum=0.25)
 """How often waiters poll a claim of another process."""
 
 
-@attrs.frozen
-class Taken:
-    """The result of writing a claim."""
-
-    holder: OpenClaim | None
-    """The claim that was there already."""
-    reclaimed: int
-    """Claims of owners that are gone, removed by the same update."""
-
-
-class Claiming:
-    """The claims of one object, over its core."""
-
-    def __init__(self, context: Context, checking: Checking) -> None:
-        self._context = context
-        self._checking = checking
-
-    async def claim(self, call: Call) -> Claim:
-        """Ask for the right to handle the key."""
-        scoped = call.scoped
-        if not scoped.key:
-            call.refuse_blank()
-            return self._answer(call, ClaimStatus.CLAIMED)
-        mine, is_own = self._context.state.begin_claim(scoped)
-        if not is_own:
-            return self._answer(call, ClaimStatus.IN_FLIGHT, local=mine)
-        with call.reporting_errors():
-            try:
-                # Within, because a callback that raises ends the claim too: its caller never learns that it has it.
-                with call.reporting_errors():
-                    return await self._take(call, mine)
-            except Exception as error:
-                await self._end(call, mine, ClaimEnd(error=error))
-                raise
-            except BaseException:
-                await self._end(call, mine, ClaimEnd(error=_released(scoped, "its claimer was interrupted")))
-                raise
-
-    async def _take(self, call: Call, mine: LocalClaim) -> Claim:
-        context, checking = self._context, self._checking
-        if await checking.is_recent(call):
-            return self._is_duplicate(call, mine)
-        file = context.file(call.scoped.namespace)
-        if file is None:
-            return self._answer(call, ClaimStatus.CLAIMED, local=mine)
+async def claim(call: Call) -> Claim:
+    """Ask for the right to handle the key."""
+    if not call.scoped.key:
+        call.refuse_blank()
+        return _answer(call, ClaimStatus.CLAIMED)
+    mine, is_own = call.state.begin_claim(call.scoped)
+    if not is_own:
+        return _answer(call, ClaimStatus.IN_FLIGHT, local=mine)
+    with call.reporting_errors():
         try:
-            holder = await self._write(file, call, mine)
-        except UNUSABLE as error:
-            mine.is_written = isinstance(error, CommitUncertain)
-            call.unusable(file.claims_path, error)
-            return self._answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
-        if holder is not None:
-            context.state.end_claim(mine, ClaimEnd(holder=holder))
-            return self._answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
-        # Again, now that the claim is written: its owner before us may have recorded the key since the first look.
-        if await checking.is_recent(call):
-            await self._remove(call, mine)
-            return self._is_duplicate(call, mine)
-        return self._answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
-
-    def _is_duplicate(self, call: Call, mine: LocalClaim) -> Claim:
-        self._context.state.end_claim(mine, ClaimEnd(result=False))
-        return self._answer(call, ClaimStatus.DUPLICATE)
-
-    def _answer(
-        self,
-        call: Call,
-        status: ClaimStatus,
-        *,
-        local: LocalClaim | None = None,
-        holder: OpenClaim | None = None,
-        recorded: bool = False,
-        error: Exception | None = None,
-    ) -> Claim:
-        return Claim(
-            status=status,
-            namespace=call.scoped.namespace,
-            key=call.scoped.key,
-            recorded=recorded,
-            holder=holder,
-            error=error,
-            local=local,
-        )
-
-    async def _write(self, file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
-        """Enter the claim into the namespace's claims; returns the open claim if there is one."""
-        claim = OpenClaim(key=call.scoped.key, token=mine.token, since=call.now / 1000, owner=this_process())
-        mine.is_written = True  # before the write: if that is interrupted, `_remove` looks for the claim
-
-        async def attempt() -> Taken:
-            # Judged before the update, whose function must do nothing but change the state.
-            gone = [other for other in self._judged(await file.claims.read(), call.now) if other.gone]
-            return await file.claims.update(lambda book: _take(book, claim, gone), f"claim {claim.key[:40]!r}")
-
-        taken = await call.repairing(file.claims_path, file.claims, attempt)
-        self._context.state.reports.count("reclaimed", by=taken.reclaimed)
-        return taken.holder
-
-    def _judged(self, book: ClaimBook, now: float) -> list[OpenClaim]:
-        """The open claims, each with whether it can be taken over."""
-        limit = self._context.options.claim_limit
-        verdicts: dict[Owner, bool] = {}
-
-        def judged(claim: OpenClaim) -> OpenClaim:
-            is_late = limit is not None and now / 1000 - claim.since >= limit
-            return attrs.evolve(claim, gone=is_late or _has_no_owner(claim, verdicts))
-
-        return [judged(claim) for claim in book.claims()]
-
-    # -- the end of a claim
-
-    async def commit(self, call: Call) -> CheckResult:
-        """Record the key and end the claim."""
-        context, scoped = self._context, call.scoped
-        mine = context.state.claim(scoped)
-        with call.reporting_errors():
-            try:
-                result = await self._checking.check_and_record(call)
-            except Exception as error:
-                await self._end(call, mine, ClaimEnd(error=error))
-                raise
-            except BaseException:
-                await self._end(call, mine, ClaimEnd(error=_released(scoped, "its commit was interrupted")))
-                raise
-            await self._end(call, mine, ClaimEnd(result=result.is_new))
-        return result
-
-    async def release(self, call: Call, error: Exception | None) -> None:
-        """End the claim without a record."""
-        mine = self._context.state.claim(call.scoped)
-        with call.reporting_errors():
-            reason = _released(call.scoped, "it was released before it was committed")
-            await self._end(call, mine, ClaimEnd(error=error or reason))
-
-    async def forget(self, call: Call) -> bool:
-        """End whatever claim there is on the key, then forget the key itself."""
-        context, scoped = self._context, call.scoped
-        mine = context.state.claim(scoped)
-        file = context.file(scoped.namespace)
-        with call.reporting_errors():
-            await self._end(call, mine, ClaimEnd(error=_released(scoped, "the key was forgotten")))
-            if file is not None and scoped.key:
-                await self._forget_claim(file, call)
-            return await self._checking.forget(call)
-
-    async def _forget_claim(self, file: NamespaceFile, call: Call) -> None:
-        """Remove a claim of any owner: so that a key can be freed whose owner cannot be checked."""
-        key = call.scoped.key
-        try:
-            if (await file.claims.read()).holder(key) is not None:
-                await file.claims.update(lambda book: book.free(key), "forget a claim")
-        except UNUSABLE as error:
-            call.unusable(file.claims_path, error)
-
-    async def _end(self, call: Call, mine: LocalClaim | None, end: ClaimEnd) -> None:
-        if mine is None:
-            return
-        try:
-            await self._context.runner.to_the_end(lambda: self._remove(call, mine))
-        finally:
-            self._context.state.end_claim(mine, end)
-
-    async def _remove(self, call: Call, mine: LocalClaim) -> None:
-        file = self._context.file(mine.scoped.namespace)
-        if file is None or not mine.is_written:
-            return
-        key, token = mine.scoped.key, mine.token
-        try:
-            await file.claims.update(lambda book: book.remove(key, token), f"end the claim on {key[:40]!r}")
-        except UNUSABLE as error:
-            # Reported, but never raised: the outcome of the claim is settled. Once no caller here holds it, the next
-            # claim of this process removes it.
-            call.note(file.claims_path, error)
-
-    # -- claims of other objects and processes
-
-    async def wait(self, claim: Claim, timeout: float | None) -> bool:
-        """Wait for what becomes of a claim in flight."""
-        if claim.status is ClaimStatus.CLAIMED:
-            msg = f"the claim on {claim.key!r} is your own: commit or release it"
-            raise ValueError(msg)
-        if claim.status is ClaimStatus.DUPLICATE:
-            return False
-        deadline = None if timeout is None else time.monotonic() + timeout
-        holder = claim.holder
-        if isinstance(claim.local, LocalClaim):
-            end = await self._context.runner.wait(claim.local.outcome, timeout)
-            if end.error is not None:
-                raise end.error
-            holder = end.holder
-            if holder is None:
-                return end.result
-        return await self._wait_for(holder, ScopedKey(claim.namespace, claim.key), deadline)
-
-    async def _wait_for(self, holder: OpenClaim | None, scoped: ScopedKey, deadline: float | None) -> bool:
-        """Poll the claim of another object or process until it has ended."""
-        file = self._context.file(scoped.namespace)
-        if file is None or holder is None:
-            msg = f"no other process can hold the claim on {scoped.key!r} of an object without files"
-            raise ValueError(msg)
-        delays = _PACE.delays(deadline)
-        while True:
-            call = self._context.call(scoped.key, scoped.namespace, None, None)
-            open_now = [
-                claim
-                for claim in self._judged(await file.claims.read(), call.now)
-                if claim.key == scoped.key and claim.token == holder.token
-            ]
-            if not open_now:
-                return await self._outcome(call)
-            if open_now[0].gone:
-                raise _released(scoped, "its owner is gone, or has passed its time limit")
-            delay = next(delays, None)
-            if delay is None:
-                msg = f"the claim on {scoped.key!r} of {holder.owner or 'an unknown process'} is still open"
-                raise TimeoutError(msg)
-            await self._context.runner.sleep(delay)
-
-    async def _outcome(self, call: Call) -> bool:
-        # The record comes before the end of the claim, so a committed key is found here.
-        if await self._checking.has_recent(call):
-            return True
-        raise _released(call.scoped, "it ended without a record")
-
-    async def open_claims(self, call: Call) -> list[OpenClaim]:
-        """The open claims of the namespace, oldest first. Raises what the file raises."""
-        file = self._context.file(call.scoped.namespace)
-        return [] if file is None else self._judged(await file.claims.read(), call.now)
+            # Within, because a callback that raises ends the claim too: its caller never learns that it has it.
+            with call.reporting_errors():
+                return await _take(call, mine)
+        except BaseException as error:
+            await _end(call, mine, _failed(call, error, "its claimer was interrupted"))
+            raise
 
 
-def _take(book: ClaimBook, claim: OpenClaim, gone: list[OpenClaim]) -> Taken:
-    reclaimed = sum(book.remove(other.key, other.token) for other in gone)
-    holder = book.holder(claim.key)
+async def _take(call: Call, mine: LocalClaim) -> Claim:
+    file = call.file
+    if await checking.is_recent(call):
+        return _is_duplicate(call, mine)
+    if file is None:
+        return _answer(call, ClaimStatus.CLAIMED, local=mine)
+    try:
+        holder = await _write(file, call, mine)
+    except UNUSABLE as error:
+        mine.is_written = isinstance(error, CommitUncertain)
+        call.unusable(file.claims.path, error)
+        return _answer(call, ClaimStatus.CLAIMED, local=mine, error=error)
+    if holder is not None:
+        call.state.end_claim(mine, ClaimEnd(holder=holder))
+        return _answer(call, ClaimStatus.IN_FLIGHT, holder=holder)
+    # Again, now that the claim is written: its owner before us may have recorded the key since the first look.
+    if await checking.is_recent(call):
+        await _remove(call, mine)
+        return _is_duplicate(call, mine)
+    return _answer(call, ClaimStatus.CLAIMED, local=mine, recorded=True)
+
+
+def _is_duplicate(call: Call, mine: LocalClaim) -> Claim:
+    call.state.end_claim(mine, ClaimEnd(result=False))
+    return _answer(call, ClaimStatus.DUPLICATE)
+
+
+def _answer(
+    call: Call,
+    status: ClaimStatus,
+    *,
+    local: LocalClaim | None = None,
+    holder: OpenClaim | None = None,
+    recorded: bool = False,
+    error: Exception | None = None,
+) -> Claim:
+    return Claim(
+        status=status,
+        namespace=call.scoped.namespace,
+        key=call.scoped.key,
+        recorded=recorded,
+        holder=holder,
+        error=error,
+        local=local,
+    )
+
+
+async def _write(file: NamespaceFile, call: Call, mine: LocalClaim) -> OpenClaim | None:
+    """Enter the claim into the namespace's claims; returns the open claim if there is one."""
+    claim = OpenClaim(key=call.scoped.key, token=mine.token, since=call.now / 1000, owner=this_process())
+    mine.is_written = True  # before the write: if that is interrupted, `_remove` looks for the claim
+
+    async def attempt() -> tuple[OpenClaim | None, int]:
+        # Judged before the update, whose function must do nothing but change the state.
+        gone = [other for other in _judged(call, await file.claims.read()) if other.gone]
+        return await file.claims.update(lambda book: _enter(book, claim, gone), f"claim {claim.key[:40]!r}")
+
+    holder, reclaimed = await call.repairing(file.claims, attempt)
+    call.state.reports.count("reclaimed", by=reclaimed)
+    return holder
+
+
+def _enter(book: ClaimBook, claim: OpenClaim, gone: list[OpenClaim]) -> tuple[OpenClaim | None, int]:
+    """Add the claim unless there is one; return that one, and how many claims of owners that are gone were removed."""
+    reclaimed = sum(claims_document.remove(book, other.key, other.token) for other in gone)
+    holder = claims_document.holder(book, claim.key)
     if holder is None:
-        book.add(claim)
+        claims_document.add(book, claim)
     elif holder.token == claim.token:  # this function ran before, and was committed
         holder = None
-    return Taken(holder, reclaimed)
+    return holder, reclaimed
+
+
+def _judged(call: Call, book: ClaimBook) -> list[OpenClaim]:
+    """The open claims, oldest first, each with whether it can be taken over."""
+    limit = call.context.options.claim_limit
+    verdicts: dict[Owner, bool] = {}
+
+    def judged(claim: OpenClaim) -> OpenClaim:
+        is_late = limit is not None and call.now / 1000 - claim.since >= limit
+        return attrs.evolve(claim, gone=is_late or _has_no_owner(claim, verdicts))
+
+    return [judged(claim) for claim in claims_document.claims(book)]
 
 
 def _has_no_owner(claim: OpenClaim, verdicts: dict[Owner, bool]) -> bool:
@@ -285,10 +147,134 @@ def _identity(owner: Owner) -> tuple[object, ...]:
     return owner.host, owner.boot_id, owner.pid_namespace, owner.pid, owner.start_ticks
 
 
-def _released(scoped: ScopedKey, reason: str) -> ClaimReleased:
+# -- the end of a claim
+
+
+async def commit(call: Call) -> CheckResult:
+    """Record the key and end the claim."""
+    mine = call.state.claim(call.scoped)
+    with call.reporting_errors():
+        try:
+            result = await checking.check_and_record(call)
+        except BaseException as error:
+            await _end(call, mine, _failed(call, error, "its commit was interrupted"))
+            raise
+        await _end(call, mine, ClaimEnd(result=result.is_new))
+    return result
+
+
+async def release(call: Call, error: Exception | None) -> None:
+    """End the claim without a record."""
+    with call.reporting_errors():
+        reason = _released(call, "it was released before it was committed")
+        await _end(call, call.state.claim(call.scoped), ClaimEnd(error=error or reason))
+
+
+async def forget(call: Call) -> bool:
+    """End whatever claim there is on the key, then forget the key itself."""
+    with call.reporting_errors():
+        await _end(call, call.state.claim(call.scoped), ClaimEnd(error=_released(call, "the key was forgotten")))
+        await _forget_claim(call)
+        return await checking.forget(call)
+
+
+async def _forget_claim(call: Call) -> None:
+    """Remove a claim of any owner: so that a key can be freed whose owner cannot be checked."""
+    key, file = call.scoped.key, call.file
+    if file is None or not key:
+        return
+    try:
+        if claims_document.holder(await file.claims.read(), key) is not None:
+            await file.claims.update(lambda book: claims_document.free(book, key), "forget a claim")
+    except UNUSABLE as error:
+        call.unusable(file.claims.path, error)
+
+
+async def _end(call: Call, mine: LocalClaim | None, end: ClaimEnd) -> None:
+    if mine is None:
+        return
+    try:
+        await call.context.runner.to_the_end(lambda: _remove(call, mine))
+    finally:
+        call.state.end_claim(mine, end)
+
+
+async def _remove(call: Call, mine: LocalClaim) -> None:
+    file = call.file
+    if file is None or not mine.is_written:
+        return
+    key, token = mine.scoped.key, mine.token
+    try:
+        await file.claims.update(
+            lambda book: claims_document.remove(book, key, token), f"end the claim on {key[:40]!r}"
+        )
+    except UNUSABLE as error:
+        # Reported, but never raised: the outcome of the claim is settled. Once no caller here holds it, the next
+        # claim of this process removes it.
+        call.note(file.claims.path, error)
+
+
+# -- claims of other objects and processes
+
+
+async def wait(context: Context, claim: Claim, timeout: float | None) -> bool:
+    """Wait for what becomes of a claim in flight."""
+    if claim.status is ClaimStatus.CLAIMED:
+        msg = f"the claim on {claim.key!r} is your own: commit or release it"
+        raise ValueError(msg)
+    if claim.status is ClaimStatus.DUPLICATE:
+        return False
+    deadline = None if timeout is None else time.monotonic() + timeout
+    holder = claim.holder
+    if isinstance(claim.local, LocalClaim):
+        end = await context.runner.wait(claim.local.outcome, timeout)
+        if end.error is not None:
+            raise end.error
+        holder = end.holder
+        if holder is None:
+            return end.result
+    return await _wait_for(context, claim, holder, deadline)
+
+
+async def _wait_for(context: Context, claim: Claim, holder: OpenClaim | None, deadline: float | None) -> bool:
+    """Poll the claim of another object or process until it has ended."""
+    file = context.file(claim.namespace)
+    if file is None or holder is None:
+        msg = f"no other process can hold the claim on {claim.key!r} of an object without files"
+        raise ValueError(msg)
+    delays = _PACE.delays(deadline)
+    while True:
+        call = context.call(claim.key, claim.namespace)
+        open_claims = _judged(call, await file.claims.read())
+        found = [each for each in open_claims if (each.key, each.token) == (claim.key, holder.token)]
+        if not found:
+            # The record comes before the end of the claim, so a committed key is found here.
+            if await checking.has_recent(call):
+                return True
+            raise _released(call, "it ended without a record")
+        if found[0].gone:
+            raise _released(call, "its owner is gone, or has passed its time limit")
+        delay = next(delays, None)
+        if delay is None:
+            msg = f"the claim on {claim.key!r} of {holder.owner or 'an unknown process'} is still open"
+            raise TimeoutError(msg)
+        await context.runner.sleep(delay)
+
+
+async def open_claims(call: Call) -> list[OpenClaim]:
+    """The open claims of the namespace, oldest first. Raises what the file raises."""
+    return [] if call.file is None else _judged(call, await call.file.claims.read())
+
+
+def _failed(call: Call, error: BaseException, reason: str) -> ClaimEnd:
+    """How a claim ends for its waiters if its owner met an error: an interruption is its owner's alone."""
+    return ClaimEnd(error=error if isinstance(error, Exception) else _released(call, reason))
+
+
+def _released(call: Call, reason: str) -> ClaimReleased:
+    namespace, key = call.scoped.namespace, call.scoped.key
     return ClaimReleased(
-        f"the claim on {scoped.key!r} in namespace {scoped.namespace!r} came to nothing: {reason}. "
-        "The key can be claimed again.",
-        namespace=scoped.namespace,
-        key=scoped.key,
+        f"the claim on {key!r} in namespace {namespace!r} came to nothing: {reason}. The key can be claimed again.",
+        namespace=namespace,
+        key=key,
     )

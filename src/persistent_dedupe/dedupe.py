@@ -1,6 +1,6 @@
 """`PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
 
-They differ in `await`; what they do is in `checking.py` and `claiming.py`.
+They differ in `await`; what they do is in `checking.py`, `claiming.py` and `contents.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
-from persistent_dedupe.checking import Checking, Contents
-from persistent_dedupe.claiming import Claiming
-from persistent_dedupe.context import Call, Context
+from persistent_dedupe import checking, claiming, contents
+from persistent_dedupe.context import Context
 from persistent_dedupe.keys import Location
 from persistent_dedupe.options import DedupeOptions
 from persistent_dedupe.results import CheckResult, Claim, Counters, Entry, ImportReport, OnError, OpenClaim
-from persistent_dedupe.runner import Runner, TaskRunner, ThreadRunner, run_here
+from persistent_dedupe.runner import run_here
 
 __all__ = ["AsyncPersistentDedupe", "PersistentDedupe"]
 
@@ -28,28 +28,22 @@ def _ignore(_: Exception) -> None:
 class _Base:
     """What both classes have, and what neither of them has to wait for."""
 
-    def __init__(self, location: Location | None, options: DedupeOptions, runner: Runner) -> None:
-        self._context = Context(location, options, runner)
-        self._checking = Checking(self._context)
-        self._contents = Contents(self._context)
-        self._claiming = Claiming(self._context, self._checking)
+    _is_for_tasks: ClassVar[bool]
+
+    def __init__(self, location: Location | None, options: DedupeOptions) -> None:
+        self._context = Context(location, options, is_for_tasks=self._is_for_tasks)
+        self._call = self._context.call
         self.options = options
         """The options given at construction."""
 
-    def _call(self, key: str, namespace: str | None, now: float | None = None, on_error: OnError | None = None) -> Call:
-        return self._context.call(key, namespace, now, on_error)
-
-    def _quiet_call(self, namespace: str | None, now: float | None, on_error: OnError | None) -> Call:
-        return self._call("", namespace, now, on_error or _ignore)
-
     def clear_memory(self) -> None:
         """Empty the memory; files and claims stay."""
-        self._context.state.clear_memory()
+        self._context.state.memory.clear()
 
     @property
     def memory_size(self) -> int:
         """Keys in memory."""
-        return self._context.state.memory_size()
+        return len(self._context.state.memory)
 
     @property
     def counters(self) -> Counters:
@@ -61,8 +55,8 @@ class _Base:
 
         None if this object keeps its keys in memory only.
         """
-        file = self._context.file(self._call("", namespace).scoped.namespace)
-        return None if file is None else file.path
+        file = self._call("", namespace).file
+        return None if file is None else file.keys.path
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._context.shown_location})"
@@ -81,8 +75,7 @@ class PersistentDedupe(_Base):
     gets.
     """
 
-    def __init__(self, location: Location | None, options: DedupeOptions) -> None:
-        super().__init__(location, options, ThreadRunner(options))
+    _is_for_tasks = False
 
     def check_and_record(
         self,
@@ -112,7 +105,7 @@ class PersistentDedupe(_Base):
             StoreWriterError: Failing closed: the file could not be used (LockTimeout, StoreCorrupt and others).
             OSError: Failing closed: the file could not be used.
         """
-        return run_here(self._checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
+        return run_here(checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
 
     def has_recent(
         self,
@@ -127,7 +120,7 @@ class PersistentDedupe(_Base):
         A blank key is not. If the file cannot be read, memory answers (failing open), or the error is raised (failing
         closed), and `on_disk_error` is called. `now` is in seconds since the epoch; None: the clock's.
         """
-        return run_here(self._checking.has_recent(self._call(key, namespace, now, on_disk_error)))
+        return run_here(checking.has_recent(self._call(key, namespace, now, on_disk_error)))
 
     def warmup(
         self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
@@ -138,7 +131,7 @@ class PersistentDedupe(_Base):
         open), or the error is raised (failing closed); errors go to the `on_disk_error` of this call only, not to that
         of the options.
         """
-        return run_here(self._contents.warmup(self._quiet_call(namespace, now, on_disk_error)))
+        return run_here(contents.warmup(self._call("", namespace, now, on_disk_error or _ignore)))
 
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """Remove `key` of `namespace` (None: `global`), and any claim on it; return whether the file had the key.
@@ -148,7 +141,7 @@ class PersistentDedupe(_Base):
         used counts as not having had the key, and `on_disk_error` is called. Without files: always True, except for a
         blank key.
         """
-        return run_here(self._claiming.forget(self._call(key, namespace, None, on_disk_error)))
+        return run_here(claiming.forget(self._call(key, namespace, None, on_disk_error)))
 
     def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
         """Return the keys in the file of `namespace` (None: `global`), newest first, expired ones included.
@@ -156,7 +149,7 @@ class PersistentDedupe(_Base):
         Takes no lock. `now`, by which an entry is recent or not, is in seconds since the epoch; None: the clock's.
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
-        return run_here(self._contents.entries(self._call("", namespace, now)))
+        return run_here(contents.entries(self._call("", namespace, now)))
 
     def import_file(
         self,
@@ -175,10 +168,11 @@ class PersistentDedupe(_Base):
             remove: Remove the source once its entries are committed.
 
         Raises:
+            ValueError: The source is the namespace's file, or this object has no files.
             StoreCorrupt: The source, or the namespace's file, cannot be understood. Nothing was changed or removed.
             OSError: One of the files cannot be used.
         """
-        return run_here(self._contents.import_file(self._call("", namespace, now), Path(source), remove))
+        return run_here(contents.import_file(self._call("", namespace, now), Path(source), remove))
 
     def claim(
         self,
@@ -203,7 +197,7 @@ class PersistentDedupe(_Base):
             now: Present time in seconds since the epoch, above 0; None: the clock's.
             on_disk_error: Called with what goes wrong with the file; None: that of the options.
         """
-        return run_here(self._claiming.claim(self._call(key, namespace, now, on_disk_error)))
+        return run_here(claiming.claim(self._call(key, namespace, now, on_disk_error)))
 
     def commit(
         self,
@@ -218,7 +212,7 @@ class PersistentDedupe(_Base):
         `now` and `on_disk_error` are as there. The result is false if another caller had recorded it. The waiters of
         the claim get the same answer, or the error. Works without a claim.
         """
-        return run_here(self._claiming.commit(self._call(key, namespace, now, on_disk_error)))
+        return run_here(claiming.commit(self._call(key, namespace, now, on_disk_error)))
 
     def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
         """End this object's claim on `key` of `namespace` without a record: the key can be claimed again.
@@ -226,7 +220,7 @@ class PersistentDedupe(_Base):
         Waiters in this object get `error`, or `ClaimReleased` if none is given; those in other
         processes always the latter. Without a claim, nothing happens.
         """
-        run_here(self._claiming.release(self._call(key, namespace), error))
+        run_here(claiming.release(self._call(key, namespace), error))
 
     def wait(self, claim: Claim, timeout: float | None = None) -> bool:
         """Wait for the end of a claim in flight: True if it was recorded, False if another caller had recorded the key.
@@ -242,7 +236,7 @@ class PersistentDedupe(_Base):
             TimeoutError: It has not ended in time.
             ValueError: The claim is the caller's own.
         """
-        return run_here(self._claiming.wait(claim, timeout))
+        return run_here(claiming.wait(self._context, claim, timeout))
 
     @contextmanager
     def handling(self, key: str, *, namespace: str | None = None) -> Generator[Claim]:
@@ -265,7 +259,7 @@ class PersistentDedupe(_Base):
 
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
-        return run_here(self._claiming.open_claims(self._call("", namespace)))
+        return run_here(claiming.open_claims(self._call("", namespace)))
 
 
 class AsyncPersistentDedupe(_Base):
@@ -276,8 +270,7 @@ class AsyncPersistentDedupe(_Base):
     cancelled `commit` may have recorded the key; its claim is ended in any case.
     """
 
-    def __init__(self, location: Location | None, options: DedupeOptions) -> None:
-        super().__init__(location, options, TaskRunner(options))
+    _is_for_tasks = True
 
     async def check_and_record(
         self,
@@ -288,7 +281,7 @@ class AsyncPersistentDedupe(_Base):
         on_disk_error: OnError | None = None,
     ) -> CheckResult:
         """See `PersistentDedupe.check_and_record`."""
-        return await self._checking.check_and_record(self._call(key, namespace, now, on_disk_error))
+        return await checking.check_and_record(self._call(key, namespace, now, on_disk_error))
 
     async def has_recent(
         self,
@@ -299,21 +292,21 @@ class AsyncPersistentDedupe(_Base):
         on_disk_error: OnError | None = None,
     ) -> bool:
         """See `PersistentDedupe.has_recent`."""
-        return await self._checking.has_recent(self._call(key, namespace, now, on_disk_error))
+        return await checking.has_recent(self._call(key, namespace, now, on_disk_error))
 
     async def warmup(
         self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
     ) -> int:
         """See `PersistentDedupe.warmup`."""
-        return await self._contents.warmup(self._quiet_call(namespace, now, on_disk_error))
+        return await contents.warmup(self._call("", namespace, now, on_disk_error or _ignore))
 
     async def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """See `PersistentDedupe.forget`."""
-        return await self._claiming.forget(self._call(key, namespace, None, on_disk_error))
+        return await claiming.forget(self._call(key, namespace, None, on_disk_error))
 
     async def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
         """See `PersistentDedupe.entries`."""
-        return await self._contents.entries(self._call("", namespace, now))
+        return await contents.entries(self._call("", namespace, now))
 
     async def import_file(
         self,
@@ -324,7 +317,7 @@ class AsyncPersistentDedupe(_Base):
         remove: bool = False,
     ) -> ImportReport:
         """See `PersistentDedupe.import_file`."""
-        return await self._contents.import_file(self._call("", namespace, now), Path(source), remove)
+        return await contents.import_file(self._call("", namespace, now), Path(source), remove)
 
     async def claim(
         self,
@@ -335,7 +328,7 @@ class AsyncPersistentDedupe(_Base):
         on_disk_error: OnError | None = None,
     ) -> Claim:
         """See `PersistentDedupe.claim`. A cancelled call owns nothing."""
-        return await self._claiming.claim(self._call(key, namespace, now, on_disk_error))
+        return await claiming.claim(self._call(key, namespace, now, on_disk_error))
 
     async def commit(
         self,
@@ -346,15 +339,15 @@ class AsyncPersistentDedupe(_Base):
         on_disk_error: OnError | None = None,
     ) -> CheckResult:
         """See `PersistentDedupe.commit`."""
-        return await self._claiming.commit(self._call(key, namespace, now, on_disk_error))
+        return await claiming.commit(self._call(key, namespace, now, on_disk_error))
 
     async def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
         """See `PersistentDedupe.release`. A cancellation does not keep the claim open."""
-        await self._claiming.release(self._call(key, namespace), error)
+        await claiming.release(self._call(key, namespace), error)
 
     async def wait(self, claim: Claim, timeout: float | None = None) -> bool:
         """See `PersistentDedupe.wait`. Cancelling the wait affects no other waiter."""
-        return await self._claiming.wait(claim, timeout)
+        return await claiming.wait(self._context, claim, timeout)
 
     @asynccontextmanager
     async def handling(self, key: str, *, namespace: str | None = None) -> AsyncGenerator[Claim]:
@@ -371,4 +364,4 @@ class AsyncPersistentDedupe(_Base):
 
     async def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
         """See `PersistentDedupe.open_claims`."""
-        return await self._claiming.open_claims(self._call("", namespace))
+        return await claiming.open_claims(self._call("", namespace))

@@ -1,29 +1,35 @@
-"""The content of one namespace's file: when each key was first seen, and what is in there besides.
+"""One namespace's keys: when each was first seen, and the file that says so.
 
-Promise    An entry that is not a time of a plain key is carried along exactly as it was written, and never matched,
-           until its key is recorded for the first time.
-How        Times in a dict, in file order. The first pruning builds a heap of (time, order, key) beside it; items
-           that the dict contradicts are skipped, so that pruning costs what it removes, not the whole document.
+Format     A flat JSON object, key -> milliseconds since the epoch, two spaces, final newline: that of OpenClaw's
+           file-backed persistent-dedupe, which reads and writes the same files.
+Promise    An entry that is not a time of a plain key is kept byte for byte (`1e999`, nested values, blank keys), and
+           never matched, until its key is recorded for the first time. An unchanged document encodes to the bytes it
+           was read from. Not UTF-8, not JSON, or not an object: refused, with the position where there is one.
+How        Times in a dict; the first recording puts it in order of time, so that pruning costs what it removes. A file
+           exactly as we write it is read by orjson; it is one if writing it again gives the same bytes (so no duplicate
+           key can hide). Any other file is read by the standard library, and once more for the text of what is kept.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
+import json
 import math
-from collections.abc import Callable
-from typing import Literal
+import re
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any, Literal, cast
 
 import attrs
+import orjson
 
+from persistent_dedupe.keys import BLANKS
 from persistent_dedupe.options import Window
+from storewriter.codecs import DecodeError, explained
 
-__all__ = ["Anomaly", "Document", "KeptEntry", "Pruned", "Sighting"]
+__all__ = ["Anomaly", "Document", "DocumentCodec", "KeptEntry", "Pruned", "Sighting", "decode", "encode"]
 
-AnomalyKind = Literal["invalid entry", "duplicate key"]
-
-
-Anomaly = tuple[AnomalyKind, str]
+Anomaly = tuple[Literal["invalid entry", "duplicate key"], str]
 """Something in a file that its writer cannot have meant, and the key where it is."""
 
 
@@ -58,58 +64,51 @@ class Sighting:
     pruned: Pruned = Pruned()
 
 
-Age = tuple[float, int, str]
-
-
-def _no_kept() -> tuple[KeptEntry, ...]:
-    return ()
-
-
 @attrs.define(eq=False)
 class Document:
     """One decoded file. Used by one caller at a time."""
 
     times: dict[str, float] = attrs.field(factory=dict[str, float])
     """Key to time of the first sighting, in milliseconds since the epoch."""
-    kept: tuple[KeptEntry, ...] = attrs.field(factory=_no_kept)
+    kept: tuple[KeptEntry, ...] = ()
     """Entries that are no records."""
     anomalies: tuple[Anomaly, ...] = ()
     """What was noticed while reading."""
     source: bytes | None = None
     """The bytes that hold exactly this document; None once it has changed."""
-    _ages: list[Age] | None = None
-    # Invariant: if there are ages, every item of `times` is among them.
-    _order: int = 0
-    _span: tuple[float, float] | None = None
-    # Invariant: if there is a span, all of `times` lies within it.
+    _is_ordered: bool = False
+    """Whether `times` is known to be in order of time."""
 
-    def see(self, key: str, now: float, window: Window, limit: int, inherited: float | None) -> Sighting:
-        """Record the key unless it is recent; new is also what was recorded with the `inherited` time."""
+    def see(self, key: str, now: float, window: Window, limit: int, unanswered: Sighting | None = None) -> Sighting:
+        """Record the key unless it is recent; one that an `unanswered` sighting has recorded as new is new still."""
         seen_at = self.times.get(key)
         if seen_at is None or not window.is_recent(seen_at, now):
             return Sighting(True, now, self.anomalies, self.record(key, now, window, limit))
-        if seen_at == inherited:
+        if unanswered is not None and unanswered.is_new and unanswered.seen_at == seen_at:
             return Sighting(True, seen_at, self.anomalies)
         return Sighting(False, window.believed(seen_at, now), self.anomalies)
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
         """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""
-        self.times.pop(key, None)
         self.kept = tuple(entry for entry in self.kept if entry.key != key)
-        ahead = self._pull_back(now, window)
-        expired = evicted = 0
-        if not window.is_recent(self._bounds()[0], now):
-            expired = self._drop_oldest(lambda seen_at: not window.is_recent(seen_at, now))
-        if len(self.times) >= limit:
-            evicted = self._drop_oldest(lambda _: len(self.times) >= limit)
-        self._add(key, now)
-        return Pruned(expired, evicted, ahead)
+        self.times.pop(key, None)
+        self._put_in_order()
+        ahead = list(itertools.takewhile(lambda k: window.is_ahead(self.times[k], now), reversed(self.times)))
+        if ahead:
+            self.put(dict.fromkeys(ahead, now))
+            self._put_in_order()
+        expired = self._drop(itertools.takewhile(lambda k: not window.is_recent(self.times[k], now), self.times))
+        evicted = self._drop(itertools.islice(self.times, max(0, len(self.times) - limit + 1)))
+        self._is_ordered = next(reversed(self.times.values()), now) <= now
+        self.times[key] = now
+        self.source = None
+        return Pruned(expired, evicted, len(ahead))
 
     def put(self, times: dict[str, float]) -> None:
         """Set the times of several keys, without pruning."""
         self.times.update(times)
         self.kept = tuple(entry for entry in self.kept if entry.key not in times)
-        self._changed()
+        self.source, self._is_ordered = None, False
 
     def forget(self, key: str) -> bool:
         """Remove the key; whether it was there."""
@@ -118,54 +117,184 @@ class Document:
         self.source = None
         return True
 
-    def _add(self, key: str, now: float) -> None:
-        oldest, latest = self._bounds()
-        self.times[key] = now
-        self.source = None
-        self._span = (min(oldest, now), max(latest, now))
-        if self._ages is not None:
-            heapq.heappush(self._ages, (now, self._order, key))
-            self._order += 1
-            # Forgotten keys leave their items behind; past twice the size a fresh heap is cheaper than these.
-            if len(self._ages) > 2 * len(self.times) + 64:
-                self._ages = None
+    def _drop(self, keys: Iterator[str]) -> int:
+        unwanted = list(keys)
+        for key in unwanted:
+            del self.times[key]
+        return len(unwanted)
 
-    def _changed(self) -> None:
-        self.source = self._ages = self._span = None
+    def _put_in_order(self) -> None:
+        if self._is_ordered:
+            return
+        times = list(self.times.values())
+        if times != sorted(times):
+            self.times = dict(sorted(self.times.items(), key=itemgetter(1)))
+        self._is_ordered = True
 
-    def _bounds(self) -> tuple[float, float]:
-        """No time is before the first nor after the second."""
-        if self._span is None:
-            times = self.times.values()
-            self._span = (min(times, default=math.inf), max(times, default=0.0))
-        return self._span
 
-    def _pull_back(self, now: float, window: Window) -> int:
-        if not window.is_ahead(self._bounds()[1], now):
-            return 0
-        ahead = [key for key, seen_at in self.times.items() if window.is_ahead(seen_at, now)]
-        self.times.update(dict.fromkeys(ahead, now))
-        self._changed()
-        return len(ahead)
+def encode(document: Document) -> bytes:
+    """The document as bytes; those it was read from, if nothing has changed."""
+    if document.source is None:
+        document.source = _written(document)
+    return document.source
 
-    def _drop_oldest(self, unwanted: Callable[[float], bool]) -> int:
-        heap = self._heap()
-        dropped = 0
-        while heap:
-            seen_at, _, key = heap[0]
-            outdated = self.times.get(key) != seen_at
-            if not outdated and not unwanted(seen_at):
-                break
-            heapq.heappop(heap)
-            if not outdated:
-                del self.times[key]
-                dropped += 1
-        self._span = (heap[0][0] if heap else math.inf, self._bounds()[1])
-        return dropped
 
-    def _heap(self) -> list[Age]:
-        if self._ages is None:
-            self._ages = list(zip(self.times.values(), itertools.count(), self.times, strict=False))
-            heapq.heapify(self._ages)
-            self._order = len(self._ages)
-        return self._ages
+def decode(data: bytes) -> Document:
+    """The document in these bytes. Raises DecodeError if there is none."""
+    times = _as_we_write_it(data)
+    return _read_carefully(data) if times is None else Document(times, source=data)
+
+
+@attrs.frozen
+class DocumentCodec:
+    """The `storewriter` codec of a namespace's file: `encode` and `decode`, and what spares comparing documents."""
+
+    def encode(self, state: Document) -> bytes:
+        """See `encode`."""
+        return encode(state)
+
+    def decode(self, data: bytes) -> Document:
+        """See `decode`."""
+        return decode(data)
+
+    def decode_for_update(self, data: bytes) -> tuple[Document, Callable[[Document], bytes]]:
+        """The document, and `encode`, which returns the bytes that were read if nothing has changed."""
+        return decode(data), encode
+
+
+def _written(document: Document) -> bytes:
+    body = _body(document.times)
+    if not document.kept:
+        return body + b"\n"
+    # First, so that a reader that lets the last of two equal keys win finds the time.
+    kept = ",\n".join(f"  {entry.raw_key}: {entry.raw_value}" for entry in document.kept).encode()
+    if not document.times:
+        return b"{\n" + kept + b"\n}\n"
+    return b"{\n" + kept + b",\n" + body.removeprefix(b"{\n") + b"\n"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _body(times: dict[str, float]) -> bytes:
+    try:
+        return orjson.dumps(times, option=orjson.OPT_INDENT_2)
+    except TypeError:
+        # Half a surrogate pair in a key (an undecodable byte of a command line), or an integer beyond 64 bits.
+        text = json.dumps(times, indent=2, ensure_ascii=False)
+        return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+def _as_we_write_it(data: bytes) -> dict[str, float] | None:
+    try:
+        parsed: Any = orjson.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    times = cast("dict[str, float]", parsed)
+    return times if _are_all_records(times, data) and _body(times) + b"\n" == data else None
+
+
+_NUMBERS = {int, float}
+_BOM = "\ufeff".encode()
+
+
+def _are_all_records(times: dict[str, float], data: bytes) -> bool:
+    """Whether `_is_record` says so of every entry, or a quick No: this is asked of every file at every read.
+
+    `str.strip` removes more than `keys.trimmed` does, except for the byte order mark.
+    """
+    if not _NUMBERS.issuperset(map(type, times.values())) or _BOM in data:
+        return False
+    return min(times.values(), default=1) > 0 and "" not in times and list(map(str.strip, times)) == list(times)
+
+
+def _is_record(key: str, value: object) -> bool:
+    """Whether the entry is a time of a plain key."""
+    if type(value) is not int and type(value) is not float:
+        return False
+    return 0 < value < math.inf and key != "" and key[0] not in BLANKS and key[-1] not in BLANKS
+
+
+def _read_carefully(data: bytes) -> Document:
+    times: dict[str, float] = {}
+    anomalies: list[Anomaly] = []
+    known: set[str] = set()
+    invalid = 0
+    for key, value in _pairs(data):
+        if key in known:
+            anomalies.append(("duplicate key", key))
+        known.add(key)
+        if _is_record(key, value):
+            times[key] = max(value, times.get(key, 0))
+        else:
+            anomalies.append(("invalid entry", key))
+            invalid += 1
+    kept = tuple(itertools.islice(_invalid_entries(data.decode()), invalid))
+    return Document(times, kept, tuple(anomalies), source=data)
+
+
+_SURELY_FINITE = 300
+"""Digits up to which an integer is a finite number to the other readers of these files, whose numbers are doubles."""
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _SURELY_FINITE or math.isfinite(float(digits)) else math.inf
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The entries of an object, duplicates included."""
+
+
+_WANTED = "expected a JSON object"
+_decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_refused)
+
+
+def _pairs(data: bytes) -> list[tuple[str, Any]]:
+    """The entries of the object, in order; `null` has none. Raises DecodeError."""
+    try:
+        text = data.decode()
+        found: Any = _decoder.decode(text)
+    except UnicodeDecodeError as error:
+        fault = DecodeError(f"not UTF-8 ({error.reason})", position=error.start)
+    except json.JSONDecodeError as error:
+        wanted = error.msg if error.doc[: error.pos].strip() else _WANTED
+        met = repr(error.doc[error.pos]) if error.pos < len(error.doc) else "the end of the file"
+        fault = DecodeError(f"{wanted}, found {met}", position=error.pos)
+    except ValueError as error:
+        fault = DecodeError(str(error))
+    except RecursionError:
+        fault = DecodeError("nested too deeply")
+    else:
+        if found is None:
+            return []
+        if isinstance(found, _Pairs):
+            return found
+        fault = DecodeError(f"{_WANTED}, found {text.lstrip()[:1]!r}", position=0)
+    raise explained(data, fault) from None
+
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _invalid_entries(text: str) -> Iterator[KeptEntry]:
+    """The text of the entries that are no records, of an object. We write them first, so in our files they are near."""
+    at = _skip(text, text.index("{") + 1)
+    while True:
+        key, key_end = _decoder.raw_decode(text, at)
+        start = _skip(text, _skip(text, key_end) + 1)  # the colon
+        value, end = _decoder.raw_decode(text, start)
+        if not _is_record(key, value):
+            yield KeptEntry(key, text[at:key_end], text[start:end])
+        at = _skip(text, _skip(text, end) + 1)  # the comma
+
+
+def _skip(text: str, at: int) -> int:
+    """The next character from `at` on that is no white space."""
+    match = _BLANK.match(text, at)
+    return match.end() if match else at

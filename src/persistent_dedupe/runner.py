@@ -1,8 +1,8 @@
-"""How the operations wait: written once as coroutines over a `Runner`, they run in plain threads and in tasks.
+"""How the operations wait: written once, as coroutines that run in plain threads and in tasks.
 
-How        `TaskRunner` waits in the event loop. `ThreadRunner` does its blocking work at once, so that its coroutines
-           never suspend and `run_here` can drive them in plain code. A `OneShotResult` is what callers wait for: set
-           once, from any thread; waiting consumes nothing, and an error without a waiter makes no noise.
+How        For tasks, a `Runner` waits in the event loop. For threads it does its blocking work at once, so that its
+           coroutines never suspend and `run_here` can drive them in plain code. A `OneShotResult` is what callers wait
+           for: set once, from any thread; waiting consumes nothing, and an error without a waiter makes no noise.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 import attrs
 
 from persistent_dedupe.keys import Place
-from persistent_dedupe.location import queue_for
 from persistent_dedupe.options import DedupeOptions
-from storewriter import AsyncStore, Store
+from storewriter import AsyncStore, PerStoreWriterQueue, Store
 from storewriter.codecs import Codec
 
-__all__ = ["OneShotResult", "Runner", "StoreRunner", "TaskRunner", "ThreadRunner", "run_here"]
+__all__ = ["OneShotResult", "Runner", "StoreRunner", "run_here"]
 
 
 T = TypeVar("T")
@@ -41,6 +40,15 @@ class OneShotResult(Generic[T]):
         """Give all waiters the result. The first result counts; later ones are ignored."""
         with contextlib.suppress(InvalidStateError):
             self._future.set_result(result)
+
+    def set_to_outcome_of(self, work: Callable[[], T]) -> None:
+        """Give all waiters what a call returns, or what it raises."""
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._future.set_exception(error)
+        else:
+            self.set(result)
 
     def wait(self, timeout: float | None = None) -> T:
         """Block this thread for the result. Raises TimeoutError after `timeout` seconds."""
@@ -82,190 +90,88 @@ def _scheduler() -> Callable[[Callable[[], None]], object]:
 
 
 S = TypeVar("S")
-S_co = TypeVar("S_co", covariant=True)
 
 
-class StoreRunner(Protocol[S_co]):
-    """One store."""
+@attrs.frozen
+class StoreRunner(Generic[S]):
+    """One store, awaited by threads and tasks alike."""
 
-    @property
-    def path(self) -> str:
-        """See `storewriter.Store.path`."""
-        ...
+    path: Place
+    """How messages name the document: the path of a file, or a name that is no URL."""
+    _store: Store[S] | AsyncStore[S]
 
-    async def read(self) -> S_co:
+    async def read(self) -> S:
         """See `storewriter.Store.read`."""
-        ...
+        return self._store.read() if isinstance(self._store, Store) else await self._store.read()
 
-    async def update(self, change: Callable[[S_co], T], label: str) -> T:
+    async def update(self, change: Callable[[S], T], label: str) -> T:
         """See `storewriter.Store.update`."""
-        ...
+        if isinstance(self._store, Store):
+            return self._store.update(change, label=label)
+        return await self._store.update(change, label=label)
 
-    async def recover(self) -> str | None:
-        """See `storewriter.Store.recover`; returns where the corrupt document is now, None if there was none.
+    async def set_aside(self) -> str | None:
+        """Move a document that cannot be decoded aside; return where it is now, None if it can be decoded by now.
 
         Also one that may be intact: events must not be refused because a file is not ours, and it is kept.
         """
-        ...
+        if isinstance(self._store, Store):
+            return self._store.recover(force=True).moved_to
+        return (await self._store.recover(force=True)).moved_to
 
 
-class Runner(Protocol):
-    """The surroundings of the core."""
+@attrs.frozen
+class Runner:
+    """The surroundings of one object's operations."""
 
-    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
-        """The store at a place. `has_neighbours`: OpenClaw knows this kind of file."""
-        ...
+    options: DedupeOptions
+    is_for_tasks: bool
+    """Whether the operations run in tasks of asyncio or trio, whose event loop nothing here blocks."""
+
+    def store(
+        self, place: Place, default: Callable[[], S], codec: Codec[S], queue: PerStoreWriterQueue
+    ) -> StoreRunner[S]:
+        """The store at a place."""
+        make = AsyncStore[S] if self.is_for_tasks else Store[S]
+        # Shared: the states are objects of this package that take in and give out text, numbers and frozen records
+        # only, so the checks that wait together can go on with one of them, and it is decoded once for all.
+        store = make(place, default, codec, durability=self.options.durability, queue=queue, isolation="shared")
+        # A URL may hold a password, which its store's path does not.
+        return StoreRunner(store.path if isinstance(place, str) else place, store)
 
     async def work(self, work: Callable[[], T]) -> T:
         """Run blocking work."""
-        ...
+        if not self.is_for_tasks:
+            return work()
+        # A thread of its own: no pool that others could fill, and no thread that stays behind.
+        outcome = OneShotResult[T]()
+        threading.Thread(target=outcome.set_to_outcome_of, args=(work,), daemon=True).start()
+        return await outcome.wait_async()
 
-    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
-        """Wait for an outcome. Raises TimeoutError."""
-        ...
+    async def wait(self, outcome: OneShotResult[T], timeout: float | None = None) -> T:
+        """Wait for an outcome. Raises TimeoutError after `timeout` seconds."""
+        return await outcome.wait_async(timeout) if self.is_for_tasks else outcome.wait(timeout)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""
-        ...
+        if self.is_for_tasks:
+            await anyio.sleep(seconds)
+        else:
+            time.sleep(seconds)  # noqa: ASYNC251 - there is no event loop
 
-    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def to_the_end(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a coroutine that a cancellation of the caller must not interrupt."""
-        ...
+        with anyio.CancelScope(shield=True) if self.is_for_tasks else contextlib.nullcontext():
+            await work()
 
 
 def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine over a `ThreadRunner` to its end, in this thread."""
+    """Run a coroutine over a `Runner` for threads to its end, in this thread."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
     coroutine.close()
-    msg = "the core suspended in plain code: its runner is not a ThreadRunner"
+    msg = "the core suspended in plain code: its runner is one for tasks"
     raise RuntimeError(msg)
-
-
-_ISOLATION: Final = "shared"
-"""The states are objects of this package that take in and give out text, numbers and frozen records only, so the checks
-that wait together can go on with one of them: one decoding for all."""
-
-
-@attrs.frozen
-class _ThreadStore(StoreRunner[S]):
-    store: Store[S]
-
-    @property
-    def path(self) -> str:
-        return self.store.path
-
-    async def read(self) -> S:
-        return self.store.read()
-
-    async def update(self, change: Callable[[S], T], label: str) -> T:
-        return self.store.update(change, label=label)
-
-    async def recover(self) -> str | None:
-        return self.store.recover(force=True).moved_to
-
-
-class ThreadRunner:
-    """Plain code: every call blocks its thread."""
-
-    def __init__(self, options: DedupeOptions) -> None:
-        self._options = options
-        self._durability: Literal["power", "process"] = options.durability
-
-    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
-        """See `Runner`."""
-        queue = queue_for(place, self._options, has_neighbours=has_neighbours)
-        return _ThreadStore(
-            Store(place, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
-        )
-
-    async def work(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
-        return work()
-
-    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
-        """See `Runner`."""
-        return outcome.wait(timeout)
-
-    async def sleep(self, seconds: float) -> None:
-        """See `Runner`."""
-        time.sleep(seconds)  # noqa: ASYNC251 - this coroutine never runs in an event loop
-
-    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
-        """See `Runner`."""
-        return await work()
-
-
-@attrs.frozen
-class _TaskStore(StoreRunner[S]):
-    store: AsyncStore[S]
-
-    @property
-    def path(self) -> str:
-        return self.store.path
-
-    async def read(self) -> S:
-        return await self.store.read()
-
-    async def update(self, change: Callable[[S], T], label: str) -> T:
-        return await self.store.update(change, label=label)
-
-    async def recover(self) -> str | None:
-        return (await self.store.recover(force=True)).moved_to
-
-
-async def _off_loop(work: Callable[[], T]) -> T:
-    """Run blocking work in a thread of its own: no pool that others could fill, and no thread that stays behind."""
-    outcome = OneShotResult[Callable[[], T]]()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            raised = error
-            outcome.set(lambda: _raise(raised))
-        else:
-            outcome.set(lambda: result)
-
-    threading.Thread(target=run, daemon=True).start()
-    return (await outcome.wait_async())()
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
-
-
-class TaskRunner:
-    """Tasks of asyncio and trio: nothing here blocks their event loop."""
-
-    def __init__(self, options: DedupeOptions) -> None:
-        self._options = options
-        self._durability: Literal["power", "process"] = options.durability
-
-    def store(self, place: Place, default: Callable[[], S], codec: Codec[S], *, has_neighbours: bool) -> StoreRunner[S]:
-        """See `Runner`."""
-        queue = queue_for(place, self._options, has_neighbours=has_neighbours)
-        return _TaskStore(
-            AsyncStore(place, default, codec, durability=self._durability, queue=queue, isolation=_ISOLATION)
-        )
-
-    async def work(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
-        return await _off_loop(work)
-
-    async def wait(self, outcome: OneShotResult[T], timeout: float | None) -> T:
-        """See `Runner`."""
-        return await outcome.wait_async(timeout)
-
-    async def sleep(self, seconds: float) -> None:
-        """See `Runner`."""
-        await anyio.sleep(seconds)
-
-    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
-        """See `Runner`."""
-        with anyio.CancelScope(shield=True):
-            return await work()
-        raise AssertionError  # a scope that is never cancelled swallows nothing

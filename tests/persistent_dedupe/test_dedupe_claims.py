@@ -26,8 +26,8 @@ from persistent_dedupe import (
     DedupeOptions,
     OpenClaim,
     PersistentDedupe,
+    claims_document,
 )
-from persistent_dedupe.claims_document import ClaimBook, ClaimsCodec
 from storewriter import Owner, PerStoreWriterQueue, StoreCorrupt, this_process
 from storewriter.codecs import DecodeError
 
@@ -505,18 +505,18 @@ def test_a_claims_file_that_cannot_be_understood_is_moved_aside(face: Any, tmp_p
 @pytest.mark.parametrize("data", [b"{}", b"[]", b'{"version": true, "claims": {}}', b'{"version": 0, "claims": {}}'])
 def test_what_is_no_file_of_claims_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
-        ClaimsCodec().decode(data)
+        claims_document.CODEC.decode(data)
 
 
 def test_claims_survive_their_file() -> None:
-    book = ClaimBook()
+    book = claims_document.empty()
     claim = OpenClaim(key="\udcff", token="t", since=NOW, owner=this_process())
-    book.add(claim)
-    again = ClaimsCodec().decode(ClaimsCodec().encode(book))
-    assert again.holder("\udcff") == claim
-    assert not again.remove("\udcff", "another")
-    assert again.remove("\udcff", "t")
-    assert not again.remove("\udcff", "t")
+    claims_document.add(book, claim)
+    again = claims_document.CODEC.decode(claims_document.CODEC.encode(book))
+    assert claims_document.holder(again, "\udcff") == claim
+    assert not claims_document.remove(again, "\udcff", "another")
+    assert claims_document.remove(again, "\udcff", "t")
+    assert not claims_document.remove(again, "\udcff", "t")
 
 
 # -- who is gone

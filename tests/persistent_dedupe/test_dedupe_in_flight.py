@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from persistent_dedupe import AsyncPersistentDedupe, CheckResult, DedupeOptions, PersistentDedupe, document_codec
+from persistent_dedupe import AsyncPersistentDedupe, CheckResult, DedupeOptions, PersistentDedupe, document
 from persistent_dedupe.runner import OneShotResult
 from storewriter import CommitUncertain, PerStoreWriterQueue
 from storewriter.events import BatchCommitted, subscribe
@@ -241,8 +241,8 @@ def test_checks_that_wait_together_are_answered_with_one_load_and_one_save(
 ) -> None:
     """A store decodes its document anew for each function that could reach into it: ours cannot."""
     decoded: list[bytes] = []
-    decode = document_codec.decode
-    monkeypatch.setattr(document_codec, "decode", lambda data: decoded.append(data) or decode(data))
+    decode = document.decode
+    monkeypatch.setattr(document, "decode", lambda data: decoded.append(data) or decode(data))
 
     async def main() -> None:
         dedupe = AsyncPersistentDedupe(tmp_path, DedupeOptions(ttl=3600))

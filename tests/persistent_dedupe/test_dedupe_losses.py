@@ -581,6 +581,31 @@ def test_import_counts_what_it_takes_and_what_it_leaves_out(face: Any, tmp_path:
     face.run(main)
 
 
+def test_a_namespaces_own_file_is_not_imported_and_removed(face: Any, tmp_path: Path) -> None:
+    async def main() -> None:
+        dedupe = face.make(tmp_path, ttl=DAY)
+        await dedupe.check_and_record("k", now=NOW)
+        (tmp_path / "link.json").symlink_to(tmp_path / "global.json")
+        for source in ("global.json", "link.json"):
+            with pytest.raises(ValueError, match="the file of the namespace itself"):
+                await dedupe.import_file(tmp_path / source, now=NOW, remove=True)
+        assert [entry.key for entry in await dedupe.entries(now=NOW)] == ["k"]
+
+    face.run(main)
+
+
+def test_an_import_that_brings_nothing_leaves_the_file_untouched(face: Any, tmp_path: Path) -> None:
+    path, old = write(tmp_path, b'{"k": 1899374400000}'), tmp_path / "old.json"
+    old.write_bytes(b'{"k": 1899374390000, "odd": null}')
+
+    async def main() -> None:
+        report = await face.make(tmp_path, ttl=DAY).import_file(old, now=NOW)
+        assert (report.imported, report.already_present, report.invalid) == (0, 1, 1)
+
+    face.run(main)
+    assert path.read_bytes() == b'{"k": 1899374400000}'
+
+
 def test_failing_closed_nothing_is_remembered_of_what_could_not_be_recorded(face: Any) -> None:
     async def main() -> None:
         dedupe = face.make(Path("/dev/null/dedupe"), ttl=DAY, failure="closed")

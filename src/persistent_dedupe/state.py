@@ -14,57 +14,63 @@ from pathlib import Path
 
 import attrs
 
+from persistent_dedupe.document import Sighting
 from persistent_dedupe.keys import ScopedKey
 from persistent_dedupe.options import DedupeOptions, Window
 from persistent_dedupe.results import CheckResult, OpenClaim, Reports
 from persistent_dedupe.runner import OneShotResult
 
-__all__ = ["CheckEnd", "ClaimEnd", "LocalClaim", "Memory", "ProcessState", "RunningCheck", "is_held_here"]
+__all__ = ["ClaimEnd", "LocalClaim", "Memory", "ProcessState", "RunningCheck", "is_held_here"]
 
 
 @attrs.define(eq=False)
 class Memory:
-    """Keys seen lately, over all namespaces of one object."""
+    """Keys seen lately, over all namespaces of one object. Its methods may be called from any thread."""
 
     window: Window
     limit: int
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _times: dict[ScopedKey, float] = attrs.field(factory=dict[ScopedKey, float], init=False)
     _ages: list[tuple[float, str, str]] = attrs.field(factory=list[tuple[float, str, str]], init=False)
     # Invariant: every entry of `_times` has its item among the ages; items that `_times` contradicts are outdated.
 
     def __len__(self) -> int:
-        return len(self._times)
+        with self._lock:
+            return len(self._times)
 
     def peek(self, scoped: ScopedKey, now: float) -> float | None:
         """When the key was first seen, if that is recent; an expired entry is removed."""
-        seen_at = self._times.get(scoped)
-        if seen_at is None:
-            return None
-        if not self.window.is_recent(seen_at, now):
-            del self._times[scoped]
-            return None
-        return seen_at
+        with self._lock:
+            seen_at = self._times.get(scoped)
+            if seen_at is not None and not self.window.is_recent(seen_at, now):
+                del self._times[scoped]
+                return None
+            return seen_at
 
     def remember(self, scoped: ScopedKey, seen_at: float, now: float) -> None:
         """Store a first sighting at the end; drop what has expired, then from the front until the limit fits."""
         if self.limit == 0:
             return
-        self._times.pop(scoped, None)
-        self._times[scoped] = self.window.believed(seen_at, now)
-        heapq.heappush(self._ages, (self._times[scoped], scoped.namespace, scoped.key))
-        self._drop_expired(now)
-        while len(self._times) > self.limit:
-            del self._times[next(iter(self._times))]
-        self._compact()
+        believed = self.window.believed(seen_at, now)
+        with self._lock:
+            self._times.pop(scoped, None)
+            self._times[scoped] = believed
+            heapq.heappush(self._ages, (believed, scoped.namespace, scoped.key))
+            self._drop_expired(now)
+            while len(self._times) > self.limit:
+                del self._times[next(iter(self._times))]
+            self._compact()
 
-    def forget(self, scoped: ScopedKey) -> bool:
-        """Remove the key; whether it was there."""
-        return self._times.pop(scoped, None) is not None
+    def forget(self, scoped: ScopedKey) -> None:
+        """Remove the key."""
+        with self._lock:
+            self._times.pop(scoped, None)
 
     def clear(self) -> None:
         """Remove everything."""
-        self._times.clear()
-        self._ages.clear()
+        with self._lock:
+            self._times.clear()
+            self._ages.clear()
 
     def _drop_expired(self, now: float) -> None:
         while self._ages and not self.window.is_recent(self._ages[0][0], now):
@@ -79,29 +85,14 @@ class Memory:
             heapq.heapify(self._ages)
 
 
-@attrs.frozen
-class CheckEnd:
-    """How a running check ended."""
-
-    result: CheckResult | None
-    """Its answer; None if its caller got none (cancelled, or an error was raised)."""
-    decided: float | None = None
-    """The time with which it may have recorded the key before its caller went away unanswered."""
-
-
 @attrs.define(eq=False)
 class RunningCheck:
     """A check of one key that is under way in this object."""
 
-    outcome: OneShotResult[CheckEnd] = attrs.field(factory=OneShotResult[CheckEnd])
-    decided: float | None = None
-    """The time with which this check records the key, once it has found it new."""
-    seen_at: float | None = None
-    """The time that it has found recorded by another caller."""
-
-    def note(self, is_new: bool, seen_at: float) -> None:
-        """Note what the check has found, for the case that its caller never gets the answer."""
-        self.decided, self.seen_at = (seen_at, None) if is_new else (None, seen_at)
+    outcome: OneShotResult[CheckResult | None] = attrs.field(factory=OneShotResult["CheckResult | None"])
+    """Its answer; None if its caller got none (cancelled, or an error was raised)."""
+    found: Sighting | None = None
+    """What it has found in the file. If its caller got no answer, the next check goes on from there."""
 
 
 @attrs.frozen
@@ -144,36 +135,11 @@ class ProcessState:
         self.reports = Reports()
         self.swept: set[Path] = set()
         """Files whose left-over temporary files have been looked for."""
+        self.memory = Memory(options.window, options.memory_limit)
         # Guards everything below.
         self._lock = threading.Lock()
-        self._memory = Memory(options.window, options.memory_limit)
         self._checks: dict[ScopedKey, RunningCheck] = {}
         self._claims: dict[ScopedKey, LocalClaim] = {}
-
-    def recall(self, scoped: ScopedKey, now: float) -> float | None:
-        """The first sighting of the key by memory, if that is recent."""
-        with self._lock:
-            return self._memory.peek(scoped, now)
-
-    def remember(self, scoped: ScopedKey, seen_at: float, now: float) -> None:
-        """Put a first sighting into memory."""
-        with self._lock:
-            self._memory.remember(scoped, seen_at, now)
-
-    def forget(self, scoped: ScopedKey) -> bool:
-        """Remove a key from memory; whether it was there."""
-        with self._lock:
-            return self._memory.forget(scoped)
-
-    def clear_memory(self) -> None:
-        """Empty the memory."""
-        with self._lock:
-            self._memory.clear()
-
-    def memory_size(self) -> int:
-        """Keys in memory."""
-        with self._lock:
-            return len(self._memory)
 
     def begin_check(self, scoped: ScopedKey) -> tuple[RunningCheck, bool]:
         """The running check of this key, and whether it is the caller's own."""
@@ -186,7 +152,7 @@ class ProcessState:
         """The check is over: its waiters go on."""
         with self._lock:
             del self._checks[scoped]
-        check.outcome.set(CheckEnd(result, check.decided))
+        check.outcome.set(result)
 
     def begin_claim(self, scoped: ScopedKey) -> tuple[LocalClaim, bool]:
         """The claim on this key in this object, and whether it is the caller's own."""
