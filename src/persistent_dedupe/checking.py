@@ -87,7 +87,6 @@ def _recorded(file: NamespaceFile, call: Call, found: Sighting, took: float) -> 
     reports.count("new" if found.is_new else "duplicates")
     reports.anomalies(path, found.anomalies)
     reports.unexpected(path, "evicted", found.pruned.evicted, "%d keys had not expired and were pushed out of %s")
-    reports.unexpected(path, "ahead", found.pruned.ahead, "%d times too far ahead were set to now in %s")
     return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
 
@@ -134,6 +133,7 @@ async def is_recent(call: Call) -> bool:
         call.unusable(file.keys.path, error)
         return False
     seen_at = document.times.get(call.scoped.key)
+    call.report_anomalies(file.keys.path, document, () if seen_at is None else (call.scoped.key,))
     if seen_at is None or not call.is_recent(seen_at):
         return False
     call.remember(seen_at)

@@ -27,7 +27,7 @@ async def warmup(call: Call) -> int:
         except UNUSABLE as error:
             call.unusable(file.keys.path, error)
             return 0
-    call.state.reports.anomalies(file.keys.path, document.anomalies)
+    call.report_anomalies(file.keys.path, document, document.times)
     recent = _recent(call, document)
     # The newest last: if memory has not room for all, it keeps those.
     for key, seen_at in recent[max(0, len(recent) - call.context.options.memory_limit) :]:
@@ -41,7 +41,7 @@ async def entries(call: Call) -> list[Entry]:
     if file is None:
         return []
     document = await file.keys.read()
-    call.state.reports.anomalies(file.keys.path, document.anomalies)
+    call.report_anomalies(file.keys.path, document, document.times)
     found = [Entry(key=key, seen_at=at / 1000, recent=call.is_recent(at)) for key, at in document.times.items()]
     return sorted(found, key=lambda entry: entry.seen_at, reverse=True)
 
@@ -56,6 +56,7 @@ async def import_file(call: Call, source: Path, remove: bool) -> ImportReport:
         msg = f"{source} is the file of the namespace itself"
         raise ValueError(msg)
     found = await work(lambda: _read(source))
+    call.report_anomalies(source, found, found.times)
     recent = dict(_recent(call, found))
 
     def merge(document: Document) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -113,6 +113,10 @@ class Call:
     def remember(self, seen_at: float) -> None:
         """Put the first sighting of the key into memory."""
         self.state.memory.remember(self.scoped, seen_at, self.now)
+
+    def report_anomalies(self, path: Place, document: Document, keys: Iterable[str]) -> None:
+        """Report what is odd in a document that was read, the times of these keys included."""
+        self.state.reports.anomalies(path, document.noticed(keys, self.now, self.context.window))
 
     def refuse_blank(self) -> None:
         """Raise ValueError if the options say that a blank key is a mistake."""

@@ -16,7 +16,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -29,7 +29,7 @@ from storewriter.codecs import DecodeError, explained
 
 __all__ = ["Anomaly", "Document", "DocumentCodec", "KeptEntry", "Pruned", "Sighting", "decode", "encode"]
 
-Anomaly = tuple[Literal["invalid entry", "duplicate key"], str]
+Anomaly = tuple[Literal["invalid entry", "duplicate key", "time ahead"], str]
 """Something in a file that its writer cannot have meant, and the key where it is."""
 
 
@@ -49,8 +49,6 @@ class Pruned:
     expired: int = 0
     evicted: int = 0
     """Keys that were still recent and had to go because the file is limited."""
-    ahead: int = 0
-    """Times too far ahead that were set to now."""
 
 
 @attrs.frozen
@@ -83,18 +81,28 @@ class Document:
         """Record the key unless it is recent; one that an `unanswered` sighting has recorded as new is new still."""
         seen_at = self.times.get(key)
         if seen_at is None or not window.is_recent(seen_at, now):
-            return Sighting(True, now, self.anomalies, self.record(key, now, window, limit))
+            pruned = self.record(key, now, window, limit)
+            return Sighting(True, now, self.anomalies, pruned)
         if unanswered is not None and unanswered.is_new and unanswered.seen_at == seen_at:
             return Sighting(True, seen_at, self.anomalies)
-        return Sighting(False, window.believed(seen_at, now), self.anomalies)
+        return Sighting(False, window.believed(seen_at, now), self.noticed([key], now, window))
+
+    def noticed(self, keys: Iterable[str], now: float, window: Window) -> tuple[Anomaly, ...]:
+        """What was noticed while reading, and which of these keys have times too far ahead."""
+        ahead = (key for key in keys if window.is_ahead(self.times[key], now))
+        return (*self.anomalies, *_times_ahead(ahead))
 
     def record(self, key: str, now: float, window: Window, limit: int) -> Pruned:
-        """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept."""
+        """Set the key's time to now; drop what has expired, then the oldest until `limit` is kept.
+
+        Times too far ahead are set to now, and are among the anomalies from then on.
+        """
         self.kept = tuple(entry for entry in self.kept if entry.key != key)
         self.times.pop(key, None)
         self._put_in_order()
         ahead = list(itertools.takewhile(lambda k: window.is_ahead(self.times[k], now), reversed(self.times)))
         if ahead:
+            self.anomalies += _times_ahead(ahead)
             self.put(dict.fromkeys(ahead, now))
             self._put_in_order()
         expired = self._drop(itertools.takewhile(lambda k: not window.is_recent(self.times[k], now), self.times))
@@ -102,7 +110,7 @@ class Document:
         self._is_ordered = next(reversed(self.times.values()), now) <= now
         self.times[key] = now
         self.source = None
-        return Pruned(expired, evicted, len(ahead))
+        return Pruned(expired, evicted)
 
     def put(self, times: dict[str, float]) -> None:
         """Set the times of several keys, without pruning."""
@@ -130,6 +138,10 @@ class Document:
         if times != sorted(times):
             self.times = dict(sorted(self.times.items(), key=itemgetter(1)))
         self._is_ordered = True
+
+
+def _times_ahead(keys: Iterable[str]) -> tuple[Anomaly, ...]:
+    return tuple(("time ahead", key) for key in keys)
 
 
 def encode(document: Document) -> bytes:

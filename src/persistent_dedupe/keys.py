@@ -13,7 +13,8 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from typing import TypeGuard
+from urllib.parse import quote, unquote
 
 import attrs
 
@@ -70,17 +71,14 @@ def scope(key: str, namespace: str | None) -> ScopedKey:
 
     Raises TypeError for what is not text.
     """
-    return ScopedKey(trimmed_namespace(namespace), trimmed(_text("key", key)))
+    for what, given in (("key", key), ("namespace", "" if namespace is None else namespace)):
+        if not isinstance(given, str):
+            msg = f"a {what} is text, got {type(given).__name__}"
+            raise TypeError(msg)
+    return ScopedKey(trimmed(namespace or "") or DEFAULT_NAMESPACE, trimmed(key))
 
 
-def trimmed_namespace(namespace: str | None) -> str:
-    """The namespace trimmed; blank or absent is `global`. Raises TypeError for what is not text."""
-    if namespace is None:
-        return DEFAULT_NAMESPACE
-    return trimmed(_text("namespace", namespace)) or DEFAULT_NAMESPACE
-
-
-def is_url(given: object) -> bool:
+def is_url(given: object) -> TypeGuard[str]:
     """Whether a location is a URL, and not a path."""
     return isinstance(given, str) and _URL.match(given) is not None
 
@@ -89,8 +87,8 @@ def place_of(location: Location, namespace: str) -> Place:
     """The file of a namespace, or the URL of its document."""
     if callable(location):
         given = location(namespace)
-        return given if isinstance(given, str) and is_url(given) else Path(given)
-    if isinstance(location, str) and is_url(location):
+        return given if is_url(given) else Path(given)
+    if is_url(location):
         return f"{folder_url(location)}{quote(document_name(namespace))}"
     return Path(location) / file_name(namespace)
 
@@ -131,17 +129,11 @@ def document_name(namespace: str) -> str:
 
 def namespace_of(name: str) -> str | None:
     """The namespace that has this file name, or None if none has, or if it was too long to be kept in it."""
-    stem = name.removesuffix(_SUFFIX)
-    namespace = unquote_to_bytes(stem).decode("utf-8", "surrogatepass") if _is_utf8(stem) else None
-    return namespace if namespace is not None and file_name(namespace) == name else None
-
-
-def _is_utf8(stem: str) -> bool:
     try:
-        unquote_to_bytes(stem).decode("utf-8", "surrogatepass")
+        namespace = unquote(name.removesuffix(_SUFFIX), errors="surrogatepass")
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+    return namespace if file_name(namespace) == name else None
 
 
 def _written(char: str) -> str:
@@ -150,10 +142,3 @@ def _written(char: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _text(what: str, value: object) -> str:
-    if not isinstance(value, str):
-        msg = f"a {what} is text, got {type(value).__name__}"
-        raise TypeError(msg)
-    return value

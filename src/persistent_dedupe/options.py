@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
+from attrs import validators
 
 from storewriter import PerStoreWriterQueue
 
@@ -64,22 +65,8 @@ def _number(instance: Any, attribute: attrs.Attribute[Any], value: float | None)
         raise ValueError(msg)
 
 
-def _not_negative(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value < 0:
-        msg = f"DedupeOptions.{attribute.name} must not be negative, got {value!r}"
-        raise ValueError(msg)
-
-
-def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value <= 0:
-        msg = f"DedupeOptions.{attribute.name} must be above 0, got {value!r}"
-        raise ValueError(msg)
-
-
-def _queue_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, PerStoreWriterQueue):
-        msg = f"DedupeOptions.queue must be a PerStoreWriterQueue, got {value!r}"
-        raise TypeError(msg)
+_seconds = validators.and_(_number, validators.ge(0))
+_queue = validators.optional(validators.instance_of(PerStoreWriterQueue))
 
 
 @attrs.frozen(kw_only=True)
@@ -96,31 +83,31 @@ class DedupeOptions:
     had not expired."""
     on_disk_error: Callable[[Exception], object] | None = None
     """Called with every error of a file, a lock timeout included, whatever the call then returns."""
-    failure: Failure = attrs.field(default="open", validator=attrs.validators.in_(("open", "closed")))
+    failure: Failure = attrs.field(default="open", validator=validators.in_(("open", "closed")))
     """What a check answers if the file cannot be used. `open`: new, not recorded (an event handled twice is better
     than one never handled). `closed`: the error is raised (an event refused is better than one handled twice)."""
     bad_file: BadFile | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, "start-empty", "raise", "leave"))
+        default=None, validator=validators.in_((None, "start-empty", "raise", "leave"))
     )
     """What a recording call does about a file that cannot be understood. `start-empty`: it is moved aside under a
     unique name, never deleted, and the namespace starts empty. `raise`: moved aside, and this one call raises.
     `leave`: it stays as it is, byte for byte, and every call is answered by `failure`. None: `start-empty` if failing
     open, `leave` if failing closed. Calls that only read never move anything."""
-    blank_key: Literal["new", "error"] = attrs.field(default="new", validator=attrs.validators.in_(("new", "error")))
+    blank_key: Literal["new", "error"] = attrs.field(default="new", validator=validators.in_(("new", "error")))
     """A blank key names no event: `new` every time and never recorded, or a ValueError."""
-    future_tolerance: float = attrs.field(default=300.0, validator=attrs.validators.and_(_number, _not_negative))
+    future_tolerance: float = attrs.field(default=300.0, validator=_seconds)
     """Seconds that a time in the file may be ahead of the clock. One further ahead counts as now, and is reported."""
     claim_limit: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.and_(_number, _above_zero))
+        default=None, validator=validators.optional(validators.and_(_number, validators.gt(0)))
     )
     """Seconds after which a claim may be taken over although its owner lives. None: only a dead owner's claim is."""
-    timeout: float = attrs.field(default=30.0, validator=attrs.validators.and_(_number, _not_negative))
+    timeout: float = attrs.field(default=30.0, validator=_seconds)
     """Seconds that one call waits for its turn at the file, all in all."""
     durability: Literal["power", "process"] = attrs.field(
-        default="power", validator=attrs.validators.in_(("power", "process"))
+        default="power", validator=validators.in_(("power", "process"))
     )
     """`power`: a recorded key survives a power cut. `process`: it survives the death of any process."""
-    queue: PerStoreWriterQueue | None = attrs.field(default=None, validator=_queue_or_none)
+    queue: PerStoreWriterQueue | None = attrs.field(default=None, validator=_queue)
     """Which lock strategy guards the files (with its own timeout); None: the default one, with `timeout`."""
     neighbour_lock: bool | None = None
     """Whether OpenClaw's lock is taken as well for the files of keys, so that a gateway that writes the same file is

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import attrs
 
@@ -174,13 +174,21 @@ class Counters:
     duplicate_keys: int = 0
     """Keys that a file held more than once: the larger time counts. Each is counted once."""
     ahead: int = 0
-    """Times too far ahead of the clock that were set to now."""
+    """Keys whose times are too far ahead of the clock: they count as now. Each is counted once."""
     evicted: int = 0
     """Keys that had not expired when `file_max_entries` pushed them out: they will count as new again."""
     reclaimed: int = 0
     """Claims taken over from an owner that was gone or had passed its time limit."""
     leftovers: int = 0
     """Forgotten temporary files that were removed."""
+
+
+_ANOMALIES = {
+    "invalid entry": ("invalid_entries", "invalid entries (kept, never matched)"),
+    "duplicate key": ("duplicate_keys", "duplicate keys (the larger time counts)"),
+    "time ahead": ("ahead", "times too far ahead of the clock (they count as now)"),
+}
+"""Kinds of what is odd in a file: its counter, and what is said of it."""
 
 
 class Reports:
@@ -224,30 +232,24 @@ class Reports:
             self._log_once(logging.WARNING, path, name, message, by, path)
 
     def anomalies(self, path: Place, found: tuple[Anomaly, ...]) -> None:
-        """Entries of a file that cannot be records; those already reported are skipped."""
+        """What is odd in a file; what was reported already is skipped."""
         if not found:
             return
         with self._lock:
             known = self._anomalies.setdefault(path, set())
             fresh = [anomaly for anomaly in found if anomaly not in known]
             known.update(fresh)
-        self._anomaly(path, "invalid_entries", "kept, never matched", _keys(fresh, "invalid entry"))
-        self._anomaly(path, "duplicate_keys", "the larger time counts", _keys(fresh, "duplicate key"))
-
-    def _anomaly(self, path: Place, name: str, treatment: str, keys: list[str]) -> None:
-        if keys:
-            self.count(name, by=len(keys))
-            log.warning("%s: %d %s (%s): %s", path, len(keys), name.replace("_", " "), treatment, _shown(keys))
+        for kind, (counter, meaning) in _ANOMALIES.items():
+            keys = [key for what, key in fresh if what == kind]
+            if keys:
+                self.count(counter, by=len(keys))
+                log.warning("%s: %d %s: %s", path, len(keys), meaning, _shown(keys))
 
     def _log_once(self, level: int, path: Place, kind: str, message: str, *args: object) -> None:
         with self._lock:
             repeated = (path, kind) in self._logged
             self._logged.add((path, kind))
         log.log(logging.DEBUG if repeated else level, message, *args)
-
-
-def _keys(anomalies: Iterable[Anomaly], kind: str) -> list[str]:
-    return [key for found, key in anomalies if found == kind]
 
 
 _SHOWN = 5

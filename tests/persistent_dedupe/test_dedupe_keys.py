@@ -81,3 +81,5 @@ def test_what_is_not_text_is_refused() -> None:
         scope(5, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a namespace is text, got bytes"):
         scope("k", b"n")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a namespace is text, got int"):
+        scope("k", 0)  # type: ignore[arg-type]

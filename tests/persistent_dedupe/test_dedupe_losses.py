@@ -288,7 +288,7 @@ def test_a_lock_that_does_not_come_is_told_to_the_callback_with_the_time_it_took
             await closed.check_and_record("k1")
         holder.tell("let go")
         assert holder.answer() == "released"
-        assert (await closed.check_and_record("k1")).recorded
+        assert (await face.make(tmp_path, ttl=DAY).check_and_record("k1")).recorded
 
     face.run(main)
 
@@ -351,6 +351,35 @@ def test_the_window_is_fixed_in_memory_as_on_disk(face: Any, tmp_path: Path, mem
             assert await dedupe.has_recent("k", now=NOW + later)
         assert not await dedupe.has_recent("k", now=NOW + 100)
         assert await dedupe.check_and_record("k", now=NOW + 100)
+
+    face.run(main)
+
+
+def test_what_is_odd_in_a_file_is_reported_by_whatever_reads_it_and_once(
+    face: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = b'{"odd": %d, "twice": 5, "twice": 7, "bad": null}' % int((NOW + 400 * DAY) * 1000)
+    write(tmp_path, odd)
+    (tmp_path / "old.json").write_bytes(odd)
+
+    async def main() -> None:
+        async def check(dedupe: Any) -> Any:
+            return await dedupe.check_and_record("odd", now=NOW)
+
+        async def look(dedupe: Any) -> Any:
+            return await dedupe.has_recent("odd", now=NOW)
+
+        async def bring(dedupe: Any) -> Any:
+            return await dedupe.import_file(tmp_path / "old.json", "other", now=NOW)
+
+        for ask in (check, look, bring, lambda dedupe: dedupe.warmup(now=NOW), lambda dedupe: dedupe.entries(now=NOW)):
+            caplog.clear()
+            dedupe = face.make(tmp_path, ttl=DAY, memory_max_size=0)
+            for _ in range(2):
+                await ask(dedupe)
+            counters = dedupe.counters
+            assert (counters.ahead, counters.duplicate_keys, counters.invalid_entries) == (1, 1, 1)
+            assert len([record for record in caplog.records if record.name == "persistent_dedupe"]) == 3
 
     face.run(main)
 
