@@ -6,25 +6,15 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
-import attrs
 import click
 
-from persistent_dedupe.cli.output import (
-    claims_json,
-    figures_json,
-    keys_json,
-    print_claims,
-    print_figures,
-    print_keys,
-    result_json,
-    verdict,
-)
+from persistent_dedupe.cli.output import print_claims, print_figures, print_keys, print_result
 from persistent_dedupe.cli.summary import shown_store, summarize
 from persistent_dedupe.dedupe import PersistentDedupe
 from persistent_dedupe.keys import Place, is_url, trimmed
-from persistent_dedupe.options import BadFile, DedupeOptions
+from persistent_dedupe.options import DedupeOptions
 from storewriter import StoreCorrupt, StoreWriterError
 from storewriter.cli.base.options import (
     STORE_PATH,
@@ -92,7 +82,9 @@ def _given_namespace(_: click.Context, __: click.Parameter, namespace: str | Non
 
 def _common(command: F) -> F:
     """Add the options that every command has."""
-    command = json_option(command)
+    command = click.option(
+        "--namespace", callback=_given_namespace, metavar="TEXT", help="Which keys (default: global)."
+    )(json_option(command))
     return click.option(
         "--store",
         envvar=STORE_VARIABLE,
@@ -103,12 +95,6 @@ def _common(command: F) -> F:
     )(command)
 
 
-def _namespace(command: F) -> F:
-    return click.option("--namespace", callback=_given_namespace, metavar="TEXT", help="Which keys (default: global).")(
-        command
-    )
-
-
 def _ttl(command: F) -> F:
     """Add the window by which keys are shown; the file does not record the one with which they were checked."""
     return click.option(
@@ -117,6 +103,14 @@ def _ttl(command: F) -> F:
         metavar="DURATION",
         help="The --ttl of your checks: says which keys have expired, and when the others will.",
     )(command)
+
+
+class _Writing(TypedDict):
+    """What the options of `_writing` say."""
+
+    timeout: float
+    neighbour_lock: bool | None
+    move_bad_file_aside: bool
 
 
 def _writing(command: F) -> F:
@@ -137,6 +131,22 @@ def _writing(command: F) -> F:
     )(command)
 
 
+def _opened(
+    store: Place, writing: _Writing, *, ttl: float = 0, max_entries: int = 10_000, fail_open: bool = False
+) -> PersistentDedupe:
+    """The keys, for a command that writes. It has no use for memory."""
+    options = DedupeOptions(
+        ttl=ttl,
+        memory_max_size=0,
+        file_max_entries=max_entries,
+        failure="open" if fail_open else "closed",
+        bad_file="start-empty" if writing["move_bad_file_aside"] else "leave",
+        timeout=writing["timeout"],
+        neighbour_lock=writing["neighbour_lock"],
+    )
+    return checked(PersistentDedupe, store, options)
+
+
 _CHECK = """Record KEY if it is new. Exits with 0 if it is new, with 1 if it was seen before.
 
 \b
@@ -149,7 +159,6 @@ In a cron job:    persistent-dedupe check "digest-$(date +%F)" && send-digest
 )
 @click.argument("key")
 @_common
-@_namespace
 @click.option(
     "--ttl",
     type=TTL,
@@ -176,36 +185,22 @@ def check(
     namespace: str | None,
     ttl: float,
     max_entries: int,
-    timeout: float,
-    neighbour_lock: bool | None,
-    move_bad_file_aside: bool,
     fail_open: bool,
     quiet: bool,
+    **writing: Unpack[_Writing],
 ) -> int:
     """Record a key."""
-    options = DedupeOptions(
-        ttl=ttl,
-        memory_max_size=0,
-        file_max_entries=max_entries,
-        failure="open" if fail_open else "closed",
-        bad_file="start-empty" if move_bad_file_aside else "leave",
-        timeout=timeout,
-        neighbour_lock=neighbour_lock,
-    )
-    dedupe = checked(PersistentDedupe, store, options)
+    dedupe = _opened(store, writing, ttl=ttl, max_entries=max_entries, fail_open=fail_open)
     result = _advising(lambda: dedupe.check_and_record(_given(key), namespace=namespace))
     if result.error is not None:
         say(f"not recorded: {result.error!s}")
-    if as_json:
-        print(result_json(trimmed(key), dedupe.path(namespace), result))
-    elif not quiet:
-        print(verdict(result))
+    if as_json or not quiet:
+        print_result(result, trimmed(key), dedupe.path(namespace), as_json=as_json)
     return DONE if result else NEGATIVE
 
 
 @persistent_dedupe.command("list", epilog=exit_codes(without=[LOCK]))
 @_common
-@_namespace
 @_ttl
 @click.option("--all", "expired_too", is_flag=True, help="Expired keys too (without --ttl, all are listed).")
 @click.option("--claims", "claims_only", is_flag=True, help="The open claims instead of the keys.")
@@ -215,44 +210,21 @@ def list_(
     """List the keys of a namespace, newest first."""
     dedupe = checked(PersistentDedupe, store, DedupeOptions(ttl=ttl or 0, failure="closed"))
     if claims_only:
-        claims = dedupe.open_claims(namespace)
-        if as_json:
-            print(claims_json(claims))
-        else:
-            print_claims(claims)
+        print_claims(dedupe.open_claims(namespace), as_json=as_json)
         return
     entries = [entry for entry in dedupe.entries(namespace) if entry.recent or expired_too]
-    if as_json:
-        print(keys_json(entries, dedupe.path(namespace), ttl))
-    else:
-        print_keys(entries, ttl)
+    print_keys(entries, dedupe.path(namespace), ttl, as_json=as_json)
 
 
 @persistent_dedupe.command(epilog=exit_codes({NEGATIVE: "negative result: some key was not there"}))
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @_common
-@_namespace
 @_writing
 def forget(
-    keys: tuple[str, ...],
-    store: Place,
-    as_json: bool,
-    namespace: str | None,
-    timeout: float,
-    neighbour_lock: bool | None,
-    move_bad_file_aside: bool,
+    keys: tuple[str, ...], store: Place, as_json: bool, namespace: str | None, **writing: Unpack[_Writing]
 ) -> int:
     """Forget keys, so that they count as new again; open claims on them are ended."""
-    bad_file: BadFile = "start-empty" if move_bad_file_aside else "leave"
-    options = DedupeOptions(
-        ttl=0,
-        memory_max_size=0,
-        failure="closed",
-        bad_file=bad_file,
-        timeout=timeout,
-        neighbour_lock=neighbour_lock,
-    )
-    dedupe = checked(PersistentDedupe, store, options)
+    dedupe = _opened(store, writing)
     wanted = [_given(key) for key in keys]
     forgotten = [key for key in wanted if _advising(partial(dedupe.forget, key, namespace=namespace))]
     missing = [key for key in wanted if key not in forgotten]
@@ -268,21 +240,15 @@ def forget(
 
 @persistent_dedupe.command(epilog=exit_codes(without=[LOCK]))
 @_common
-@_namespace
 @_ttl
 def stats(store: Place, as_json: bool, namespace: str | None, ttl: float | None) -> int:
     """Show the figures of every namespace in the store, or of one."""
     figures = checked(summarize, store, DedupeOptions(ttl=ttl or 0, failure="closed"), namespace)
-    if ttl is None:
-        figures = [attrs.evolve(each, recent=None) for each in figures]
-    if as_json:
-        print(figures_json(figures, shown_store(store)))
-    else:
-        print_figures(figures, shown_store(store))
-    for each in figures:
-        if each.problem is not None and not as_json:
-            say(each.problem)
-    return STORE if any(each.problem is not None for each in figures) else DONE
+    print_figures(figures, shown_store(store), ttl, as_json=as_json)
+    problems = [each.problem for each in figures if each.problem is not None]
+    for problem in () if as_json else problems:
+        say(problem)
+    return STORE if problems else DONE
 
 
 def _advising(call: Callable[[], T]) -> T:
@@ -290,16 +256,12 @@ def _advising(call: Callable[[], T]) -> T:
     try:
         return call()
     except StoreCorrupt as error:
+        place = "" if error.line is None else f"line {error.line}, column {error.column}: "
         msg = (
-            f"{error.path} cannot be decoded: {_place_of(error)}{error.reason}. It was left as it is. "
-            "Repair it, or run the command again with --move-bad-file-aside to keep it under another name and start "
-            "empty."
+            f"{error.path} cannot be decoded: {place}{error.reason}. It was left as it is. Repair it, or run the "
+            "command again with --move-bad-file-aside to keep it under another name and start empty."
         )
         raise StoreWriterError(msg) from error
-
-
-def _place_of(error: StoreCorrupt) -> str:
-    return "" if error.line is None else f"line {error.line}, column {error.column}: "
 
 
 def _given(key: str) -> str:

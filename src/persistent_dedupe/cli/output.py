@@ -15,43 +15,39 @@ from persistent_dedupe.results import CheckResult, Entry, OpenClaim
 from storewriter.cli.base.text import json_text, safe_text
 from storewriter.cli.base.times import age_text, utc_text
 
-__all__ = [
-    "claims_json",
-    "figures_json",
-    "keys_json",
-    "print_claims",
-    "print_figures",
-    "print_keys",
-    "result_json",
-    "verdict",
-]
+__all__ = ["print_claims", "print_figures", "print_keys", "print_result"]
 
 
-def verdict(result: CheckResult) -> str:
-    """The answer of `check`, as text."""
-    if result:
-        return "new" if result.recorded else "new, but it could not be recorded"
-    since = "" if result.seen_at is None else f" {age_text(time.time() - result.seen_at)} ago"
-    return f"seen before{since}"
-
-
-def result_json(key: str, path: Place | None, result: CheckResult) -> str:
+def print_result(result: CheckResult, key: str, path: Place | None, *, as_json: bool) -> None:
     """The answer of `check`."""
-    members = {
-        "key": key,
-        "file": str(path),
-        "new": result.is_new,
-        "recorded": result.recorded,
-        "seenAt": None if result.seen_at is None else utc_text(result.seen_at * 1000),
-        "error": None if result.error is None else str(result.error),
-        "seconds": round(result.took, 6),
-    }
-    return json_text(members)
+    if as_json:
+        members = {
+            "key": key,
+            "file": str(path),
+            "new": result.is_new,
+            "recorded": result.recorded,
+            "seenAt": _time(result.seen_at),
+            "error": None if result.error is None else str(result.error),
+            "seconds": round(result.took, 6),
+        }
+        print(json_text(members))
+    elif result:
+        print("new" if result.recorded else "new, but it could not be recorded")
+    else:
+        since = "" if result.seen_at is None else f" {age_text(time.time() - result.seen_at)} ago"
+        print(f"seen before{since}")
 
 
-def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
-    """The keys of a namespace; when they expire, if `ttl` (seconds, 0 is for ever) is known."""
-    now = time.time()
+def print_keys(entries: Sequence[Entry], path: Place | None, ttl: float | None, *, as_json: bool) -> None:
+    """The keys of a namespace; whether and when they expire is known if `ttl` (seconds, 0 is for ever) is."""
+    now, knows = time.time(), ttl is not None
+    if as_json:
+        keys = [
+            {"key": entry.key, "seenAt": _time(entry.seen_at), "recent": entry.recent if knows else None}
+            for entry in entries
+        ]
+        print(json_text({"file": str(path), "count": len(keys), "keys": keys}))
+        return
 
     def cells(entry: Entry) -> tuple[str, ...]:
         age = now - entry.seen_at
@@ -61,78 +57,67 @@ def print_keys(entries: Sequence[Entry], ttl: float | None) -> None:
         expires = "never" if ttl == 0 else f"in {age_text(ttl - max(0.0, age))}" if entry.recent else "expired"
         return *shown, expires
 
-    headings = ("Key", "First seen", "Age", "Expires")
-    _print_table(headings[: 3 if ttl is None else 4], [cells(entry) for entry in entries], "No keys.")
+    headings = ("Key", "First seen", "Age", *(["Expires"] if knows else []))
+    _print_table(headings, [cells(entry) for entry in entries], "No keys.")
 
 
-def keys_json(entries: Sequence[Entry], path: Place | None, ttl: float | None) -> str:
-    """The keys of a namespace; `recent` is null if `ttl` is not known."""
-    keys = [
-        {"key": entry.key, "seenAt": utc_text(entry.seen_at * 1000), "recent": None if ttl is None else entry.recent}
-        for entry in entries
-    ]
-    return json_text({"file": str(path), "count": len(keys), "keys": keys})
-
-
-def print_claims(claims: Sequence[OpenClaim]) -> None:
+def print_claims(claims: Sequence[OpenClaim], *, as_json: bool) -> None:
     """The open claims of a namespace."""
+    if as_json:
+        records = [
+            {
+                "key": claim.key,
+                "since": _time(claim.since),
+                "pid": None if claim.owner is None else claim.owner.pid,
+                "host": None if claim.owner is None else claim.owner.host,
+                "abandoned": claim.gone,
+            }
+            for claim in claims
+        ]
+        print(json_text({"count": len(records), "claims": records}))
+        return
     now = time.time()
-
-    def cells(claim: OpenClaim) -> tuple[str, ...]:
-        state = "abandoned" if claim.gone else "open"
-        return claim.key, age_text(now - claim.since), str(claim.owner or "unknown"), state
-
-    _print_table(("Key", "Held for", "Owner", "State"), [cells(claim) for claim in claims], "No open claims.")
-
-
-def claims_json(claims: Sequence[OpenClaim]) -> str:
-    """The open claims of a namespace."""
-
-    def members(claim: OpenClaim) -> dict[str, object]:
-        return {
-            "key": claim.key,
-            "since": utc_text(claim.since * 1000),
-            "pid": None if claim.owner is None else claim.owner.pid,
-            "host": None if claim.owner is None else claim.owner.host,
-            "abandoned": claim.gone,
-        }
-
-    return json_text({"count": len(claims), "claims": [members(claim) for claim in claims]})
+    rows = [
+        (each.key, age_text(now - each.since), str(each.owner or "unknown"), "abandoned" if each.gone else "open")
+        for each in claims
+    ]
+    _print_table(("Key", "Held for", "Owner", "State"), rows, "No open claims.")
 
 
 _FIGURES = ("Namespace", "Keys", "Recent", "Invalid", "Newest", "Bytes", "Claims", "Moved aside")
 
 
-def print_figures(figures: Sequence[NamespaceFigures], store: str) -> None:
-    """The figures of a store's namespaces."""
+def print_figures(figures: Sequence[NamespaceFigures], store: str, ttl: float | None, *, as_json: bool) -> None:
+    """The figures of a store's namespaces; how many keys are recent is known if `ttl` is."""
+    if as_json:
+        print(json_text({"store": store, "namespaces": [_members(each, ttl) for each in figures]}))
+        return
 
     def cells(each: NamespaceFigures) -> tuple[str, ...]:
         name = each.namespace if each.namespace is not None else Path(each.path).name
         if each.problem is not None:
             return (name, "unreadable", *[""] * 5, str(each.moved_aside))
-        newest = "" if each.newest is None else utc_text(each.newest * 1000)
-        recent = "-" if each.recent is None else each.recent
+        recent = "-" if ttl is None else each.recent
+        newest = _time(each.newest) or ""
         counts = (each.entries, recent, each.invalid, newest, each.size, each.open_claims, each.moved_aside)
         return (name, *map(str, counts))
 
     _print_table(_FIGURES, [cells(each) for each in figures], f"No namespaces in {store}.")
 
 
-def figures_json(figures: Sequence[NamespaceFigures], store: str) -> str:
-    """The figures of a store's namespaces."""
-
-    def members(each: NamespaceFigures) -> dict[str, object]:
-        found = {_camel(name): value for name, value in attrs.asdict(each).items()}
-        for name in ("oldest", "newest"):
-            found[name] = None if found[name] is None else utc_text(found[name] * 1000)
-        return found
-
-    return json_text({"store": store, "namespaces": [members(each) for each in figures]})
+def _members(each: NamespaceFigures, ttl: float | None) -> dict[str, object]:
+    shown = attrs.evolve(each, recent=each.recent if ttl is not None else None)
+    times = {"oldest": _time(each.oldest), "newest": _time(each.newest)}
+    return {_camel(name): value for name, value in (attrs.asdict(shown) | times).items()}
 
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else utc_text(seconds * 1000)
 
 
 def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nothing: str) -> None:
