@@ -214,3 +214,21 @@ def test_no_failing_call_leaves_a_descriptor_open(tmp_path: Path, setting: str) 
     before = len(os.listdir("/proc/self/fd"))
     for outcome in outcomes(tmp_path, SETTINGS[setting], update_plainly, lambda: OSError(errno.EIO, "I/O error")):
         assert len(os.listdir("/proc/self/fd")) == before, outcome
+
+
+def test_a_document_that_a_file_server_drops_while_it_is_read_is_read_again_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"a": 1}')
+    stale = OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    fault = Fault(stale, name="read")
+    assert Store[Any](path, system=intercepted(fault)).read() == {"a": 1}
+    assert fault.struck is not None
+
+    def always_stale(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "read":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return proceed()
+
+    with pytest.raises(OSError, match="the document is untouched") as raised:
+        Store[Any](path, system=intercepted(always_stale)).read()
+    assert raised.value.errno == errno.ESTALE

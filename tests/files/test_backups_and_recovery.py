@@ -529,3 +529,18 @@ def test_a_journal_that_cannot_be_made_is_refused_with_advice(tmp_path: Path) ->
     store = Store(path, in_place=True, system=intercepted(refuse))
     with pytest.raises(PermissionError, match="a journal is kept beside the document, so its folder must be writable"):
         store.update(lambda state: state.update(n=2))
+
+
+def test_a_document_that_is_gone_before_it_is_copied_costs_no_backup(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write(Store[Any](path, backups=2), 1, 2, 3)
+
+    def no_links_and_another_program_removes_it(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "link":
+            path.unlink()
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return proceed()
+
+    write(Store[Any](path, backups=2, system=intercepted(no_links_and_another_program_removes_it)), 4)
+    assert path.read_bytes() == document(4)
+    assert kept(path) == [document(2), document(1)]
