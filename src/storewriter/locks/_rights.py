@@ -212,19 +212,15 @@ def _set_acl(fd: int, acl: bytes) -> bool:
 def _require_trusted(found: os.stat_result, rights: Rights | None, path: str, name: str) -> None:
     """Refuse a lock file of a user who may not write the document, in a folder in which every user may make files.
 
-    In a folder that is not sticky, a user who can make a file can replace the document as well.
+    In a folder that is not sticky, a user who can make a file can replace the document as well. Raises OSError if the
+    folder cannot be looked at.
     """
     document = None if rights is None else rights.document
     if found.st_uid in (0, os.geteuid()) or (document is not None and found.st_uid == document.st_uid):
         return
     if document is not None and rights is not None and rights.is_shared:
         return
-    try:
-        folder = os.lstat(os.path.dirname(name))
-    except OSError as error:
-        if error.errno is None:
-            raise
-        return
+    folder = os.lstat(os.path.dirname(name))
     if not folder.st_mode & stat.S_ISVTX or found.st_uid == folder.st_uid:
         return
     whose = "there is no document yet" if document is None else f"the document belongs to uid {document.st_uid}"
