@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 
 from commitments.candidates import Candidate, CandidateRefused, Item
 from commitments.document import Document
-from commitments.record import ACTIVE, Commitment, InvalidEntry, changed, is_blank, new_record, trim
+from commitments.record import ACTIVE, Commitment, DueWindow, InvalidEntry, changed, is_blank, new_record, trim
 
 Verdict: TypeAlias = Literal["changed", "unknown", "terminal", "invalid", "duplicate"]
 
@@ -111,13 +111,10 @@ def _base36(number: int) -> str:
 
 
 FinalStatus: TypeAlias = Literal["sent", "dismissed", "expired"]
+FINAL_STATUSES: tuple[str, ...] = get_args(FinalStatus)
 
-_Fields: TypeAlias = dict[str, object]
-"""New values by the file's field names."""
-_Change: TypeAlias = Callable[[Commitment], _Fields | None]
-"""What to change in a record; None if it must stay as it is."""
-
-_WHEN = {"sent": "sentAtMs", "dismissed": "dismissedAtMs", "expired": "expiredAtMs"}
+_Change: TypeAlias = Callable[[Commitment], Commitment | None]
+"""Returns a later state of a record; None if it must stay as it is."""
 
 
 def has_work(document: Document, now_ms: int) -> bool:
@@ -133,8 +130,8 @@ def expire(document: Document, now_ms: int) -> None:
     if document.stripped:
         document.as_read = None
     for place in document.expired(now_ms):
-        fields: _Fields = {"status": "expired", "updatedAtMs": now_ms, "expiredAtMs": now_ms}
-        document.replace(place, changed(document.record(place), fields))
+        record = changed(document.record(place), status="expired", updated_at_ms=now_ms, expired_at_ms=now_ms)
+        document.replace(place, record)
 
 
 def upsert(
@@ -163,78 +160,63 @@ def _create(item: Item, candidate: Candidate, id_: str, now_ms: int) -> Commitme
     for name, text in (("reason", candidate.reason), ("suggested_text", candidate.suggested_text)):
         if is_blank(text):
             raise CandidateRefused(f"{name} must not be blank: there is no record to keep the text of")
-    scope = item.scope
-    members: _Fields = {
-        "id": id_,
-        "agentId": scope.agent_id,
-        "sessionKey": scope.session_key,
-        "channel": scope.channel,
-        "accountId": scope.account_id or None,
-        "to": scope.to or None,
-        "threadId": scope.thread_id or None,
-        "senderId": scope.sender_id or None,
-        "kind": candidate.kind,
-        "sensitivity": candidate.sensitivity,
-        "source": candidate.source,
-        "status": "pending",
-        "reason": trim(candidate.reason),
-        "suggestedText": trim(candidate.suggested_text),
-        "dedupeKey": trim(candidate.dedupe_key),
-        "confidence": candidate.confidence,
-        "dueWindow": {
-            "earliestMs": candidate.earliest_ms,
-            "latestMs": candidate.latest_ms,
-            "timezone": candidate.timezone,
-        },
-        "sourceMessageId": item.source_message_id,
-        "sourceRunId": item.source_run_id,
-        "createdAtMs": now_ms,
-        "updatedAtMs": now_ms,
-        "attempts": 0,
-    }
-    return new_record({field: value for field, value in members.items() if value is not None})
+    return new_record(
+        id=id_,
+        **{name: value or None for name, value in attrs.asdict(item.scope).items()},
+        kind=candidate.kind,
+        sensitivity=candidate.sensitivity,
+        source=candidate.source,
+        status="pending",
+        reason=trim(candidate.reason),
+        suggested_text=trim(candidate.suggested_text),
+        dedupe_key=trim(candidate.dedupe_key),
+        confidence=candidate.confidence,
+        due_window=DueWindow(candidate.earliest_ms, candidate.latest_ms, candidate.timezone),
+        source_message_id=item.source_message_id,
+        source_run_id=item.source_run_id,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+        attempts=0,
+    )
 
 
 def _merge(record: Commitment, candidate: Candidate, now_ms: int) -> Commitment:
     window = record.due_window
-    merged_window: _Fields = {
-        "earliestMs": min(window.earliest_ms, candidate.earliest_ms),
-        "latestMs": max(window.latest_ms, candidate.latest_ms),
-        "timezone": candidate.timezone,
-    }
+    earliest, latest = min(window.earliest_ms, candidate.earliest_ms), max(window.latest_ms, candidate.latest_ms)
     return changed(
         record,
-        {
-            "reason": trim(candidate.reason) or record.reason,
-            "suggestedText": trim(candidate.suggested_text) or record.suggested_text,
-            "confidence": max(record.confidence, candidate.confidence),
-            "dueWindow": merged_window,
-            "updatedAtMs": now_ms,
-        },
+        reason=trim(candidate.reason) or record.reason,
+        suggested_text=trim(candidate.suggested_text) or record.suggested_text,
+        confidence=max(record.confidence, candidate.confidence),
+        due_window=DueWindow(earliest, latest, candidate.timezone),
+        updated_at_ms=now_ms,
     )
 
 
 def mark_attempted(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool) -> Marked:
     """Count a delivery attempt on each record with one of `ids`, whatever its status."""
 
-    def attempt(record: Commitment) -> _Fields:
-        return {"attempts": record.attempts + 1, "lastAttemptAtMs": now_ms, "updatedAtMs": now_ms}
+    def attempt(record: Commitment) -> Commitment:
+        return changed(record, attempts=record.attempts + 1, last_attempt_at_ms=now_ms, updated_at_ms=now_ms)
 
     return _mark(document, ids, attempt, every_copy)
 
 
 def mark_status(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool, status: FinalStatus) -> Marked:
     """Give each active record with one of `ids` its final status. Raises ValueError for another status."""
-    if status not in _WHEN:
-        raise ValueError(f"the status to set must be one of {', '.join(_WHEN)}, not {status!r}")
-    fields: _Fields = {"status": status, "updatedAtMs": now_ms, _WHEN[status]: now_ms}
-    return _mark(document, ids, lambda record: fields if record.active else None, every_copy)
+    if status not in FINAL_STATUSES:
+        raise ValueError(f"the status to set must be one of {', '.join(FINAL_STATUSES)}, not {status!r}")
+    times = {"updated_at_ms": now_ms, f"{status}_at_ms": now_ms}
+    return _mark_active(document, ids, every_copy, status=status, **times)
 
 
 def snooze(document: Document, ids: Iterable[str], now_ms: int, every_copy: bool, until_ms: int) -> Marked:
     """Hide each active record with one of `ids` until `until_ms`."""
-    fields: _Fields = {"status": "snoozed", "updatedAtMs": now_ms, "snoozedUntilMs": until_ms}
-    return _mark(document, ids, lambda record: fields if record.active else None, every_copy)
+    return _mark_active(document, ids, every_copy, status="snoozed", updated_at_ms=now_ms, snoozed_until_ms=until_ms)
+
+
+def _mark_active(document: Document, ids: Iterable[str], every_copy: bool, **attributes: object) -> Marked:
+    return _mark(document, ids, lambda record: changed(record, **attributes) if record.active else None, every_copy)
 
 
 def _mark(document: Document, ids: Iterable[str], change: _Change, every_copy: bool) -> Marked:
@@ -255,8 +237,8 @@ def _mark_entry(document: Document, id_: str, place: int, change: _Change) -> Ou
     entry = document.entries[place]
     if isinstance(entry, InvalidEntry):
         return Outcome(id_, "invalid", detail=f"unusable, entry {place}: {entry}")
-    fields = change(entry)
-    if fields is None:
+    later = change(entry)
+    if later is None:
         return Outcome(id_, "terminal", entry.status, record=entry)
-    document.replace(place, changed(entry, fields))
-    return Outcome(id_, "changed", entry.status, record=document.record(place))
+    document.replace(place, later)
+    return Outcome(id_, "changed", entry.status, record=later)

@@ -175,11 +175,8 @@ class _Reader:
     """Walks one file's text once and notes what stands where."""
 
     _text: str
+    _document: Document = attrs.Factory(Document)
     _fields: dict[str, object] = attrs.Factory(dict[str, object])
-    _entries: list[Entry] = attrs.Factory(list[Entry])
-    _pieces: list[bytes] = attrs.Factory(list[bytes])
-    _stripped: bool = False
-    _first_at: int = 0
     _last_end: int = 0
 
     def document(self) -> Document:
@@ -192,16 +189,17 @@ class _Reader:
             raise MalformedJson("something follows the end of the document", end)
         self._check_version()
         self._check_commitments()
-        head, tail = self._text[: self._first_at].encode(), self._text[self._last_end :].encode()
-        return Document(head, self._entries, self._pieces, tail, self._stripped)
+        self._document.tail = self._text[self._last_end :].encode()
+        return self._document
 
     def _field(self, key: str, at: int) -> int:
         if key in ("version", "commitments") and key in self._fields:
             # Readers differ in which of the two they take, so neither may be overwritten.
             raise _no_store(f"it has two fields {key!r}")
         if key == "commitments" and self._text.startswith("[", at):
-            self._fields[key] = self._entries
-            self._first_at = self._last_end = at + 1
+            self._fields[key] = self._document.entries
+            self._last_end = at + 1
+            self._document.head = self._text[: self._last_end].encode()
             return scan_array(self._text, at, self._entry)
         self._fields[key], end = value_at(self._text, at)
         return end
@@ -210,10 +208,10 @@ class _Reader:
         value, end = value_at(self._text, at)
         text = self._text[at:end]
         if has_legacy_text(value):
-            text, self._stripped = without_legacy_text(text), True
+            text, self._document.stripped = without_legacy_text(text), True
         entry = parse_entry(value, text.encode())
-        self._entries.append(entry)
-        self._pieces += self._text[self._last_end : at].encode(), entry.raw
+        self._document.entries.append(entry)
+        self._document.pieces += self._text[self._last_end : at].encode(), entry.raw
         self._last_end = end
         return end
 
@@ -232,7 +230,7 @@ class _Reader:
         found = self._fields.get("commitments", _ABSENT)
         if found is _ABSENT:
             raise _no_store("'commitments' is missing")
-        if found is not self._entries:
+        if found is not self._document.entries:
             raise _no_store(f"'commitments' must be an array, is {json_type(found)}")
 
 

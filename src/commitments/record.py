@@ -177,8 +177,11 @@ LEGACY_TEXT = ("sourceUserText", "sourceAssistantText")
 
 def _fields_of(hint: object) -> dict[str, str]:
     """Return the file's spelling of each attribute of a record that has this type."""
-    found = [name for name, each in get_type_hints(Commitment).items() if each == hint]
-    return {name: re.sub("_(.)", lambda match: match[1].upper(), name) for name in found}
+    return {name: _in_the_file(name) for name, found in get_type_hints(Commitment).items() if found == hint}
+
+
+def _in_the_file(attribute: str) -> str:
+    return re.sub("_(.)", lambda match: match[1].upper(), attribute)
 
 
 _TEXTS, _OPTIONAL_TEXTS = _fields_of(str), _fields_of(str | None)
@@ -267,21 +270,22 @@ def json_type(value: object) -> str:
     return _JSON_TYPES.get(type(value), "a number")
 
 
-def new_record(members: Mapping[str, object]) -> Commitment:
-    """Return a record that is not in the file yet, its members in the order in which they will be written.
+def new_record(**attributes: object) -> Commitment:
+    """Return a record that is not in the file yet, its attributes in the order in which they will be written.
 
-    Raises ValueError if it would not be read back as a record.
+    None is left out. Raises ValueError if it would not be read back as a record.
     """
-    return _record_of(laid_out(encode_value(members), _RECORD_INDENT))
+    members = {name: value for name, value in attributes.items() if value is not None}
+    return _record_of(laid_out(encode_value(_members(members)), _RECORD_INDENT))
 
 
-def changed(record: Commitment, changes: Mapping[str, object]) -> Commitment:
-    """Return the record with new values for some of the file's fields; every other character is kept.
+def changed(record: Commitment, **attributes: object) -> Commitment:
+    """Return the record with new values for some attributes; every other character of its JSON is kept.
 
-    A mapping as a value changes fields inside the object that is there. Fields that are not there yet are
-    appended. Raises ValueError if it would not be read back as a record.
+    Fields that are not there yet are appended. Raises ValueError if it would not be read back as a record.
     """
-    return _record_of(edit_object(record.raw.decode(), {field: _edit(value) for field, value in changes.items()}))
+    edits = {field: _edit(value) for field, value in _members(attributes).items()}
+    return _record_of(edit_object(record.raw.decode(), edits))
 
 
 def has_legacy_text(value: object) -> bool:
@@ -292,6 +296,13 @@ def has_legacy_text(value: object) -> bool:
 def without_legacy_text(text: str) -> str:
     """Return the JSON text of an object without the fields of `LEGACY_TEXT`."""
     return edit_object(text, dict.fromkeys(LEGACY_TEXT))
+
+
+def _members(attributes: Mapping[str, object]) -> dict[str, object]:
+    return {
+        _in_the_file(name): _members(attrs.asdict(value)) if isinstance(value, DueWindow) else value
+        for name, value in attributes.items()
+    }
 
 
 def _edit(value: object) -> Edit:

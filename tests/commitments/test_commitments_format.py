@@ -319,7 +319,7 @@ class TestChangedRecords:
 
     def test_a_change_that_would_make_a_record_unusable_is_refused(self) -> None:
         with pytest.raises(ValueError, match="reason"):
-            changed(decoded(record("a")).record(0), {"reason": " "})
+            changed(decoded(record("a")).record(0), reason=" ")
 
 
 REQUIRED = (
