@@ -70,8 +70,15 @@ class Scope:
     @property
     def key(self) -> ScopeKey:
         """The seven fields, trimmed, in the order of the file format."""
-        route = (self.channel, self.account_id, self.to, self.thread_id, self.sender_id)
-        return tuple(map(trim, (self.agent_id, self.session_key, *route)))
+        return (
+            trim(self.agent_id),
+            trim(self.session_key),
+            trim(self.channel),
+            trim(self.account_id),
+            trim(self.to),
+            trim(self.thread_id),
+            trim(self.sender_id),
+        )
 
 
 @attrs.frozen
