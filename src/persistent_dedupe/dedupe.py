@@ -1,15 +1,17 @@
 """`PersistentDedupe` for plain code, `AsyncPersistentDedupe` for tasks of asyncio and trio.
 
-They differ in `await`; what they do is in `checking.py`, `claiming.py` and `contents.py`.
+What they do is in `checking.py`, `claiming.py` and `contents.py`, as coroutines. The methods of the one run them at
+once; those of the other are the same methods, and leave it to their caller to await.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from persistent_dedupe import checking, claiming, contents
 from persistent_dedupe.context import Context
@@ -20,6 +22,9 @@ from persistent_dedupe.runner import run_here
 
 __all__ = ["AsyncPersistentDedupe", "PersistentDedupe"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 def _ignore(_: Exception) -> None:
     """The `on_disk_error` of a call whose errors do not go to that of the options."""
@@ -28,13 +33,17 @@ def _ignore(_: Exception) -> None:
 class _Base:
     """What both classes have, and what neither of them has to wait for."""
 
-    _is_for_tasks: ClassVar[bool]
+    _is_for_tasks: ClassVar[bool] = False
 
     def __init__(self, location: Location | None, options: DedupeOptions) -> None:
         self._context = Context(location, options, is_for_tasks=self._is_for_tasks)
         self._call = self._context.call
         self.options = options
         """The options given at construction."""
+
+    def _run(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Run an operation to its end; for tasks, it is the coroutine that `_awaited` awaits."""
+        return cast("T", operation) if self._is_for_tasks else run_here(operation)
 
     def clear_memory(self) -> None:
         """Empty the memory; files and claims stay."""
@@ -75,8 +84,6 @@ class PersistentDedupe(_Base):
     gets.
     """
 
-    _is_for_tasks = False
-
     def check_and_record(
         self,
         key: str,
@@ -105,7 +112,7 @@ class PersistentDedupe(_Base):
             StoreWriterError: Failing closed: the file could not be used (LockTimeout, StoreCorrupt and others).
             OSError: Failing closed: the file could not be used.
         """
-        return run_here(checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
+        return self._run(checking.check_and_record(self._call(key, namespace, now, on_disk_error)))
 
     def has_recent(
         self,
@@ -120,7 +127,7 @@ class PersistentDedupe(_Base):
         A blank key is not. If the file cannot be read, memory answers (failing open), or the error is raised (failing
         closed), and `on_disk_error` is called. `now` is in seconds since the epoch; None: the clock's.
         """
-        return run_here(checking.has_recent(self._call(key, namespace, now, on_disk_error)))
+        return self._run(checking.has_recent(self._call(key, namespace, now, on_disk_error)))
 
     def warmup(
         self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
@@ -131,7 +138,7 @@ class PersistentDedupe(_Base):
         open), or the error is raised (failing closed); errors go to the `on_disk_error` of this call only, not to that
         of the options.
         """
-        return run_here(contents.warmup(self._call("", namespace, now, on_disk_error or _ignore)))
+        return self._run(contents.warmup(self._call("", namespace, now, on_disk_error or _ignore)))
 
     def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
         """Remove `key` of `namespace` (None: `global`), and any claim on it; return whether the file had the key.
@@ -141,7 +148,7 @@ class PersistentDedupe(_Base):
         used counts as not having had the key, and `on_disk_error` is called. Without files: always True, except for a
         blank key.
         """
-        return run_here(claiming.forget(self._call(key, namespace, None, on_disk_error)))
+        return self._run(claiming.forget(self._call(key, namespace, None, on_disk_error)))
 
     def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
         """Return the keys in the file of `namespace` (None: `global`), newest first, expired ones included.
@@ -149,7 +156,7 @@ class PersistentDedupe(_Base):
         Takes no lock. `now`, by which an entry is recent or not, is in seconds since the epoch; None: the clock's.
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
-        return run_here(contents.entries(self._call("", namespace, now)))
+        return self._run(contents.entries(self._call("", namespace, now)))
 
     def import_file(
         self,
@@ -172,7 +179,7 @@ class PersistentDedupe(_Base):
             StoreCorrupt: The source, or the namespace's file, cannot be understood. Nothing was changed or removed.
             OSError: One of the files cannot be used.
         """
-        return run_here(contents.import_file(self._call("", namespace, now), Path(source), remove))
+        return self._run(contents.import_file(self._call("", namespace, now), Path(source), remove))
 
     def claim(
         self,
@@ -197,7 +204,7 @@ class PersistentDedupe(_Base):
             now: Present time in seconds since the epoch, above 0; None: the clock's.
             on_disk_error: Called with what goes wrong with the file; None: that of the options.
         """
-        return run_here(claiming.claim(self._call(key, namespace, now, on_disk_error)))
+        return self._run(claiming.claim(self._call(key, namespace, now, on_disk_error)))
 
     def commit(
         self,
@@ -212,7 +219,7 @@ class PersistentDedupe(_Base):
         `now` and `on_disk_error` are as there. The result is false if another caller had recorded it. The waiters of
         the claim get the same answer, or the error. Works without a claim.
         """
-        return run_here(claiming.commit(self._call(key, namespace, now, on_disk_error)))
+        return self._run(claiming.commit(self._call(key, namespace, now, on_disk_error)))
 
     def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
         """End this object's claim on `key` of `namespace` without a record: the key can be claimed again.
@@ -220,7 +227,7 @@ class PersistentDedupe(_Base):
         Waiters in this object get `error`, or `ClaimReleased` if none is given; those in other
         processes always the latter. Without a claim, nothing happens.
         """
-        run_here(claiming.release(self._call(key, namespace), error))
+        return self._run(claiming.release(self._call(key, namespace), error))
 
     def wait(self, claim: Claim, timeout: float | None = None) -> bool:
         """Wait for the end of a claim in flight: True if it was recorded, False if another caller had recorded the key.
@@ -236,7 +243,7 @@ class PersistentDedupe(_Base):
             TimeoutError: It has not ended in time.
             ValueError: The claim is the caller's own.
         """
-        return run_here(claiming.wait(self._context, claim, timeout))
+        return self._run(claiming.wait(self._context, claim, timeout))
 
     @contextmanager
     def handling(self, key: str, *, namespace: str | None = None) -> Generator[Claim]:
@@ -259,99 +266,46 @@ class PersistentDedupe(_Base):
 
         Raises OSError, StoreCorrupt, whichever way this object fails.
         """
-        return run_here(claiming.open_claims(self._call("", namespace)))
+        return self._run(claiming.open_claims(self._call("", namespace)))
+
+
+def _awaited(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """The method of `PersistentDedupe` for an object whose `_run` returns a coroutine."""
+
+    @wraps(method)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await cast("Coroutine[Any, Any, T]", method(self, *args, **kwargs))
+
+    return call
 
 
 class AsyncPersistentDedupe(_Base):
-    """`PersistentDedupe` for tasks of asyncio and trio: the same names, awaited.
+    """`PersistentDedupe` for tasks of asyncio and trio: the same methods with the same arguments, awaited.
 
     The event loop is never blocked by a disk or a lock. A check that is cancelled while it waits for the file records
     nothing; one that is being recorded is recorded first, and its answer goes to the waiters for the same key. A
-    cancelled `commit` may have recorded the key; its claim is ended in any case.
+    cancelled `claim` owns nothing. A cancelled `commit` may have recorded the key; its claim is ended in any case, as
+    by a cancelled `release`. Cancelling a `wait` affects no other waiter, and a cancelled block of `handling` releases
+    its claim.
     """
 
     _is_for_tasks = True
 
-    async def check_and_record(
-        self,
-        key: str,
-        *,
-        namespace: str | None = None,
-        now: float | None = None,
-        on_disk_error: OnError | None = None,
-    ) -> CheckResult:
-        """See `PersistentDedupe.check_and_record`."""
-        return await checking.check_and_record(self._call(key, namespace, now, on_disk_error))
-
-    async def has_recent(
-        self,
-        key: str,
-        *,
-        namespace: str | None = None,
-        now: float | None = None,
-        on_disk_error: OnError | None = None,
-    ) -> bool:
-        """See `PersistentDedupe.has_recent`."""
-        return await checking.has_recent(self._call(key, namespace, now, on_disk_error))
-
-    async def warmup(
-        self, namespace: str | None = None, *, now: float | None = None, on_disk_error: OnError | None = None
-    ) -> int:
-        """See `PersistentDedupe.warmup`."""
-        return await contents.warmup(self._call("", namespace, now, on_disk_error or _ignore))
-
-    async def forget(self, key: str, *, namespace: str | None = None, on_disk_error: OnError | None = None) -> bool:
-        """See `PersistentDedupe.forget`."""
-        return await claiming.forget(self._call(key, namespace, None, on_disk_error))
-
-    async def entries(self, namespace: str | None = None, *, now: float | None = None) -> list[Entry]:
-        """See `PersistentDedupe.entries`."""
-        return await contents.entries(self._call("", namespace, now))
-
-    async def import_file(
-        self,
-        source: str | os.PathLike[str],
-        namespace: str | None = None,
-        *,
-        now: float | None = None,
-        remove: bool = False,
-    ) -> ImportReport:
-        """See `PersistentDedupe.import_file`."""
-        return await contents.import_file(self._call("", namespace, now), Path(source), remove)
-
-    async def claim(
-        self,
-        key: str,
-        *,
-        namespace: str | None = None,
-        now: float | None = None,
-        on_disk_error: OnError | None = None,
-    ) -> Claim:
-        """See `PersistentDedupe.claim`. A cancelled call owns nothing."""
-        return await claiming.claim(self._call(key, namespace, now, on_disk_error))
-
-    async def commit(
-        self,
-        key: str,
-        *,
-        namespace: str | None = None,
-        now: float | None = None,
-        on_disk_error: OnError | None = None,
-    ) -> CheckResult:
-        """See `PersistentDedupe.commit`."""
-        return await claiming.commit(self._call(key, namespace, now, on_disk_error))
-
-    async def release(self, key: str, *, namespace: str | None = None, error: Exception | None = None) -> None:
-        """See `PersistentDedupe.release`. A cancellation does not keep the claim open."""
-        await claiming.release(self._call(key, namespace), error)
-
-    async def wait(self, claim: Claim, timeout: float | None = None) -> bool:
-        """See `PersistentDedupe.wait`. Cancelling the wait affects no other waiter."""
-        return await claiming.wait(self._context, claim, timeout)
+    check_and_record = _awaited(PersistentDedupe.check_and_record)
+    has_recent = _awaited(PersistentDedupe.has_recent)
+    warmup = _awaited(PersistentDedupe.warmup)
+    forget = _awaited(PersistentDedupe.forget)
+    entries = _awaited(PersistentDedupe.entries)
+    import_file = _awaited(PersistentDedupe.import_file)
+    claim = _awaited(PersistentDedupe.claim)
+    commit = _awaited(PersistentDedupe.commit)
+    release = _awaited(PersistentDedupe.release)
+    wait = _awaited(PersistentDedupe.wait)
+    open_claims = _awaited(PersistentDedupe.open_claims)
 
     @asynccontextmanager
     async def handling(self, key: str, *, namespace: str | None = None) -> AsyncGenerator[Claim]:
-        """See `PersistentDedupe.handling`; entered with `async with`. Cancelling the block releases the claim."""
+        """See `PersistentDedupe.handling`; entered with `async with`."""
         claim = await self.claim(key, namespace=namespace)
         try:
             yield claim
@@ -361,7 +315,3 @@ class AsyncPersistentDedupe(_Base):
             raise
         if claim:
             await self.commit(key, namespace=namespace)
-
-    async def open_claims(self, namespace: str | None = None) -> list[OpenClaim]:
-        """See `PersistentDedupe.open_claims`."""
-        return await claiming.open_claims(self._call("", namespace))

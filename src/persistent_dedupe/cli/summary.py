@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 from urllib.parse import quote
@@ -106,9 +107,5 @@ def _figures(place: Place, namespace: str | None, options: DedupeOptions) -> Nam
 def _moved_aside(path: Place | None) -> int:
     if not isinstance(path, Path):
         return 0
-    target = Path(os.path.realpath(path))
-    try:
-        names = os.listdir(target.parent)
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    return sum(name.startswith(f"{target.name}.corrupt-") for name in names)
+    target = path.resolve()
+    return len(list(target.parent.glob(f"{glob.escape(target.name)}.corrupt-*")))
