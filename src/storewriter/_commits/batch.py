@@ -341,22 +341,13 @@ class Batch:
         """Give every member its outcome, in the order of the line. Only when all else is done."""
         if events.subscribers and not self._is_reported:
             self._report()
+        is_durable = self.error is None and self._is_saved and self._is_settled
         for member in self.members():
             # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
             # batch.
             request: Request = member.payload
-            if (
-                request.is_member
-                and member.state is not ANSWERED
-                and not (
-                    self.error is None
-                    and request.error is None
-                    and request.is_applied
-                    and request.group.is_applied
-                    and self._is_saved
-                    and self._is_settled
-                )
-            ):
+            is_in = is_durable and request.is_applied and request.error is None and request.group.is_applied
+            if not is_in and request.is_member and member.state is not ANSWERED:
                 self._decide(request)
             if member.state is not LEFT:
                 answer(member)  # again, if this was interrupted before it was awake: that does no harm

@@ -17,7 +17,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal
 
 from storewriter._backends.protocol import Loaded
-from storewriter._commits.document import Document, version_of
+from storewriter._commits.document import Decoded, Document, version_of
 from storewriter._turns.line import Ticket
 from storewriter.errors import ReturnedAwaitable, VersionConflict
 
@@ -46,20 +46,19 @@ ALONE: Final = Group()
 class Request:
     """One caller's update: its function, and what came of it."""
 
-    __slots__ = (
-        "_context",
-        "before",
-        "error",
-        "expect",
-        "failed",
-        "fn",
-        "group",
-        "is_applied",
-        "is_member",
-        "replaces",
-        "result",
-        "tries_left",
-    )
+    # Defaults stand in the class: a request is made for every update.
+    is_applied = False
+    """Whether what the function did is in the document that the batch makes; with a shared state, if it is
+    `group.is_applied` as well."""
+    group = ALONE
+    result: Any = None
+    error: BaseException | None = None
+    failed = False
+    """Whether the error is the function's own."""
+    before: Ticket | None = None
+    """The member before it in its batch."""
+    is_member = False
+    """Whether it is in a batch, which will answer it."""
 
     def __init__(
         self,
@@ -75,18 +74,6 @@ class Request:
         self.expect = expect
         self._context = context
         """A task's: its function runs there, whichever task leads the batch."""
-        self.is_applied = False
-        """Whether what the function did is in the document that the batch makes; with a shared state, if it is
-        `group.is_applied` as well."""
-        self.group = ALONE
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.failed = False
-        """Whether the error is the function's own."""
-        self.before: Ticket | None = None
-        """The member before it in its batch."""
-        self.is_member = False
-        """Whether it is in a batch, which will answer it."""
         self.tries_left = tries_left
         """How often it may begin anew."""
 
@@ -160,6 +147,8 @@ class Draft:
     """What the document was before the functions of `authors`."""
     _encode: Callable[[Any], bytes]
     """Makes bytes of what becomes of the state that was decoded last."""
+    _ahead: Decoded | None = None
+    """What the first function gets, if it was decoded before that is called (`decode_ahead`)."""
 
     def __init__(self, document: Document, isolation: Isolation, *, on_loop: bool) -> None:
         self.document = document
@@ -176,6 +165,15 @@ class Draft:
         if self.good is None:
             self.absent = self.document.encoded_default()
         self.found = found
+
+    def decode_ahead(self) -> None:
+        """Right after `load`, in a thread: decode what the first function gets, so that its event loop need not."""
+        document, data = self.document, self.good
+        if data is not None:
+            try:
+                self._ahead = (document.decode_for_update or document.decode_plainly)(data)
+            except Exception:
+                self._ahead = None  # `state` decodes it again, and says what is wrong with it
 
     def has_changes(self) -> bool:
         """Whether the document will be another one than was loaded, as far as is known."""
@@ -214,6 +212,9 @@ class Draft:
     def state(self) -> Any:
         """A state of the caller's own, decoded from the bytes that the last function left. Raises StoreCorrupt."""
         document, data = self.document, self.good
+        if self._ahead is not None:
+            (state, self._encode), self._ahead = self._ahead, None
+            return state
         if data is None:
             state, self._encode = document.default_for_update()
             return state

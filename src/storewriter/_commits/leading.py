@@ -70,8 +70,14 @@ def _apply_all(batch: Batch, ticket: Ticket) -> None:
 
 
 async def _load(batch: Batch, ticket: Ticket) -> None:
+    """Read and decode a large document in a thread. The engine keeps the interpreter for one pass at a time."""
+
+    def load() -> None:
+        batch.load(ticket)
+        batch.draft.decode_ahead()
+
     try:
-        _, cancelled = await off_loop(lambda: batch.load(ticket), ticket.loop, lambda: leave_turn(ticket))
+        _, cancelled = await off_loop(load, ticket.loop, lambda: leave_turn(ticket))
     except (OSError, StoreWriterError):
         return  # `apply` meets it again, and keeps it
     if cancelled is not None:

@@ -506,11 +506,12 @@ def hand_on(ticket: Ticket) -> bool:
 
 
 def _may_join(other: Ticket, head: Ticket) -> bool:
-    if other.batch_key is not head.batch_key and other.batch_key != head.batch_key:
+    key, waiter, deadline = other.batch_key, other.waiter, other.deadline
+    if key is not head.batch_key and key != head.batch_key:
         return False
-    if other.waiter is not None and other.waiter.is_leaving():
+    if waiter is not None and waiter.is_leaving():
         return False
-    return other.deadline is None or time.monotonic() < other.deadline
+    return deadline is None or time.monotonic() < deadline
 
 
 def older_than(lane: Lane) -> list[str]:
