@@ -86,7 +86,7 @@ def _recorded(file: NamespaceFile, call: Call, found: Sighting, took: float) -> 
     call.remember(found.seen_at)
     reports.count("new" if found.is_new else "duplicates")
     reports.anomalies(path, found.anomalies)
-    reports.unexpected(path, "evicted", found.pruned.evicted, "%d keys had not expired and were pushed out of %s")
+    reports.evicted(path, found.pruned.evicted)
     return CheckResult(is_new=found.is_new, recorded=found.is_new, seen_at=found.seen_at / 1000, took=took)
 
 

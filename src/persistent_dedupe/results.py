@@ -225,11 +225,12 @@ class Reports:
         self.count("moved_aside")
         log.warning("%s could not be decoded; it was moved aside to %s and the namespace starts empty", path, aside)
 
-    def unexpected(self, path: Place, name: str, by: int, message: str) -> None:
-        """Something that costs a promise: `message` has a place for the number and one for the path."""
-        if by:
-            self.count(name, by=by)
-            self._log_once(logging.WARNING, path, name, message, by, path)
+    def evicted(self, path: Place, keys: int) -> None:
+        """So many keys had to go that had not expired."""
+        if keys:
+            self.count("evicted", by=keys)
+            message = "%d keys had not expired and were pushed out of %s"
+            self._log_once(logging.WARNING, path, "evicted", message, keys, path)
 
     def anomalies(self, path: Place, found: tuple[Anomaly, ...]) -> None:
         """What is odd in a file; what was reported already is skipped."""
