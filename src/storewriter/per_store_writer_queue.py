@@ -27,7 +27,14 @@ from storewriter._files.keys import canonical
 from storewriter._platform.owner import Owner
 from storewriter._turns import line
 from storewriter._turns.adapter import LockAdapter
-from storewriter._turns.ending import Last, leave_turn, release_abandoned, release_in_this_thread, start_last
+from storewriter._turns.ending import (
+    Last,
+    end_apart,
+    leave_each,
+    release_abandoned,
+    release_in_this_thread,
+    start_last,
+)
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import HOLDING, Settings, Ticket
 from storewriter._turns.messages import local_owner
@@ -354,8 +361,16 @@ class TurnRequest:
                 enter(ticket, lock)
             return Turn(tuple(locks), tuple(tickets), self._label)
         except BaseException:
-            if self._users.get(None) is user:
-                self.__exit__(None, None, None)
+            if None in self._users and self._users[None] is user:
+                try:
+                    self.__exit__(None, None, None)
+                except BaseException:
+                    # Where it begins, an interrupt ends it before its own `try` (see `end_apart`).
+                    if tickets and self._tickets is tickets:
+                        self._tickets = []
+                        tickets[0].identity = tickets[-1].identity = None
+                        end_apart((tickets,))
+                    raise
             raise
 
     def __exit__(
@@ -363,24 +378,21 @@ class TurnRequest:
     ) -> None:
         """End all turns: last in, first out, and every one of them even if one release fails. Can be repeated."""
         tickets = self._tickets
-        problem: BaseException | None = None
         try:
-            while tickets:
-                try:
-                    leave_turn(tickets[-1])
-                except KeyboardInterrupt as interrupt:
-                    problem = interrupt
-                    continue  # it may not have begun to leave
-                except BaseException as other:  # noqa: BLE001 - the first one is raised when all have ended
-                    problem = problem or other
-                del tickets[-1]
-            self._users.clear()
-            if problem is not None:
-                raise problem
+            leave_each(tickets)
+        except BaseException:
+            try:
+                leave_each(tickets)  # it may not have begun
+            except BaseException:
+                if tickets:
+                    self._tickets = []
+                    tickets[0].identity = tickets[-1].identity = None
+                    end_apart((tickets,))
+                raise
+            raise
         finally:
-            # It refers to this frame. In a cycle, this object, and with it a turn, would stay until the next collection
-            # if a second interrupt ends the loop.
-            problem = None
+            if None in self._users:
+                del self._users[None]
 
     async def __aenter__(self) -> Turn:
         paths = self._paths

@@ -32,6 +32,7 @@ from storewriter._platform.system import SYSTEM, System
 from storewriter._turns.ending import (
     Frame,
     Last,
+    end_apart,
     inherited,
     leave_for_good,
     leave_turn,
@@ -435,12 +436,16 @@ class Store(_StoreBase[S]):
                 batch.apply(ticket)
                 if ticket.generation != forks.generation and request.error is None:
                     raise inherited(ticket)
-            finally:
+                leave_turn(ticket)
+            except BaseException:
                 try:
-                    leave_turn(ticket)
+                    leave_for_good(ticket)
                 except BaseException:
-                    leave_for_good(ticket)  # it may not have begun
+                    if ticket.finalizer is not None or ticket.batch is not None:  # it may not have begun
+                        ticket.identity = None
+                        end_apart(([ticket],))
                     raise
+                raise
             if request.error is None:
                 return request.result
             if not may_begin_anew(request):
@@ -536,7 +541,13 @@ class Store(_StoreBase[S]):
             try:
                 leave_turn(ticket)
             except BaseException:
-                leave_turn(ticket)  # it may not have begun
+                try:
+                    leave_turn(ticket)  # it may not have begun
+                except BaseException:
+                    if ticket.finalizer is not None:
+                        ticket.identity = None
+                        end_apart(([ticket],))
+                    raise
                 raise
 
 

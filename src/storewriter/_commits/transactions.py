@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document
 from storewriter._commits.draft import Request
-from storewriter._turns.ending import leave_turn, tie_to
+from storewriter._turns.ending import end_apart, leave_turn, tie_to
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import Ticket
 from storewriter._turns.off_loop import off_loop, raise_if_cancelled
@@ -163,9 +163,15 @@ class Transaction(_TransactionBase[S]):
             return self._in_hand()
         except BaseException:
             try:
-                self._work.end_if_of(ticket)
-            finally:
-                leave_turn(ticket)  # nothing, unless an interrupt came before the work began, or it could not
+                try:
+                    self._work.end_if_of(ticket)
+                finally:
+                    leave_turn(ticket)  # nothing, unless an interrupt came before the work began, or it could not
+            except BaseException:
+                if ticket.finalizer is not None:  # it may not have begun
+                    ticket.identity = None
+                    end_apart(([ticket],))
+                raise
             raise
 
     def _in_hand(self) -> Transaction[S]:
@@ -185,7 +191,15 @@ class Transaction(_TransactionBase[S]):
             try:
                 self._work.end()
             except BaseException:
-                self._work.end()
+                try:
+                    self._work.end()  # it may not have begun
+                except BaseException:
+                    work, ticket = self._work, self._work._ticket
+                    work._ticket = work._batch = work.state = None
+                    if ticket is not None and (ticket.finalizer is not None or ticket.batch is not None):
+                        ticket.identity = None
+                        end_apart(([ticket],))
+                    raise
                 raise
 
 

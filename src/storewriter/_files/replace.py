@@ -625,7 +625,10 @@ def _not_confirmed(path: str, error: OSError) -> CommitUncertain:
 def refuse(error: OSError, path: str, doing: str, outcome: str) -> NoReturn:
     """Raise the same kind of error, with the store and the outcome in its message."""
     if isinstance(error, (ReadOnlyStore, NotARegularFile, ForeignFile)) or error.errno is None:
-        raise error  # the second is not a system call's
+        try:
+            raise error  # the second is not a system call's
+        finally:
+            del error  # it refers to this frame: a cycle
     culprit = error.filename
     where = f" at {culprit}" if isinstance(culprit, str) and culprit != path else ""
     raise OSError(error.errno, f"{error.strerror}{where} ({doing}; {outcome}{_shorter(error, path)})", path) from error

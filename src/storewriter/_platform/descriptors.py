@@ -21,7 +21,7 @@ from weakref import ref
 
 _Key = ref["Descriptor"]
 
-_opened: dict[_Key, tuple[int, _Last]] = {}
+opened: dict[_Key, tuple[int, _Last]] = {}
 """Every descriptor that is open. The key is a weak reference to its owner, whose callback closes the number; beside the
 number, a second one: an interrupt that arrives at the first instruction of a callback, where no `try` can catch it,
 ends that callback, and then the older one is called. (A `__del__` would also run for those that were closed.)"""
@@ -29,18 +29,18 @@ ends that callback, and then the older one is called. (A `__del__` would also ru
 
 def all_open() -> Iterator[Descriptor]:
     """Every descriptor that is open in this process now."""
-    owners = [key() for key in list(_opened)]
+    owners = [key() for key in list(opened)]
     return (owner for owner in owners if owner is not None)
 
 
 def _close_lost(_: _Key | None) -> None:
     """Close what has no owner any more. The argument does not say what that is: two references are two keys."""
-    for key in list(_opened):
+    for key in list(opened):
         if key() is not None:
             continue
         try:
-            fd, last = _opened[key]
-            del _opened[key]
+            fd, last = opened[key]
+            del opened[key]
         except KeyError:
             continue  # another thread was first
         last.start = bool  # nothing is left to do
@@ -70,7 +70,7 @@ class Descriptor:
     @property
     def is_open(self) -> bool:
         """Whether there is something to close."""
-        return self._key in _opened
+        return self._key in opened
 
     def open(self, open_function: Callable[[str, int, int], int], path: str, flags: int, mode: int = 0o600) -> int:
         """Open a file with `open_function(path, flags, mode)` and return the descriptor. Raises what that raises.
@@ -80,7 +80,7 @@ class Descriptor:
         last = _Last(self, _start)
         key: _Key = ref(self, _close_lost)
         (fd,) = map(open_function, (path,), (flags,), (mode,))
-        _opened[key] = fd, last
+        opened[key] = fd, last
         self.fd = fd
         self._key = key
         return fd
@@ -94,7 +94,7 @@ class Descriptor:
         if key is None:
             return
         try:
-            del _opened[key]
+            del opened[key]
         except KeyError:
             return  # another thread was first
         # Up to the call nothing can come between. Closed, it has no key, and so no callback when it ends.

@@ -46,17 +46,17 @@ def until_done(step: Callable[..., object], *args: object, problem: BaseExceptio
 
     It is called again after every error: what is done already is not done twice. `problem` is what came before.
     """
-    for _ in range(_MOST):
-        try:
-            step(*args)
-        except BaseException as error:
-            if problem is None or (is_of_a_step(problem) and not is_of_a_step(error)):
-                problem = error
-        else:
-            break
-    if problem is None:
-        return
     try:
-        raise problem
+        for _ in range(_MOST):
+            try:
+                step(*args)
+            except BaseException as error:
+                if problem is None or (is_of_a_step(problem) and not is_of_a_step(error)):
+                    problem = error
+            else:
+                break
+        if problem is not None:
+            raise problem
     finally:
-        del problem  # it refers to this frame: the cycle would keep the caller's frames alive
+        # It refers to this frame: the cycle would keep the caller's frames alive, also if another interrupt ends this.
+        problem = None

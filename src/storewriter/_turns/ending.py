@@ -125,6 +125,24 @@ def leave_for_good(ticket: Ticket) -> None:
         last = last.replacement
 
 
+def leave_each(tickets: list[Ticket]) -> None:
+    """End turns, last in first out, and every one of them even if one release fails.
+
+    Raises the first error. What is in the list then has not ended: `end_apart` must follow.
+    """
+    try:
+        while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
+            if not tickets:
+                break
+            leave_turn(tickets[-1])
+            del tickets[-1]
+    except BaseException:
+        if tickets and tickets[-1].finalizer is None:
+            del tickets[-1]
+            leave_each(tickets)
+        raise
+
+
 def end_turn(ticket: Ticket) -> None:
     """The same up to the answers, which a task gives on its own loop."""
     until_done(_end_turn, ticket, False)
@@ -289,6 +307,24 @@ def release_in_this_thread(ticket: Ticket) -> None:
         _release_now(ticket)
     finally:
         del _releasing[ticket]
+
+
+def _release_each(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.identity = None
+    for ticket in reversed(tickets):
+        release_in_this_thread(ticket)
+
+
+end_apart: Final = partial(_thread.start_new_thread, _release_each)
+"""`end_apart((tickets,))` ends turns whose own call could not, in a thread that no signal handler interrupts.
+
+Interrupts, one right behind the other, end every function in Python where it begins, `leave_turn` too. This is written
+in C: in an `except BaseException:` nothing can come between the interrupt and the start of the thread, if only plain
+stores stand before it. There, `identity` is set to None: the call is over, so its thread may ask again, and waits.
+
+The weak references (`tie_to`) do not suffice: the frames of the call live as long as what was raised is kept; in a
+cycle, until the garbage collector runs, which it does not where all threads wait."""
 
 
 def _release_now(ticket: Ticket) -> bool:

@@ -364,48 +364,52 @@ def advance(ticket: Ticket) -> BaseException | None:
     this = get_ident()
     if ticket.releasing_thread.setdefault(None, this) != this:
         return None
-    while ticket.state is HOLDING:
-        hold = lane.hold
-        if hold is not None and not (lane.queue and lane.waiting() and not ticket.hold_is_lost and _may_pass(hold)):
-            # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
-            # finding the lock taken by a hold that is on its way out.
-            try:
-                if ticket.has_begun_release:
-                    _release_again(hold)
-                else:
-                    # Interrupted from here on, it may be released already: it is not passed on any more.
-                    ticket.has_begun_release = ticket.hold_is_lost = True
-                    hold.release()
-            except BaseException as error:  # raised by whichever function ends the turn
-                problem = error
-                _release_again(hold)
-            lane.hold = None
-        with mutex:
+    try:
+        while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
             if ticket.state is not HOLDING:
                 break
-            queue = lane.queue
-            successor = lane.first(queue) if queue else None
-            if queue is None or successor is None:
+            hold = lane.hold
+            if hold is not None and not (lane.queue and lane.waiting() and not ticket.hold_is_lost and _may_pass(hold)):
+                # Outside the mutex, and while we still are the head: a ticket that comes now waits in line, instead of
+                # finding the lock taken by a hold that is on its way out.
+                try:
+                    if ticket.has_begun_release:
+                        _release_again(hold)
+                    else:
+                        # Interrupted from here on, it may be released already: it is not passed on any more.
+                        ticket.has_begun_release = ticket.hold_is_lost = True
+                        hold.release()
+                except BaseException as error:  # raised by whichever function ends the turn
+                    problem = error
+                    _release_again(hold)
+                lane.hold = None
+            with mutex:
+                if ticket.state is not HOLDING:
+                    break
+                queue = lane.queue
+                successor = lane.first(queue) if queue else None
+                if queue is None or successor is None:
+                    if lane.hold is not None:
+                        continue  # the last ticket left meanwhile: release the hold in the next round
+                    if lanes.get(lane.key) is lane:
+                        del lanes[lane.key]
+                    lane.head = None
+                    ticket.state = LEFT
+                    break
+                # From here to the call nothing can come between.
                 if lane.hold is not None:
-                    continue  # the last ticket left meanwhile: release the hold in the next round
-                if lanes.get(lane.key) is lane:
-                    del lanes[lane.key]
-                lane.head = None
+                    successor.state = HOLDING
+                else:
+                    lane.waiting_thread = STARTING
+                lane.head = successor
+                ticket.successor = successor
                 ticket.state = LEFT
-                break
-            # From here to the call nothing can come between.
-            if lane.hold is not None:
-                successor.state = HOLDING
-            else:
-                lane.waiting_thread = STARTING
-            lane.head = successor
-            ticket.successor = successor
-            ticket.state = LEFT
-            queue.popleft()
-    try:
+                queue.popleft()
         return problem
     finally:
-        del problem  # it refers to this frame: the cycle would keep the hold, and all that the caller's frames hold
+        # It refers to this frame: the cycle would keep the hold, and all that the caller's frames hold, also if another
+        # interrupt ends the loop.
+        problem = None
 
 
 def _may_pass(hold: Hold) -> bool:
@@ -426,8 +430,9 @@ def _release_again(hold: Hold) -> None:
             hold.release()
         except Exception as error:
             log.debug("a hold was released although the release was interrupted", exc_info=True)
-            if is_of_a_step(error) or isinstance(error, RuntimeError):
-                break  # it had been released before the interrupt arrived, or cannot be
+            if is_of_a_step(error):
+                break  # it cannot be
+            # A RuntimeError may say that it had been released before the interrupt, or be a signal handler's own.
         else:
             break
 

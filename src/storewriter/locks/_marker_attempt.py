@@ -23,6 +23,7 @@ import fcntl
 import os
 import re
 import time
+from _thread import start_new_thread
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -167,8 +168,8 @@ def _attempt(path: str, label: str | None, policy: MarkerPolicy, contender: _Con
     if seen is not None and contender.is_guarded and _why_not_held(seen, path, policy, contender) is None:
         return None
     hold = MarkerHold(path, policy, contender.lock, contender.state)
-    is_ours = False
     try:
+        is_ours = False
         trust = _lock_sidecar(hold.sidecar_lock.open_at(path, sidecar(path)), path, policy)
         if trust is not None:
             hold.trust = trust
@@ -178,15 +179,32 @@ def _attempt(path: str, label: str | None, policy: MarkerPolicy, contender: _Con
             is_ours = _attempt_beside(hold, contender)
         if is_ours:
             write_record(hold.sidecar_lock.fd, policy.name, label)
-    except BaseException:
-        is_ours = False
-        # Interrupted, perhaps, with the marker put down.
-        hold.lock.release(force=True)
-        raise
-    finally:
-        if not is_ours:
+        else:
             hold.close()
+    except BaseException:
+        try:
+            _drop(hold)
+        except BaseException:
+            # Interrupted once more. As `ending.end_apart`: nothing can come before the thread has started.
+            start_new_thread(_drop_apart, (hold,))
+            raise
+        raise
     return hold if is_ours else None
+
+
+def _drop(hold: MarkerHold) -> None:
+    """End an attempt that was interrupted, perhaps with the marker put down. Can be repeated."""
+    try:
+        hold.lock.release(force=True)
+    finally:
+        hold.close()
+
+
+def _drop_apart(hold: MarkerHold) -> None:
+    try:
+        _drop(hold)
+    except OSError:
+        events.log.exception("could not give up an interrupted attempt to lock %s", hold.path)
 
 
 def _lock_sidecar(fd: int, path: str, policy: MarkerPolicy) -> Trust | None:

@@ -32,6 +32,7 @@ from filelock import lock_descriptor, unlock_descriptor
 from storewriter import events
 from storewriter._files.keys import is_named, sidecar, sidecars
 from storewriter._platform import forks, mounts
+from storewriter._platform.descriptors import opened
 from storewriter._platform.fcntl import FREE, HAS_BYTE_LOCKS, OFD_GETLK, fcntl
 from storewriter._platform.kernel_locks import processes_at
 from storewriter._platform.liveness import describe
@@ -143,7 +144,13 @@ class Flock:
                         return hold
                     require_own_file(found, path)
             except BaseException:
-                hold.close()
+                # As `hold.close()`, without a function that begins: a second interrupt there would leave the lock taken
+                # for as long as what was raised keeps the frames; in a cycle, until the garbage collector runs.
+                key, fd = hold._key, hold.fd
+                if key is not None and key in opened:
+                    del opened[key]
+                    hold._key, hold.fd = None, -1
+                    os.close(fd)
                 raise
             hold.close()
             if not is_ours:
