@@ -12,7 +12,7 @@ SEED ?= 1
 # Of pytest; a file's tests run in one process, because the blocks of a document go on from each other.
 # One more than there are cores, because tests mostly wait for disks, locks and children; 0: in one process.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help demo man venv test test-others test-lowest test-all test-slow coverage torture mutants check lint types layers docs bench \
 	bench-quick figures package clean
@@ -23,7 +23,7 @@ help:
 	@echo "make test-all    the same, and most tests on every other Python from 3.11 on (pyenv's, python3.x on the PATH),"
 	@echo "                 and with the lowest versions of what is required"
 	@echo "make test-slow   the long versions of some tests, for minutes"
-	@echo "make coverage    the tests, and which branches of the library they take"
+	@echo "make coverage    the same, and which branches of the library they take: at least 95 %"
 	@echo "make torture     kill and stop writers of every kind for half an hour (MINUTES=30), and check every answer"
 	@echo "make mutants     change SAMPLE=160 places of the code, drawn by SEED=1, and see whether the tests notice; for hours"
 	@echo "make check       lint, types, layers"
@@ -41,21 +41,22 @@ demo: $(VENV)/.has-cli
 	$(BIN)/storewriter demo
 
 test: $(VENV)/.has-test
+ifeq ($(COVERAGE),)
 	$(PYTEST) $(ARGS)
+else
+	@rm -rf .coverage && mkdir -m 1777 .coverage  # children that have become another user write there, too
+	@$(PYTEST) $(ARGS); code=$$?; \
+	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report || code=$$((code | $$?)); exit $$code
+endif
 
 test-others: $(BIN)/python
 	ARGS="$(ARGS)" .ci/test-others $(BIN)/python
 
-# The tests, and the branches of `storewriter` that they take; at least 95 %. The folder of the figures is open to all,
-# for children that have become another user; those that are killed leave no figures, which fails nothing. What a tracer
-# would disturb, or would only slow down, runs without it (`untraced`, in tests/conftest.py).
-coverage: $(VENV)/.has-test
-	rm -rf .coverage && mkdir -m 1777 .coverage
-	$(PYTEST) -m "untraced and not slow" $(ARGS); plain=$$?; \
-	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --timeout 400 -m "not untraced and not slow" \
-		$(ARGS); traced=$$?; \
-	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && \
-		exit $$((plain % 5 | traced))  # 5: ARGS name no such test
+# The same tests, and the branches of `storewriter` that they take: at least 95 %. Tests that a tracer would disturb, or
+# that take long with it and show little more, run without one (`untraced`, in tests/conftest.py). Children that are
+# killed leave no figures, which fails nothing.
+coverage:
+	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 # With the lowest version of everything that pyproject.toml allows, on this Python.
 test-lowest: $(BIN)/python

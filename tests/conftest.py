@@ -69,34 +69,53 @@ def _leftovers(before: set[str], descriptors: dict[str, str], threads: set[str])
     }
 
 
+_CHILDREN_ARE_TRACED = "COVERAGE_PROCESS_CONFIG"
+"""The environment variable by which coverage's `patch = subprocess` reaches Python processes."""
+
 _UNTRACED = re.compile(
     r"""/tests/(
-        (benchmarks|commitments|documentation|examples|models|persistent_dedupe|repository|torture|typing)/  # other code
-        | store/test_costs_nothing | store/test_short_way | locks/test_short_ways | turns/test_crowds  # count and weigh
-        | turns/test_lane_model  # thousands of states
-        | store/test_interrupted_commits | store/test_handlers_that_update | turns/test_interrupt  # the tracer keeps a
-        # lock of its own for ever if it is interrupted
-        | turns/test_out_of_means | locks/test_interleavings  # count what is imported, and steps
-        | cli/test_bad_input | cli/test_status_command | cli/test_doctor_command  # other users may write no figures
+        # What shows nothing of the library, or hardly more than other tests do, and takes long with a tracer.
+        (benchmarks|commitments|documentation|examples|models|persistent_dedupe|repository|torture|typing)/
+        | crash/test_killed_processes | crash/test_real_file_systems | turns/test_crowds | turns/test_lane_model
+        # What counts calls, imports or steps.
+        | backends/test_not_a_file | locks/test_interleavings | locks/test_short_ways | store/test_costs_nothing
+        | store/test_short_way | turns/test_out_of_means
+        # What interrupts everywhere: in a tracer too, which then keeps its own lock for ever.
+        | platform/test_descriptors | store/test_handlers_that_update | store/test_interrupted_commits
+        | turns/test_interrupt
+        # Other users may not write the figures.
+        | cli/test_bad_input | cli/test_doctor_command | cli/test_status_command
     )""",
     re.VERBOSE,
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make coverage` runs without a tracer: what it would disturb, and what shows nothing of the library."""
+    """Mark what runs without a tracer while the coverage is measured."""
     for item in items:
         if _UNTRACED.search(item.path.as_posix()):
             item.add_marker(pytest.mark.untraced)
 
 
-@pytest.fixture(autouse=True)
-def _the_tracer_comes_back() -> Iterator[None]:
-    """A test that traces for itself takes the place of the tracer that measures the coverage."""
-    tracer = sys.gettrace()
-    yield
-    if sys.gettrace() is not tracer:
-        sys.settrace(tracer)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Take the tracer away for tests marked as untraced, and from their children; after any test it is there again.
+
+    A test that traces for itself takes its place, too.
+    """
+    ours, of_threads, of_children = sys.gettrace(), threading.gettrace(), os.environ.get(_CHILDREN_ARE_TRACED)
+    if item.get_closest_marker("untraced"):
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+        os.environ.pop(_CHILDREN_ARE_TRACED, None)
+    try:
+        return (yield)
+    finally:
+        if sys.gettrace() is not ours:
+            sys.settrace(ours)
+        threading.settrace(of_threads)  # type: ignore[arg-type]
+        if of_children is not None:
+            os.environ[_CHILDREN_ARE_TRACED] = of_children
 
 
 @pytest.fixture(autouse=True)

@@ -573,6 +573,7 @@ def test_what_was_answered_is_not_applied_again_when_the_slow_one_is_taken_back(
     assert store.read() == {"first": 1}
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("isolation", ["own", "shared"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_wherever_the_waiter_is_interrupted_each_is_told_the_truth(

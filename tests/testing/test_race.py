@@ -163,6 +163,7 @@ os.replace(temporary, path)
 """
 
 
+@pytest.mark.untraced  # the commands meet within two seconds
 def test_commands_lose_updates_and_in_turns_they_do_not(file: Path) -> None:
     words = [sys.executable, "-c", _COMMAND, "{}"]
     seen = race_commands([*words, "meet"], path=file, rounds=1)

@@ -32,7 +32,7 @@ _NO_BIRTH: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.E
 @cache
 def c_library() -> Any:
     """The C library of Linux; None on other systems."""
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # pragma: no cover - not on Linux
         return None
     try:
         import ctypes

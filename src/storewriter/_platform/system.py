@@ -47,7 +47,7 @@ _HAS_PATH_DESCRIPTORS: Final = hasattr(os, "O_PATH") and os.path.isdir("/proc/se
 _NO_FULL_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENOSYS})
 
 
-def _full_flush(fd: int) -> None:
+def _full_flush(fd: int) -> None:  # pragma: no cover - macOS
     assert _FULLFSYNC is not None
     try:
         fcntl.fcntl(fd, _FULLFSYNC)
@@ -60,7 +60,7 @@ def _full_flush(fd: int) -> None:
 _flush: Final[Callable[[int], None]] = (os.fsync, _full_flush)[_FULLFSYNC is not None]
 
 
-def _no_attributes(_: str | int) -> list[str]:
+def _no_attributes(_: str | int) -> list[str]:  # pragma: no cover - not on Linux
     """Of a file on a system without extended attributes."""
     return []
 
@@ -70,7 +70,7 @@ _attribute_names: Callable[[str | int], list[str]] = getattr(os, "listxattr", _n
 
 def chmod(path: str, mode: int) -> None:
     """chmod(2) of what has this name, never of what a link there leads to. Its own mode does not matter."""
-    if not _HAS_PATH_DESCRIPTORS:
+    if not _HAS_PATH_DESCRIPTORS:  # pragma: no cover - not on Linux
         os.chmod(path, mode, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
         return
     # Linux has no chmod that does not follow links; a descriptor that opens nothing (O_PATH) refers to the file itself.

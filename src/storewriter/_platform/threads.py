@@ -32,7 +32,7 @@ class _Worker:
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
 
-    def run(self) -> None:
+    def run(self) -> None:  # pragma: no cover - begins before the thread has a tracer
         _obey_hooks()
         while True:
             call, args, self.call, self.args = self.call, self.args, _nothing, ()
@@ -55,7 +55,7 @@ class _Worker:
             start(self.call, *self.args)
 
 
-def _obey_hooks() -> None:
+def _obey_hooks() -> None:  # pragma: no cover - runs before the thread has a tracer
     """As `threading.Thread` does: debuggers, profilers and coverage see callers' codecs, which run in these threads."""
     trace, profile = threading.gettrace(), threading.getprofile()
     if trace is not None:

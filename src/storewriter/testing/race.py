@@ -303,7 +303,7 @@ _stops: dict[int, tuple[str, Callable[[], object]]] = {}
 _is_hooked = False
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:  # pragma: no cover - CPython traces no audit hook
     """See `sys.addaudithook`. It stays for the life of the process, so it looks at `_stops` first."""
     if not _stops or event not in ("open", "os.rename", "os.truncate"):
         return
@@ -316,7 +316,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         stop()
 
 
-def _saves(event: str, arguments: tuple[Any, ...], target: str) -> bool:
+def _saves(event: str, arguments: tuple[Any, ...], target: str) -> bool:  # pragma: no cover - in the hook
     name = _text_of(arguments[1] if event == "os.rename" else arguments[0])
     if name is None or os.path.basename(name) != os.path.basename(target) or os.path.realpath(name) != target:
         return False
@@ -328,7 +328,7 @@ def _saves(event: str, arguments: tuple[Any, ...], target: str) -> bool:
     return bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
-def _text_of(name: Any) -> str | None:
+def _text_of(name: Any) -> str | None:  # pragma: no cover - in the hook
     """A path as text; None for a descriptor."""
     return None if isinstance(name, int) else os.fsdecode(name)
 
@@ -352,7 +352,7 @@ _STEPS: Final = (
 def _run_stopped(call: _Call, path: str, stops: bool, caller: _Thread | _Process) -> str | None:
     """Make a call, stopped before it saves if `stops`. Returns what it has raised, as text."""
 
-    def stop() -> None:
+    def stop() -> None:  # pragma: no cover - in the hook
         caller.is_there.set()
         caller.may_go_on.wait()
 
