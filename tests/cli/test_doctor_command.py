@@ -180,6 +180,7 @@ def test_a_folder_in_place_of_the_document_is_a_problem(cli: Here, path: Path) -
     assert f"{path} is a folder" in out
 
 
+@pytest.mark.untraced  # it may not write the figures
 def test_what_another_user_may_not_do(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")

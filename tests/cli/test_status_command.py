@@ -47,6 +47,7 @@ def test_what_is_no_path_of_a_file_is_wrong_usage(path: str, capsys: pytest.Capt
     assert ("names no store" if "\0" in path else "a store's path") in capsys.readouterr().err
 
 
+@pytest.mark.untraced  # another user may not write the figures
 def test_a_file_that_cannot_be_read_ends_with_3(folder: Path) -> None:
     secret = folder / "state.json"
     secret.write_text("{}")
@@ -56,6 +57,7 @@ def test_a_file_that_cannot_be_read_ends_with_3(folder: Path) -> None:
     assert error == f"storewriter: [Errno 13] Permission denied: '{secret}'\n"
 
 
+@pytest.mark.untraced  # another user may not write the figures
 def test_a_folder_that_cannot_be_read_names_the_store_and_not_the_marker(folder: Path) -> None:
     (folder / "private").mkdir(mode=0o700)
     store = folder / "private" / "state.json"
