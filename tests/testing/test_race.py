@@ -118,6 +118,70 @@ def test_tasks_of_trio(file: Path) -> None:
     assert not race(a_task_of_trio, path=file, backend="trio", in_turns=True).lost
 
 
+def a_line(path: str) -> None:
+    text = Path(path).read_text() if os.path.exists(path) else ""
+    Path(path).write_text(f"{text}a line\n")
+
+
+def test_a_file_that_is_not_there_yet_and_is_no_json(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    (lost,) = race(a_line, path=path, how=["threads"]).lost
+    assert (lost.found, lost.expected) == (repr(b"a line\n"), repr(b"a line\na line\n"))
+    assert not path.exists()
+    assert not race(a_line, path=path, how=["threads"], in_turns=True, patience=0.3).lost
+
+
+def refused(path: str) -> None:
+    """Refuses a second call at the same time, instead of letting it wait."""
+    os.close(os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL))
+    plainly(path)
+    os.unlink(f"{path}.lock")
+
+
+async def a_refused_task(path: str) -> None:
+    os.close(os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL))
+    await a_task(path)
+    os.unlink(f"{path}.lock")
+
+
+@pytest.mark.parametrize("how", ["threads", "processes"])
+def test_a_call_that_fails_beside_another_one_is_shown(how: Any, file: Path) -> None:
+    (lost,) = race(refused, path=file, how=[how]).lost
+    assert "a call has failed: FileExistsError" in lost.found
+
+
+def test_a_task_that_fails_beside_another_one_is_shown(file: Path) -> None:
+    (lost,) = race(a_refused_task, path=file).lost
+    assert "a call has failed: FileExistsError" in lost.found
+
+
+def test_a_process_that_ends_beside_another_one_is_shown(file: Path) -> None:
+    def ends(path: str) -> None:
+        if os.path.exists(f"{path}.lock"):
+            os._exit(7)
+        refused(path)
+
+    (lost,) = race(ends, path=file, how=["processes"]).lost
+    assert "a call has failed: exit code 7" in lost.found
+
+
+def test_what_is_random_in_the_state_is_no_lost_update(file: Path) -> None:
+    def random(path: str) -> None:
+        plainly(path)
+        state = json.loads(Path(path).read_text())
+        new = {
+            "id": os.urandom(8).hex(),
+            os.urandom(8).hex(): 1,
+            "list": [1, os.urandom(1).hex()],
+            "kind": state["count"],
+        }
+        Path(path).write_text(json.dumps(state | {"more": new}))
+
+    seen = race(random, path=file, how=["threads"], in_turns=True, patience=0.3)
+    assert not seen.lost, seen
+    assert race(random, path=file, how=["threads"]).lost
+
+
 def test_how_follows_the_kind_of_the_function(file: Path) -> None:
     assert race(a_task, path=file).tried == ("tasks",)
     assert race(plainly, path=file).tried == ("threads", "processes")
