@@ -83,8 +83,10 @@ _UNTRACED = re.compile(
         # What interrupts everywhere: in a tracer too, which then keeps its own lock for ever.
         | platform/test_descriptors | store/test_handlers_that_update | store/test_interrupted_commits
         | turns/test_interrupt
-        # Commands of the adapters; some of another user, which may not write the figures.
-        | cli/test_bad_input
+        # What counts on batches of 10 to 20 ms.
+        | store/test_shared_failures
+        # Many processes, and mostly of what the command and the adapters add to the library.
+        | cli/test_(bad_input|base|bench|command_lines|completion|demo|documentation|interrupts|man_pages|race|run)
     )""",
     re.VERBOSE,
 )

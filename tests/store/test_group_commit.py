@@ -421,6 +421,7 @@ def test_batches_are_bounded_in_time(queue: PerStoreWriterQueue, path: Path, mon
     assert sum(one.size for one in seen) == 10
 
 
+@pytest.mark.untraced  # all within 10 ms
 def test_a_crowd_of_tasks_is_one_batch(queue, path, run) -> None:
     count = 1500
 
