@@ -199,55 +199,48 @@ _RECORD_INDENT = "    "
 """A record stands two levels deep in the file."""
 
 
-class _Unusable(Exception):
-    def __init__(self, field: str | None, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field = field
-        self.reason = reason
-
-
 def parse_entry(value: object, raw: bytes) -> Entry:
     """Return the entry with that JSON and that decoded value: a record if every known field has its type."""
-    try:
-        return _commitment(value, raw)
-    except _Unusable as fault:
-        known = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
-        return InvalidEntry(raw, known if isinstance(known, str) else None, fault.field, fault.reason)
-
-
-def _commitment(value: object, raw: bytes) -> Commitment:
     if not isinstance(value, dict):
-        raise _Unusable(None, f"must be an object, is {json_type(value)}")
+        return InvalidEntry(raw, None, None, f"must be an object, is {json_type(value)}")
     entry = cast("dict[str, Any]", value)
     fields: dict[str, Any] = {attribute: entry.get(name) for attribute, name in _FIELDS.items()}
+    fault = _fault(fields) or _fault_of_window(entry.get("dueWindow"))
+    if fault is not None:
+        return InvalidEntry(raw, fields["id"] if isinstance(fields["id"], str) else None, *fault)
+    window = entry["dueWindow"]
+    due_window = DueWindow(window["earliestMs"], window["latestMs"], window["timezone"])
+    return Commitment(due_window=due_window, raw=raw, **fields)
+
+
+def _fault(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the first field of the wrong type, in the file's spelling, and what is wrong with it."""
     # `type(...) is`: a decoded value is of no subclass, except that a bool, no number in JSON, is an int in
     # Python.
-    for attribute in _TEXTS:
+    for attribute, name in _TEXTS.items():
         if type(text := fields[attribute]) is not str or is_blank(text):
-            raise _Unusable(_FIELDS[attribute], _no_text(text))
-    for attribute in _OPTIONAL_TEXTS:
+            return name, _no_text(text)
+    for attribute, name in _OPTIONAL_TEXTS.items():
         if (text := fields[attribute]) is not None and type(text) is not str:
-            raise _Unusable(_FIELDS[attribute], _no_text(text))
-    for attribute in _NUMBERS:
+            return name, _no_text(text)
+    for attribute, name in _NUMBERS.items():
         if not _is_number(number := fields[attribute]):
-            raise _Unusable(_FIELDS[attribute], _no_number(number))
-    for attribute in _OPTIONAL_NUMBERS:
+            return name, _no_number(number)
+    for attribute, name in _OPTIONAL_NUMBERS.items():
         if (number := fields[attribute]) is not None and not _is_number(number):
-            raise _Unusable(_FIELDS[attribute], _no_number(number))
-    return Commitment(due_window=_due_window(entry.get("dueWindow")), raw=raw, **fields)
+            return name, _no_number(number)
+    return None
 
 
-def _due_window(value: object) -> DueWindow:
+def _fault_of_window(value: object) -> tuple[str, str] | None:
     if not isinstance(value, dict):
-        raise _Unusable("dueWindow", _wrong_type(value, "an object"))
-    window = cast("dict[str, Any]", value)
+        return "dueWindow", _wrong_type(value, "an object")
+    window = cast("dict[str, object]", value)
     for name in ("earliestMs", "latestMs"):
         if not _is_number(number := window.get(name)):
-            raise _Unusable(f"dueWindow.{name}", _no_number(number))
-    timezone: object = window.get("timezone")
-    if not isinstance(timezone, str):
-        raise _Unusable("dueWindow.timezone", _no_text(timezone))
-    return DueWindow(window["earliestMs"], window["latestMs"], timezone)
+            return f"dueWindow.{name}", _no_number(number)
+    timezone = window.get("timezone")
+    return None if isinstance(timezone, str) else ("dueWindow.timezone", _no_text(timezone))
 
 
 def _is_number(value: object) -> bool:
