@@ -15,16 +15,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from storewriter import LockLost, PerStoreWriterQueue, Store, events
 from storewriter._backends.files import FileBackend
 from storewriter._files.keys import sidecar
+from storewriter._platform.threads import WaiterReplaced
 from storewriter.locks import Flock, InProcess, Lease, Marker, Strategy
 
 _processes = multiprocessing.get_context("forkserver")
@@ -150,6 +153,22 @@ class _Contending:
         if hold is not None:
             self.holds[path] = hold
         return hold is not None
+
+    def wait(self, name: str, path: str) -> bool:
+        """Wait until the lock is there, as a queue does: in a thread, which can be replaced."""
+        holds: SimpleQueue[Any] = SimpleQueue()
+        waiting: Any = strategy(name)
+
+        def go_on() -> None:
+            with contextlib.suppress(WaiterReplaced):
+                holds.put(waiting.wait(path, None, replace))
+
+        def replace() -> None:
+            threading.Thread(target=go_on, daemon=True).start()
+
+        replace()
+        self.holds[path] = holds.get()
+        return True
 
     def release(self, path: str) -> None:
         self.holds.pop(path).release()

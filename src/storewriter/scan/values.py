@@ -13,7 +13,7 @@ import attrs
 
 from storewriter.scan.modules import ClassSource, FunctionSource
 
-__all__ = ["NONE", "UNKNOWN", "Handle", "Load", "Site", "Value", "atom", "join_paths", "merged", "together"]
+__all__ = ["NONE", "UNKNOWN", "Handle", "Load", "Site", "Value", "atom", "join_paths", "merged"]
 
 _LONGEST: Final = 400
 """Longer texts of paths are given up: they come from expressions that name no file."""
@@ -126,14 +126,3 @@ def _merged_items(first: tuple[Value, ...], second: tuple[Value, ...]) -> tuple[
     if len(first) != len(second):
         return first or second
     return tuple(merged(one, other) for one, other in zip(first, second, strict=True))
-
-
-def together(values: Iterable[Value]) -> frozenset[Load]:
-    """Return where the content of all of these values comes from."""
-    found: frozenset[Load] = frozenset()
-    for value in values:
-        if value.loads:
-            found |= value.loads
-        if value.items:
-            found |= together(value.items)
-    return found
