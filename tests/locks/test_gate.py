@@ -89,3 +89,14 @@ def test_the_gate_alone_keeps_out_who_has_not_waited(path: str) -> None:
         after.release()
     finally:
         os.close(fd)
+
+
+def test_an_attempt_on_a_held_lock_does_not_wait(contender: Start, path: str) -> None:
+    """In a process of its own, whose answer has a deadline."""
+    hold = Flock().attempt(path, None)
+    assert hold is not None
+    other = contender()
+    assert other.ask("attempt", "flock", path) is False
+    hold.release()
+    assert other.ask("attempt", "flock", path) is True
+    other.ask("release", path)

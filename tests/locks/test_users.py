@@ -265,6 +265,10 @@ def test_an_access_list_counts(home: Path) -> None:
     for user, allowed in ((ADA, True), (BOB, True), (EVE, False), (member, False)):
         assert run_as(user, lambda: os.access(lock_of(path), os.R_OK)) is allowed, user
     assert run_as(BOB, partial(count, path, Flock())) == 3
+    rights, lock = _rights.wanted(str(path)), lock_of(path).stat()
+    assert rights is not None
+    # The mode is the one that the kernel shows, so a lock file that is right is known by it.
+    assert rights.mode_for(lock)[0] == stat.S_IMODE(lock.st_mode) == 0o660
     os.removexattr(path, "system.posix_acl_access")
     path.chmod(0o640)
     os.chown(path, ADA.uid, TEAM)

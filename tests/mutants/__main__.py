@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import random
 import re
@@ -21,8 +22,11 @@ from pathlib import Path
 from typing import Final
 
 import covering
+from cosmic_ray.commands import init
+from cosmic_ray.config import load_config
+from cosmic_ray.modules import filter_paths, find_modules
 from cosmic_ray.work_db import WorkDB
-from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkItem, WorkResult
+from cosmic_ray.work_item import MutationSpec, WorkItem, WorkResult
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent
@@ -40,7 +44,7 @@ def main() -> int:
         copies = _copies(run, given, commit)
         if not (folder / "covering" / "seconds.json").exists():
             covering.find(copies[0], folder / "covering", given.python, given.workers)
-        _execute(copies, folder / "covering")
+        _execute(copies, folder / "covering", given.python)
     return _report(sorted(run.glob("copy*")), folder / "covering", given)
 
 
@@ -81,47 +85,38 @@ def _copies(run: Path, given: argparse.Namespace, commit: str) -> list[Path]:
 
 
 def _prepare(copies: list[Path], given: argparse.Namespace) -> None:
-    """One session of all mutants; each copy gets it with all but its share marked as skipped."""
-    first = copies[0]
+    """Draw the mutants, and give each copy a session with its share."""
     config = (HERE / "cosmic-ray.toml").read_text().replace("{python}", given.python).replace("{here}", str(HERE))
     for copy in copies:
         (copy / "cosmic-ray.toml").write_text(config)
-    subprocess.run([*_COSMIC_RAY, "init", "cosmic-ray.toml", "all.sqlite"], cwd=first, check=True)
-    (first / "all.sqlite").rename(first / "all")
-    chosen = _sample(_items(first / "all"), given.sample, random.Random(given.seed), first)
+    every = copies[0] / "every.sqlite"
+    settings = load_config(str(copies[0] / "cosmic-ray.toml"))
+    with contextlib.chdir(copies[0]), contextlib.closing(WorkDB(str(every), WorkDB.Mode.create)) as work:
+        modules = find_modules([Path(name) for name in settings["module-path"]])
+        init(filter_paths(modules, settings["excluded-modules"]), work, {})
+        items = tuple(work.work_items)
+    chosen = _sample(items, given.sample, random.Random(given.seed), copies[0])
     for number, copy in enumerate(copies):
-        share = set(chosen[number :: len(copies)])
-        shutil.copy(first / "all", copy / "part")
-        work = WorkDB(copy / "part", WorkDB.Mode.open)
-        skipped = [item.job_id for item in work.work_items if item.job_id not in share]
-        work.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
-        work.close()
+        with contextlib.closing(WorkDB(str(copy / "part"), WorkDB.Mode.create)) as work:
+            work.add_work_items(chosen[number :: len(copies)])
         (copy / "part").rename(copy / SESSION)
-    print(f"{len(chosen)} mutants of {sum(1 for _ in _items(first / 'all'))}", flush=True)
+    print(f"{len(chosen)} mutants of {len(items)}", flush=True)
 
 
 _COSMIC_RAY: Final = (str(Path(sys.executable).with_name("cosmic-ray")),)
 
 
-def _items(session: Path) -> tuple[WorkItem, ...]:
-    work = WorkDB(session, WorkDB.Mode.open)
-    try:
-        return tuple(work.work_items)
-    finally:
-        work.close()
-
-
-def _sample(items: tuple[WorkItem, ...], size: int, rng: random.Random, copy: Path) -> list[str]:
+def _sample(items: tuple[WorkItem, ...], size: int, rng: random.Random, copy: Path) -> list[WorkItem]:
     """As many places of each folder, and of each place one mutant. In an order that mixes the folders."""
     notes = {path: _never_run(copy / path) for path in {item.mutations[0].module_path for item in items}}
-    places: dict[str, dict[tuple[str, tuple[int, int]], list[str]]] = defaultdict(lambda: defaultdict(list))
+    places: dict[str, dict[tuple[str, tuple[int, int]], list[WorkItem]]] = defaultdict(lambda: defaultdict(list))
     for item in sorted(items, key=lambda item: _key(item.mutations[0])):
         (mutation,) = item.mutations
         if mutation.start_pos not in notes[mutation.module_path]:
             folder = next(name for name in FOLDERS if name in mutation.module_path.parts)
-            places[folder][str(mutation.module_path), mutation.start_pos].append(item.job_id)
+            places[folder][str(mutation.module_path), mutation.start_pos].append(item)
     drawn = [rng.sample(list(places[folder].values()), size // len(FOLDERS)) for folder in FOLDERS]
-    return [rng.choice(jobs) for of_each in zip(*drawn, strict=True) for jobs in of_each]
+    return [rng.choice(mutants) for of_each in zip(*drawn, strict=True) for mutants in of_each]
 
 
 def _key(mutation: MutationSpec) -> tuple[str, tuple[int, int], str]:
@@ -164,15 +159,21 @@ def _never_run(module: Path) -> set[tuple[int, int]]:
     return visitor.places
 
 
-def _execute(copies: list[Path], found: Path) -> None:
+def _execute(copies: list[Path], found: Path, python: str) -> None:
     running = []
+    servers = []
     for copy in copies:
+        socket = copy / "warm"
+        servers.append(subprocess.Popen([python, str(HERE / "warm.py"), str(socket)]))
         paths = os.pathsep.join([str(copy / "src"), str(HERE)])
-        environment = {**os.environ, "PYTHONPATH": paths, "COVERING": str(found)}
+        environment = {**os.environ, "PYTHONPATH": paths, "COVERING": str(found), "WARM": str(socket)}
         words = [*_COSMIC_RAY, "exec", "cosmic-ray.toml", SESSION]
         running.append(subprocess.Popen(words, cwd=copy, env=environment))
     for each in running:
         each.wait()
+    for server in servers:
+        server.kill()
+        server.wait()
 
 
 def _report(copies: list[Path], found: Path, given: argparse.Namespace) -> int:
@@ -209,13 +210,9 @@ def _report(copies: list[Path], found: Path, given: argparse.Namespace) -> int:
 
 
 def _results(session: Path) -> list[tuple[WorkItem, WorkResult]]:
-    work = WorkDB(session, WorkDB.Mode.open)
-    try:
+    with contextlib.closing(WorkDB(str(session), WorkDB.Mode.open)) as work:
         items = {item.job_id: item for item in work.work_items}
-        run = [(job, result) for job, result in work.results if result.worker_outcome != WorkerOutcome.SKIPPED]
-        return [(items[job], result) for job, result in run]
-    finally:
-        work.close()
+        return [(items[job], result) for job, result in work.results]
 
 
 def _verdict(result: WorkResult) -> str:

@@ -126,19 +126,19 @@ class Covering:
 
     def tests(self, source: str, line: int) -> tuple[list[str], list[str]]:
         """Two lists, each with the quickest first: what a mutant in this line meets at once, and what after that."""
-        those = self._of_a_line(source, line)
-        first = _chosen({test: self.seconds[test] for test in those}, FIRST)
-        more = {test: self.seconds[test] for test in those if test not in first}
+        of_line = {test for number in _statement(source, line) for test in self.lines.get(number, ())}
+        if of_line and "" not in of_line:
+            first = _chosen({test: self.seconds[test] for test in of_line}, FIRST)
+        else:
+            # The import runs it, or nothing does: a test of each line of the module, and then the others.
+            of_each = [tests for tests in self.lines.values() if tests and "" not in tests]
+            of_line = {test for tests in of_each for test in tests}
+            quickest = {min(tests, key=self.seconds.__getitem__) for tests in of_each}
+            first = _chosen({test: self.seconds[test] for test in quickest}, THEN)
+        more = {test: self.seconds[test] for test in of_line if test not in first}
         folders = tuple(f"tests/{name}/" for name in UNTRACED[self.module.partition("/")[0]])
         more |= {test: cost for test, cost in self.untraced.items() if test.startswith(folders)}
         return first, _chosen(more, THEN)
-
-    def _of_a_line(self, source: str, line: int) -> set[str]:
-        """Those that run the line; of one that the import runs, or none: those that run anything of the module."""
-        of_statement = {test for number in _statement(source, line) for test in self.lines.get(number, ())}
-        if of_statement and "" not in of_statement:
-            return of_statement
-        return {test for tests in self.lines.values() if "" not in tests for test in tests}
 
 
 def _chosen(costs: dict[str, float], seconds: float) -> list[str]:

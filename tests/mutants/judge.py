@@ -85,7 +85,7 @@ def _run(tests: list[str], seconds: float) -> tuple[int | None, str]:
     path = [str(here / "src"), str(here), str(Path(__file__).parent)]
     asked = {"folder": str(here), "path": path, "words": words, "output": str(output)}
     with socket.socket(socket.AF_UNIX) as warm:
-        warm.connect(os.environ["WARM"])
+        _connect(warm)
         warm.sendall(json.dumps(asked).encode() + b"\n")
         answers = warm.makefile()
         pid = int(answers.readline())
@@ -98,6 +98,15 @@ def _run(tests: list[str], seconds: float) -> tuple[int | None, str]:
         if not ready:
             answers.readline()
     return code, output.read_text(errors="replace")
+
+
+def _connect(warm: socket.socket) -> None:
+    for _ in range(600):
+        try:
+            return warm.connect(os.environ["WARM"])
+        except OSError:
+            time.sleep(0.1)  # it is still importing
+    raise RuntimeError("warm.py does not answer")
 
 
 def _verdict(code: int, said: str) -> str:
