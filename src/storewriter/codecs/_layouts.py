@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import orjson
 
-__all__ = ["COMPACT", "TWO_SPACES", "Layout", "detected", "in_layout"]
+__all__ = ["COMPACT", "TWO_SPACES", "Layout", "detected", "in_layout", "unended"]
 
 _ENGINE: Final = (
     orjson.OPT_APPEND_NEWLINE
@@ -31,7 +31,7 @@ _NOT_ASCII: Final = re.compile("[^\x00-\x7f]+")
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]+")
 
 _COLON: Final = re.compile(rb'[^\\]"(?P<before>[ \t]*):(?P<after>[ \t]*)')
-_FIRST_LINE: Final = re.compile(rb"\s*[\[{](?P<inside>[^\n]*)\n(?P<indent>[ \t]*)")
+_FIRST_LINE: Final = re.compile(rb"\s*+[\[{](?P<inside>[^\n]*+)\n(?P<indent>[ \t]*)")
 _AN_INDENT: Final = re.compile(rb"\n([ \t]+)")
 _ESCAPED_NOT_ASCII: Final = re.compile(rb"\\u(?!00[0-7])")
 
@@ -72,16 +72,22 @@ class Layout:
 
 COMPACT: Final = Layout()
 TWO_SPACES: Final = Layout(unit=b"  ")
+_UNENDED: Final = Layout(ends_with_newline=False)
+_UNENDED_TWO_SPACES: Final = Layout(unit=b"  ", ends_with_newline=False)
+
+
+def unended(layout: Layout) -> Layout:
+    """One of the two above without a final newline, as JavaScript's `JSON.stringify` writes."""
+    return _UNENDED if layout is COMPACT else _UNENDED_TWO_SPACES
 
 
 def detected(data: bytes) -> Layout:
     """The layout that a document seems to have: a guess from its first lines and characters."""
     body = data.removeprefix(codecs.BOM_UTF8)
-    first = _FIRST_LINE.match(body)
     text = body.strip()
     is_multiline = b"\n" in text
     return Layout(
-        unit=_unit(body, first) if is_multiline else None,
+        unit=_unit(body) if is_multiline else None,
         is_spaced=not is_multiline and _is_spaced(text),
         newline=b"\r\n" if body.count(b"\r\n") * 2 > body.count(b"\n") else b"\n",
         escapes=b"\\u" in body and body.isascii() and _ESCAPED_NOT_ASCII.search(body) is not None,
@@ -91,7 +97,8 @@ def detected(data: bytes) -> Layout:
     )
 
 
-def _unit(body: bytes, first: re.Match[bytes] | None) -> bytes:
+def _unit(body: bytes) -> bytes:
+    first = _FIRST_LINE.match(body)
     if first is not None and not first["inside"].strip():
         return first["indent"]
     indent = _AN_INDENT.search(body)

@@ -311,6 +311,8 @@ def _read_with_layout(data: bytes, own: Layout | None) -> tuple[Any, Layout, byt
         if written == data and layout.is_engines:
             return state, layout, data
         is_flat = True
+        if own is None and len(written) == len(data) + 1 and written.startswith(data):
+            return state, _layouts.unended(layout), data
         layout = own or _layouts.detected(data)
         again = _in_layout_or_itself(state, layout, data)
         if again is data or _says_the_same(data, written):
