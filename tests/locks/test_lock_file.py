@@ -186,3 +186,13 @@ def test_a_foreign_file_is_noticed_that_comes_later(tmp_path: Path, monkeypatch:
 def test_a_folder_in_the_place_of_the_lock_file_may_be_another_programs(tmp_path: Path) -> None:
     (tmp_path / ".state.json.lock").mkdir()
     refused(tmp_path / "state.json", errno.EISDIR, r"Another program's lock may be one.*another name")
+
+
+def test_who_asks_for_the_holder_follows_no_link_in_the_place_of_the_lock_file(contender: Any, path: str) -> None:
+    """It would name the holder of another file, or read what the link leads to."""
+    other = contender()
+    assert other.ask("attempt", "flock", f"{path}.other", "elsewhere")
+    os.symlink(f"{os.path.dirname(path)}/.state.json.other.lock", f"{os.path.dirname(path)}/.state.json.lock")
+    assert Flock().owner(f"{path}.other") is not None
+    assert Flock().owner(path) is None
+    other.ask("release", f"{path}.other")
