@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing.forkserver
 import os
 import re
 import signal
@@ -72,6 +73,9 @@ def _leftovers(before: set[str], descriptors: dict[str, str], threads: set[str])
 _CHILDREN_ARE_TRACED = "COVERAGE_PROCESS_CONFIG"
 """The environment variable by which coverage's `patch = subprocess` reaches Python processes."""
 
+_server_is_untraced = [False]
+"""Whether the process from which `multiprocessing` forks was started without a tracer."""
+
 _UNTRACED = re.compile(
     r"""/tests/(
         # What shows nothing of the library, or hardly more than other tests do, and takes long with a tracer.
@@ -106,7 +110,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     A test that traces for itself takes its place, too.
     """
     ours, of_threads, of_children = sys.gettrace(), threading.gettrace(), os.environ.get(_CHILDREN_ARE_TRACED)
-    if item.get_closest_marker("untraced"):
+    is_untraced = item.get_closest_marker("untraced") is not None
+    if ours is not None and is_untraced is not _server_is_untraced[0]:
+        # Its children have what its environment said when it was started, which the first test of its kind did.
+        multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        _server_is_untraced[0] = is_untraced
+    if is_untraced:
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
         os.environ.pop(_CHILDREN_ARE_TRACED, None)

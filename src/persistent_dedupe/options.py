@@ -66,7 +66,12 @@ def _number(instance: Any, attribute: attrs.Attribute[Any], value: float | None)
 
 
 _seconds = validators.and_(_number, validators.ge(0))
-_queue = validators.optional(validators.instance_of(PerStoreWriterQueue))
+
+
+def _queue(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, PerStoreWriterQueue):
+        msg = f"DedupeOptions.queue must be a PerStoreWriterQueue, got {value!r}"
+        raise TypeError(msg)
 
 
 @attrs.frozen(kw_only=True)

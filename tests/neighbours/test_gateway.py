@@ -197,8 +197,8 @@ def test_keys_in_the_state_directory_are_recorded_under_openclaws_lock(state_dir
             assert file is not None
             keys: Any = file.keys
             claims: Any = file.claims
-            assert keys.store._queue.also == (locks.OpenClawLock(),)
-            assert claims.store._queue.also == ()
+            assert keys._store._queue.also == (locks.OpenClawLock(),)
+            assert claims._store._queue.also == ()
 
 
 def test_keys_elsewhere_need_no_such_lock(tmp_path: Path, state_dir: Path) -> None:
@@ -207,7 +207,7 @@ def test_keys_elsewhere_need_no_such_lock(tmp_path: Path, state_dir: Path) -> No
         file = dedupe._context.file("global")
         assert file is not None
         keys: Any = file.keys
-        assert keys.store._queue.also == also
+        assert keys._store._queue.also == also
 
 
 def test_keys_beside_the_database_are_warned_of(state_dir: Path, database: Path) -> None:

@@ -94,7 +94,13 @@ def test_what_is_durable_already_is_not_flushed_again(
     document = Postgres(url)
     Store(document).update(lambda state: state.update(n=1))
     asked: list[Any] = []
-    monkeypatch.setattr(type(document._database), "ask", lambda *args: asked.append(args))
+    ask = type(document._database).ask
+
+    def noted(*args: Any) -> Any:
+        asked.append(args)
+        return ask(*args)
+
+    monkeypatch.setattr(type(document._database), "ask", noted)
 
     def look() -> bool:
         hold = _take(document)

@@ -161,6 +161,8 @@ def main() -> int:
             if not is_linearizable(seen, (), step):
                 wrong += 1
                 print(f"history {number}, {scenario}, has no order:", *seen, sep="\n  ")
+                if given.plant != "none":
+                    break  # it is found
     print(
         f"seed {seed}: {given.count} histories, {operations} operations, {killed} of processes that died in the middle, "
         f"{wrong} without an order, {time.monotonic() - began:.0f} s"

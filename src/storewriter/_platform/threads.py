@@ -9,6 +9,7 @@ Does not   keep the interpreter alive: whatever has not been acknowledged at exi
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import sys
 import threading
@@ -59,7 +60,10 @@ def _obey_hooks() -> None:  # pragma: no cover - runs before the thread has a tr
     """As `threading.Thread` does: debuggers, profilers and coverage see callers' codecs, which run in these threads."""
     trace, profile = threading.gettrace(), threading.getprofile()
     if trace is not None:
-        sys.settrace(trace)
+        # CPython 3.11 refuses it while another thread does the same. The call is made without the hook then: a thread
+        # that ends here would leave its caller waiting for ever.
+        with contextlib.suppress(RuntimeError):
+            sys.settrace(trace)
     if profile is not None:
         sys.setprofile(profile)
 
