@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
-from weakref import ref
 
 import attrs
 
@@ -28,7 +27,7 @@ from storewriter._platform.owner import Owner
 from storewriter._turns import line
 from storewriter._turns.adapter import LockAdapter
 from storewriter._turns.ending import (
-    Last,
+    Tie,
     end_apart,
     leave_each,
     release_abandoned,
@@ -36,7 +35,7 @@ from storewriter._turns.ending import (
     start_last,
 )
 from storewriter._turns.entering import aenter, enter
-from storewriter._turns.line import HOLDING, Settings, Ticket
+from storewriter._turns.line import HOLDING, Settings, Ticket, new_ticket
 from storewriter._turns.messages import local_owner
 from storewriter._turns.off_loop import off_loop
 from storewriter.backoff import Backoff
@@ -67,14 +66,17 @@ class Turn:
     What `with queue.turn(...) as turn:` gives. Its attributes may be read from any thread.
     """
 
-    __slots__ = ("_tickets", "label", "paths")
+    __slots__ = ("_locks", "_tickets", "label")
 
-    def __init__(self, paths: tuple[str, ...], tickets: Sequence[Ticket], label: str | None) -> None:
-        self.paths = paths
+    label: str | None
+    """What the turn is for, as its caller put it."""
+    _locks: Sequence[LockAdapter]
+    _tickets: Sequence[Ticket]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
         """Canonical paths of the files, in the order in which they were taken."""
-        self.label = label
-        """What the turn is for, as its caller put it."""
-        self._tickets = tickets
+        return tuple(lock.key for lock in self._locks)
 
     @property
     def path(self) -> str:
@@ -225,7 +227,14 @@ class PerStoreWriterQueue:
             msg = "turn() needs the path of at least one store"
             raise TypeError(msg)
         seconds = self.timeout if isinstance(timeout, Unset) else require_seconds("timeout", timeout)
-        return TurnRequest(self, paths, label, seconds)
+        request = TurnRequest()  # and not with an `__init__`: see `new_ticket`
+        request._queue = self
+        request._paths = paths
+        request._label = label
+        request._timeout = seconds
+        request._tickets = []
+        request._users = {}
+        return request
 
     @overload
     async def run_exclusive(
@@ -320,16 +329,14 @@ class TurnRequest:
 
     __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_users")
 
-    def __init__(
-        self, queue: PerStoreWriterQueue, paths: tuple[Place, ...], label: str | None, timeout: float | None
-    ) -> None:
-        self._queue = queue
-        self._paths = paths
-        self._label = label
-        self._timeout = timeout
-        self._tickets: list[Ticket] = []
-        self._users: dict[None, Ticket] = {}  # one at most
-        self._loop: Any = None
+    _queue: PerStoreWriterQueue
+    _paths: tuple[Place, ...]
+    _label: str | None
+    _timeout: float | None
+    _tickets: list[Ticket]
+    _users: dict[None, Ticket]
+    """One at most."""
+    _loop: Any
 
     def __repr__(self) -> str:
         label = "" if self._label is None else f", label={self._label!r}"
@@ -337,29 +344,24 @@ class TurnRequest:
         return f"<TurnRequest for {', '.join(map(repr, self._paths))}{label}, {state}>"
 
     def __enter__(self) -> Turn:
-        paths = self._paths
-        queue = self._queue
-        try:
-            key = canonical(paths[0])  # type: ignore[arg-type]  # if it is one
-            locks = {key: queue._adapters[key]} if len(paths) == 1 else self._locks()
-        except (TypeError, ValueError):  # not the path of a file
-            locks = self._locks()
-        user = ticket = Ticket(queue._settings, self._label, self._timeout)
+        locks = self._locks()
+        user = ticket = new_ticket(self._queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
                 raise _in_use()
-            for lock in locks.values():
+            for lock in locks:
                 if tickets:
                     ticket = ticket.again()
                 # Both before `enter`: after an interrupt in it, the ticket is found here; and if no `try` can catch
                 # the interrupt, the turn ends when this object is collected.
-                # As `tie_to`, without the call.
-                ticket.finalizer = (Last(self, start_last), ref(self, partial(release_abandoned, ticket)))
+                # As `tie_to`, without the call, and without variables: they would outlive the turn.
+                ticket.finalizer = (Tie(self, start_last), Tie(self, release_abandoned))
+                ticket.finalizer[1].ticket = ticket
                 ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 tickets.append(ticket)
                 enter(ticket, lock)
-            return Turn(tuple(locks), tuple(tickets), self._label)
+            return _new_turn(locks, tuple(tickets), self._label)
         except BaseException:
             if None in self._users and self._users[None] is user:
                 try:
@@ -395,27 +397,22 @@ class TurnRequest:
                 del self._users[None]
 
     async def __aenter__(self) -> Turn:
-        paths = self._paths
-        queue = self._queue
-        try:
-            key = canonical(paths[0])  # type: ignore[arg-type]  # if it is one
-            locks = {key: queue._adapters[key]} if len(paths) == 1 else self._locks()
-        except (TypeError, ValueError):  # not the path of a file
-            locks = self._locks()
-        user = ticket = Ticket(queue._settings, self._label, self._timeout)
+        locks = self._locks()
+        user = ticket = new_ticket(self._queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
             if self._users.setdefault(None, user) is not user:
                 raise _in_use()
             self._loop = user.loop
-            for lock in locks.values():
+            for lock in locks:
                 if tickets:
                     ticket = ticket.again()
-                ticket.finalizer = (Last(self, start_last), ref(self, partial(release_abandoned, ticket)))
+                ticket.finalizer = (Tie(self, start_last), Tie(self, release_abandoned))
+                ticket.finalizer[1].ticket = ticket
                 ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 tickets.append(ticket)
                 await aenter(ticket, lock)
-            return Turn(tuple(locks), tuple(tickets), self._label)
+            return _new_turn(locks, tuple(tickets), self._label)
         except BaseException:
             if self._users.get(None) is user:
                 self._loop = user.loop
@@ -425,17 +422,34 @@ class TurnRequest:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if all(ticket.is_quick for ticket in self._tickets):
+        for ticket in self._tickets:
+            if not ticket.is_quick:
+                break
+        else:
             self.__exit__(None, None, None)
             return
         _, cancelled = await off_loop(partial(self.__exit__, None, None, None), self._loop)
         if cancelled is not None:
             raise cancelled
 
-    def _locks(self) -> dict[str, LockAdapter]:
-        """By key, in the order in which they are taken."""
-        locks = [self._queue._lock_of(place) for place in self._paths]
-        return {lock.key: lock for lock in sorted(locks, key=lambda lock: lock.key)}
+    def _locks(self) -> Sequence[LockAdapter]:
+        """One for each store, in the order in which they are taken."""
+        queue, paths = self._queue, self._paths
+        if len(paths) == 1:
+            try:
+                return (queue._adapters[canonical(paths[0])],)  # type: ignore[arg-type]  # if it is one
+            except (TypeError, ValueError):  # not the path of a file
+                pass
+        locks = {lock.key: lock for lock in map(queue._lock_of, paths)}
+        return tuple(locks[key] for key in sorted(locks))
+
+
+def _new_turn(locks: Sequence[LockAdapter], tickets: Sequence[Ticket], label: str | None) -> Turn:
+    turn = Turn()
+    turn._locks = locks
+    turn._tickets = tickets
+    turn.label = label
+    return turn
 
 
 def _in_use() -> RuntimeError:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypedDict, TypeVar, Unpack, overload
-from weakref import WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 from storewriter._backends.addresses import Durability, FileSettings, Place, address_of
 from storewriter._backends.protocol import Backend, Fixed, Moved
@@ -31,7 +31,7 @@ from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
 from storewriter._turns.ending import (
     Frame,
-    Last,
+    Tie,
     end_apart,
     inherited,
     leave_for_good,
@@ -42,7 +42,7 @@ from storewriter._turns.ending import (
     tie_to,
 )
 from storewriter._turns.entering import aenter, enter
-from storewriter._turns.line import ANSWERED, Ticket, current_task
+from storewriter._turns.line import ANSWERED, Ticket, current_task, new_ticket
 from storewriter._turns.off_loop import off_loop
 from storewriter._turns.waiters import domain_of
 from storewriter.backoff import Backoff
@@ -211,7 +211,7 @@ class _StoreBase(Generic[S]):
 
     def _ticket(self, label: str | None, timeout: float | None | Unset) -> Ticket:
         seconds = self._timeout if timeout is UNSET else require_seconds("timeout", timeout)  # type: ignore[arg-type]
-        return Ticket(self._queue._settings, label, seconds)
+        return new_ticket(self._queue._settings, label, seconds)
 
     def _read(self) -> tuple[bytes | None, S]:
         document = self._current_document()
@@ -424,8 +424,9 @@ class Store(_StoreBase[S]):
                 ticket.batch_key = None if request.expect is not None else (document, None, self._isolation)
                 ticket.payload = request
             try:
-                # As `tie_to`, without the call.
-                ticket.finalizer = (Last(frame, start_last), ref(frame, partial(release_abandoned, ticket)))
+                # As `tie_to`, without the call, and without variables: they would outlive the turn.
+                ticket.finalizer = (Tie(frame, start_last), Tie(frame, release_abandoned))
+                ticket.finalizer[1].ticket = ticket
                 ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
                 enter(ticket, document.backend.lock)
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and

@@ -25,7 +25,7 @@ from storewriter._platform.journals import Journal
 from storewriter._turns import marks
 from storewriter._turns.ending import Frame, release_in_this_thread, tie_to
 from storewriter._turns.entering import enter
-from storewriter._turns.line import Ticket
+from storewriter._turns.line import new_ticket
 from storewriter.testing import Call, System, intercepted
 
 
@@ -225,7 +225,7 @@ def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same
     lost: list[Frame] = []
 
     def begin() -> None:
-        ticket, frame = Ticket(queue._settings, None, 10.0), Frame()
+        ticket, frame = new_ticket(queue._settings, None, 10.0), Frame()
         ticket.payload = Request(lambda state: state.update(lost=1))
         tie_to(ticket, frame)
         enter(ticket, queue._adapters[str(path)])
@@ -272,7 +272,7 @@ def test_a_lost_update_is_saved_by_one_thread_although_both_its_callbacks_start_
     store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
     monkeypatch.setattr(threads, "start", lambda call, *args: started.append(partial(call, *args)))
     frames = [Frame()]
-    ticket = Ticket(queue._settings, None, 10.0)
+    ticket = new_ticket(queue._settings, None, 10.0)
     ticket.payload = Request(lambda state: state.update(lost=1))
     tie_to(ticket, frames[0])
     assert ticket.finalizer is not None

@@ -17,7 +17,7 @@ from helpers.lines import Worker, held
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, Backoff, PerStoreWriterQueue, Store
 from storewriter._turns import ending, entering, line
-from storewriter._turns.line import HOLDING, LEFT, Ticket
+from storewriter._turns.line import HOLDING, LEFT, new_ticket
 
 KEY = "/somewhere/state.json"
 SETTINGS = line.Settings(Backoff(), max_pending=None, warn_after=None)
@@ -90,7 +90,7 @@ class Lock:
 
 def test_two_threads_that_end_one_turn_name_one_head() -> None:
     lock: Any = Lock()
-    tickets = [Ticket(SETTINGS, None, None) for _ in range(3)]
+    tickets = [new_ticket(SETTINGS, None, None) for _ in range(3)]
     for ticket in tickets:
         line.join(ticket, lock, lambda lane, ticket, adapter: None)
     assert entering._attempt(tickets[0])

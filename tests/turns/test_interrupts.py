@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 
 from helpers.children import HOLDER, Child, child
 from storewriter import PerStoreWriterQueue, per_store_writer_queue
-from storewriter._turns import ending
-from storewriter._turns.line import Ticket
+from storewriter._turns import ending, line
+from storewriter._turns.ending import Tie
 
 _PROBE = """
 def probe(queue):
@@ -396,10 +397,10 @@ def test_a_turn_ends_although_the_callback_that_ends_it_is_interrupted(
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
     release_abandoned = ending.release_abandoned
 
-    def interrupted_once(ticket: Ticket, owner: object) -> None:
+    def interrupted_once(tie: Tie) -> None:
         if not reported:
             raise KeyboardInterrupt
-        release_abandoned(ticket, owner)
+        release_abandoned(tie)
 
     monkeypatch.setattr(per_store_writer_queue, "release_abandoned", interrupted_once)
     request = queue.turn(path)
@@ -408,3 +409,24 @@ def test_a_turn_ends_although_the_callback_that_ends_it_is_interrupted(
     assert reported == [KeyboardInterrupt]
     with queue.turn(path, timeout=5):
         pass
+
+
+def test_an_abandoned_turn_ends_where_it_is_dropped(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The callback that needs no thread ends it; the other one is for an interrupt in that."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
+
+    async def in_a_task() -> None:
+        request = queue.turn(path)
+        await request.__aenter__()
+        del request
+        assert str(path) not in line.lanes
+
+    request = queue.turn(path)
+    request.__enter__()
+    del request
+    assert str(path) not in line.lanes
+    asyncio.run(in_a_task())
+    assert reported == []

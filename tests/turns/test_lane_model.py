@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from helpers.waiting import PATIENCE, until
 from storewriter import Backoff
 from storewriter._turns import ending, entering, line, waiting_thread
-from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket, new_ticket
 
 KEY = "/a/store/that/never/exists"
 SETTINGS = line.Settings(Backoff(), max_pending=None, warn_after=None)
@@ -84,7 +84,10 @@ class Caller(Ticket):
     """A ticket with a name."""
 
     def __init__(self, name: int, batch_key: str | None, is_late: bool) -> None:
-        super().__init__(SETTINGS, None, None)
+        fresh = new_ticket(SETTINGS, None, None)
+        for field in Ticket.__slots__:
+            if field != "lane":  # set when it joins
+                setattr(self, field, getattr(fresh, field))
         self.name = name
         self.deadline = 0.0 if is_late else None
         self.batch_key = batch_key

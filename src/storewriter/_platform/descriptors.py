@@ -53,19 +53,25 @@ class _Last(ref["Descriptor"]):
     The callback begins nothing of Python's in this thread, so no interrupt can come before the thread has started.
     """
 
-    start: Callable[[], object] = staticmethod(partial(_thread.start_new_thread, _close_lost, (None,)))
+    __slots__ = ("start",)
+
+    start: Callable[[], object]
 
 
 _start: Final = methodcaller("start")
 """Written in C, like what it calls."""
+_close_in_thread: Final = partial(_thread.start_new_thread, _close_lost, (None,))
 
 
 class Descriptor:
     """One descriptor at a time: not open, until `open` is called."""
 
-    fd = -1
-    """Its number while it is open; -1, which every call refuses, while it is not."""
-    _key: _Key | None = None
+    __slots__ = ("__weakref__", "_key", "fd")
+
+    def __init__(self) -> None:
+        self.fd = -1
+        """Its number while it is open; -1, which every call refuses, while it is not."""
+        self._key: _Key | None = None
 
     @property
     def is_open(self) -> bool:
@@ -78,6 +84,7 @@ class Descriptor:
         A descriptor that is open must be closed first.
         """
         last = _Last(self, _start)
+        last.start = _close_in_thread
         key: _Key = ref(self, _close_lost)
         (fd,) = map(open_function, (path,), (flags,), (mode,))
         opened[key] = fd, last

@@ -26,7 +26,7 @@ from storewriter._platform import forks, threads
 from storewriter._platform.interrupts import is_of_a_step, until_done
 from storewriter._turns import line
 from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
-from storewriter._turns.marks import STEP, Mark, inside
+from storewriter._turns.marks import STEP, inside
 from storewriter._turns.waiting_thread import wake_successor
 from storewriter.errors import LockLost
 
@@ -154,7 +154,6 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
         return  # a forked child: the turn, and what was applied in it, is its parent's
     thread = get_ident()
     outer = inside.get(thread)
-    ours: Mark = (ticket.lane.key, outer)
     try:
         inside[thread] = STEP
         if ticket.state is not HOLDING:
@@ -163,7 +162,7 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
         if ticket.batch is not None and ticket.state is HOLDING:
             may_hand_on = ticket.lane.queue and not ticket.is_async and ticket.batch.has_time()
             if not may_hand_on or not line.hand_on(ticket):
-                inside[thread] = ours
+                inside[thread] = (ticket.lane.key, outer)
                 ticket.batch.save(ticket)
                 inside[thread] = STEP
                 if ticket.generation != forks.generation:
@@ -176,7 +175,7 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
             # The successor is woken as the last thing before the sleep: the woken thread needs the interpreter, which
             # this one gives up by sleeping. Until then this is a step.
             wake_successor(ticket)
-            inside[thread] = ours
+            inside[thread] = (ticket.lane.key, outer)
             _wait_for_answer(ticket)
             if ticket.replacement is None:
                 ticket.finalizer = None
@@ -190,8 +189,8 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
             log.exception("could not release the lock of %s", ticket.lane.key)
         if ticket.replacement is None:
             ticket.finalizer = None
-        inside[thread] = ours
         if ticket.batch is not None:
+            inside[thread] = (ticket.lane.key, outer)
             ticket.batch.settle()
     finally:
         if outer is not None:
@@ -262,25 +261,30 @@ def tie_to(ticket: Ticket, owner: object) -> None:
     """
     # Two of them: an interrupt that is raised in the first callback ends it, and then the other one is called. That one
     # begins nothing of Python's in this thread, so no interrupt can come before its thread has started.
-    ticket.finalizer = (Last(owner, start_last), ref(owner, partial(release_abandoned, ticket)))
-    ticket.finalizer[0].start = partial(_thread.start_new_thread, release_in_this_thread, (ticket,))
+    last, first = Tie(owner, start_last), Tie(owner, release_abandoned)
+    first.ticket = ticket
+    last.start = partial(_thread.start_new_thread, release_in_this_thread, (ticket,))
+    ticket.finalizer = last, first
 
 
-class Last(ref[Any]):
-    """The weak reference whose callback comes last (the oldest one does), with the call that it makes."""
+class Tie(ref[Any]):
+    """A weak reference to the object that ends a turn, with what its callback needs."""
 
-    __slots__ = ("start",)
+    __slots__ = ("start", "ticket")
 
+    ticket: Ticket
     start: Callable[[], object]
+    """Of the one whose callback comes last (the oldest one does): the call that it makes."""
 
 
 start_last: Final = methodcaller("start")
-"""Calls `start` of a `Last` reference: written in C, like what it calls."""
+"""Calls `start` of a `Tie`: written in C, like what it calls."""
 
 
-def release_abandoned(ticket: Ticket, _: object) -> None:
+def release_abandoned(tie: Tie) -> None:
     """The object that would have ended the turn is gone (`tie_to`)."""
-    finalizer = ticket.finalizer
+    ticket = tie.ticket
+    finalizer: Any = ticket.finalizer
     if get_ident() in inside:
         # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
         # mutex this same thread may hold.

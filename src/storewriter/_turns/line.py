@@ -145,65 +145,104 @@ class Part(Batch, Protocol):
 
 
 class Ticket:
-    """Who asks for a turn, until when, and with which settings; and where it is in its life. One place in a line."""
+    """Who asks for a turn, until when, and with which settings; and where it is in its life. One place in a line.
 
-    # Defaults stand in the class: most turns never need most of these, and a turn is counted in microseconds.
-    state: State = WAITING
-    waiter: Waiter | None = None
-    """Set before another thread could wake it."""
-    is_async = False
-    is_quick = True
+    Made by `new_ticket`.
+    """
+
+    __slots__ = (
+        "asked",
+        "batch",
+        "batch_key",
+        "began",
+        "deadline",
+        "delays",
+        "error",
+        "finalizer",
+        "found_taken",
+        "generation",
+        "handed_on",
+        "has_begun_release",
+        "has_slept",
+        "hold_is_lost",
+        "identity",
+        "is_async",
+        "is_quick",
+        "joined",
+        "label",
+        "lane",
+        "loop",
+        "payload",
+        "queue_position",
+        "releasing_thread",
+        "replacement",
+        "settings",
+        "state",
+        "successor",
+        "thread",
+        "timeout",
+        "waiter",
+        "was_put_back",
+        "was_warned",
+    )
+
+    settings: Settings
+    label: str | None
+    timeout: float | None
+    asked: float
+    """When its caller asked (`time.monotonic()`)."""
+    deadline: float | None
+    generation: int
+    """Of the process (`forks.generation`): in a forked child the ticket is its parent's."""
+    thread: int
+    loop: Any
+    identity: object
+    """The task that asks, as a weak reference: lost inside its turn, it must be collectable, or the turn would never
+    end. In plain code the thread."""
+    is_async: bool
+    is_quick: bool
     """Whether its thread may release a hold, or must not be kept waiting (a task, and a lock that may wait)."""
-    began = 0.0
-    """When its turn began (seconds since the epoch)."""
-    error: BaseException | None = None
-    batch_key: object = None
-    """Tickets next to each other with equal keys may be in one batch; None: never."""
-    batch: Batch | None = None
-    """The open batch of the ticket that has the turn."""
-    handed_on: Batch | None = None
-    """The batch that it has handed on, and whose answer it waits for."""
-    payload: Any = None
-    """What the batch keeps with the ticket; opaque here."""
     lane: Lane
     """Set when it joins."""
-    joined = False
-    replacement: Ticket | None = None
+    joined: bool
+    state: State
+    waiter: Waiter | None
+    """Set before another thread could wake it."""
+    began: float
+    """When its turn began (seconds since the epoch)."""
+    error: BaseException | None
+    batch_key: object
+    """Tickets next to each other with equal keys may be in one batch; None: never."""
+    batch: Batch | None
+    """The open batch of the ticket that has the turn."""
+    handed_on: Batch | None
+    """The batch that it has handed on, and whose answer it waits for."""
+    payload: Any
+    """What the batch keeps with the ticket; opaque here."""
+    replacement: Ticket | None
     """The ticket with which its caller begins anew; it stands in line already (`put_back`)."""
-    was_put_back = False
+    was_put_back: bool
     """Whether it is such a ticket."""
-    hold_is_lost = False
+    hold_is_lost: bool
     """Whether the hold of its turn must not be passed on."""
-    has_begun_release = False
+    has_begun_release: bool
     """Whether the hold of its turn may have been given back already."""
-    successor: Ticket | None = None
+    releasing_thread: dict[None, int]
+    """The thread that has claimed the end of the turn, one at most; others return at once."""
+    successor: Ticket | None
     """The ticket that it named head when it left, if that is still to be woken."""
-    finalizer: tuple[Any, object] | None = None
+    finalizer: tuple[Any, Any] | None
     """Weak references to the object that ends the turn (`ending.tie_to`); dead, it is gone."""
-    queue_position = -1
+    queue_position: int
     """How many tickets were before it when a long line was last counted."""
-    was_warned = False
+    was_warned: bool
     """Whether the log record about its long wait has been written."""
-    has_slept = False
+    has_slept: bool
     """Whether the clock has to be looked at before the next sleep."""
-    found_taken = False
+    found_taken: bool
     """Whether it has just found the lock taken."""
-    delays: Iterator[float] | None = None
+    delays: Iterator[float] | None
     """Pauses between its own attempts, where no waiting thread can be had."""
-
-    def __init__(self, settings: Settings, label: str | None, timeout: float | None) -> None:
-        self.settings = settings
-        self.label = label
-        self.timeout = timeout
-        self.asked = time.monotonic()
-        self.deadline = None if timeout is None else self.asked + timeout
-        self.generation = forks.generation
-        self.releasing_thread: dict[None, int] = {}
-        """The thread that has claimed the end of the turn, one at most; others return at once."""
-        self.thread = thread = get_ident()
-        task, self.loop = current_task()
-        # A weak reference: a task that is lost inside its turn must be collectable, or the turn would never end.
-        self.identity: object = thread if task is None else ref(task)
 
     def new_waiter(self) -> Waiter:
         """How its caller sleeps. Made in the caller's thread."""
@@ -211,18 +250,20 @@ class Ticket:
 
     def again(self) -> Ticket:
         """The same caller on its way to another store, with the same deadline."""
-        other = Ticket(self.settings, self.label, self.timeout)
+        other = new_ticket(self.settings, self.label, self.timeout)
         other.asked, other.deadline = self.asked, self.deadline
         other.has_slept = True  # part of its time has passed
         return other
 
     def replaced(self, payload: Any) -> Ticket:
         """The same caller in the same line once more. Made in any thread: it takes the caller from this ticket."""
-        other = Ticket.__new__(Ticket)
-        other.settings, other.label, other.timeout = self.settings, self.label, self.timeout
-        other.asked, other.deadline, other.has_slept = self.asked, self.deadline, True
-        other.generation, other.releasing_thread = self.generation, {}
-        other.thread, other.loop, other.identity = self.thread, self.loop, self.identity
+        other = self.again()
+        other.generation, other.thread, other.loop, other.identity = (
+            self.generation,
+            self.thread,
+            self.loop,
+            self.identity,
+        )
         other.is_async, other.is_quick, other.waiter = self.is_async, self.is_quick, self.waiter
         other.batch_key, other.payload = self.batch_key, payload
         other.lane, other.joined, other.was_put_back = self.lane, True, True
@@ -231,23 +272,65 @@ class Ticket:
         return other
 
 
+def new_ticket(settings: Settings, label: str | None, timeout: float | None) -> Ticket:
+    """A ticket of the task or thread that runs here.
+
+    A function with slots to fill, for tickets, lanes, holds and turns: up to CPython 3.12 a call of an `__init__` costs
+    as much as all that it does here, and an attribute whose default is in the class is looked up anew each time.
+    """
+    ticket = Ticket()
+    ticket.settings = settings
+    ticket.label = label
+    ticket.timeout = timeout
+    ticket.asked = asked = time.monotonic()
+    ticket.deadline = None if timeout is None else asked + timeout
+    ticket.generation = forks.generation
+    ticket.thread = thread = get_ident()
+    task, ticket.loop = current_task()
+    ticket.identity = thread if task is None else ref(task)
+    ticket.is_async = False
+    ticket.is_quick = True
+    ticket.joined = False
+    ticket.state = WAITING
+    ticket.waiter = None
+    ticket.began = 0.0
+    ticket.error = None
+    ticket.batch_key = None
+    ticket.batch = None
+    ticket.handed_on = None
+    ticket.payload = None
+    ticket.replacement = None
+    ticket.was_put_back = False
+    ticket.hold_is_lost = False
+    ticket.has_begun_release = False
+    ticket.releasing_thread = {}
+    ticket.successor = None
+    ticket.finalizer = None
+    ticket.queue_position = -1
+    ticket.was_warned = False
+    ticket.has_slept = False
+    ticket.found_taken = False
+    ticket.delays = None
+    return ticket
+
+
 class Lane:
     """The queue of one key: its head, and the tickets behind it."""
 
-    hold: Hold | None = None
-    waiting_thread = NONE
-    queue: deque[Ticket] | None = None
-    left = 0
-    """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
-    counted = 0.0
-    """When the places in a long line were last counted."""
-    cached_owner: tuple[float, Owner | None] | None = None
-    """The holder of the lock as it was last looked up, and when."""
+    __slots__ = ("adapter", "cached_owner", "counted", "head", "hold", "key", "left", "queue", "waiting_thread")
 
-    def __init__(self, adapter: LockAdapter, head: Ticket) -> None:
-        self.key = adapter.key
-        self.adapter = adapter
-        self.head: Ticket | None = head
+    key: str
+    adapter: LockAdapter
+    head: Ticket | None
+    queue: deque[Ticket] | None
+    left: int
+    """Tickets in `queue` that have left: skipped when they come up, swept out when they outnumber the rest."""
+    hold: Hold | None
+    waiting_thread: int
+    counted: float
+    """When the places in a long line were last counted."""
+    cached_owner: tuple[float, Owner | None] | None
+    """The holder of the lock as it was last looked up, and when."""
 
     def waiting(self) -> int:
         """How many wait behind the head."""
@@ -303,18 +386,26 @@ def join(ticket: Ticket, adapter: LockAdapter, admission_error: Admission) -> bo
     """
     key = adapter.key
     if key not in lanes:
-        ticket.lane = Lane(adapter, ticket)
+        ticket.lane = lane = Lane()
+        lane.key = key
+        lane.adapter = adapter
+        lane.head = ticket
+        lane.queue = lane.hold = lane.cached_owner = None
+        lane.left = 0
+        lane.waiting_thread = NONE
+        lane.counted = 0.0
         ticket.state = AT_HEAD
         ticket.joined = True
         # One operation, without the mutex: if two threads find no lane, one lane is made.
-        if lanes.setdefault(key, ticket.lane) is ticket.lane:
+        if lanes.setdefault(key, lane) is lane:
             return True
         ticket.joined = False
         ticket.state = WAITING
     with mutex:
-        lane = lanes.get(key)
-        if lane is None:
+        known = lanes.get(key)
+        if known is None:
             return join(ticket, adapter, admission_error)  # they have left meanwhile
+        lane = known
         error = admission_error(lane, ticket, adapter)
         if error is not None:
             raise error

@@ -14,7 +14,7 @@ import errno
 import os
 import re
 import stat
-from typing import ClassVar, Final
+from typing import Final
 
 from storewriter._files.folders import make_folders
 from storewriter._files.keys import sidecar
@@ -26,7 +26,8 @@ from storewriter.errors import ForeignFile, NotARegularFile
 from storewriter.locks import _rights
 from storewriter.locks._record import record_line
 
-_FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
+FLAGS: Final = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
+"""How a lock file is opened."""
 # O_NONBLOCK: a FIFO planted under the sidecar's name must not make the open wait for its other end.
 
 _UNNAMED: Final[int] = getattr(os, "O_TMPFILE", 0)
@@ -56,8 +57,7 @@ forks.in_child(_close_in_child)
 class LockFile(Descriptor):
     """An open lock file; in a forked child it is closed."""
 
-    flags: ClassVar = _FLAGS
-    """How it is opened."""
+    __slots__ = ()
 
     def open_at(self, path: str, name: str) -> int:
         """Open a lock file of the store at `path`, creating it and the folders above it; returns the descriptor.
@@ -65,7 +65,7 @@ class LockFile(Descriptor):
         Raises OSError, with the store and the outcome in its message.
         """
         try:
-            return self.open(os.open, name, _FLAGS)
+            return self.open(os.open, name, FLAGS)
         except OSError as error:
             return self._open_after(error, path, name)
 
@@ -75,7 +75,7 @@ class LockFile(Descriptor):
             if isinstance(error, FileNotFoundError):
                 return self._create(path, name)
             if isinstance(error, PermissionError) and _make_accessible(name):
-                return self.open(os.open, name, _FLAGS)
+                return self.open(os.open, name, FLAGS)
         except OSError as problem:
             error = problem
         raise _refused(error, path, name) from error
@@ -100,7 +100,7 @@ class LockFile(Descriptor):
             return self._create_exclusively(path, name)
         except FileExistsError:
             self.close()
-            return self.open(os.open, name, _FLAGS)
+            return self.open(os.open, name, FLAGS)
 
     def _create_unnamed(self, path: str, name: str) -> int:
         """No process can open it before it is as it should be: it gets its name last."""
@@ -112,7 +112,7 @@ class LockFile(Descriptor):
         return fd
 
     def _create_exclusively(self, path: str, name: str) -> int:
-        fd = self.open(os.open, name, _FLAGS | os.O_CREAT | os.O_EXCL)
+        fd = self.open(os.open, name, FLAGS | os.O_CREAT | os.O_EXCL)
         try:
             _rights.dress(fd, path)
         except BaseException:

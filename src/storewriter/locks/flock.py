@@ -40,7 +40,7 @@ from storewriter._platform.owner import Owner
 from storewriter.errors import UnsupportedLock
 from storewriter.locks._gate import GATE_BYTE, TAKE, lock_through_gate, stalled
 from storewriter.locks._holder import open_to_read, require_same_strategy, sidecar_holder
-from storewriter.locks._lock_file import NO_LOCKS, LockFile, look_over, require_own_file
+from storewriter.locks._lock_file import FLAGS, NO_LOCKS, LockFile, look_over, require_own_file
 from storewriter.locks._record import write_record
 from storewriter.locks._refusals import is_parents, taken_away, unsupported
 from storewriter.locks.neighbours import FlockFile
@@ -117,10 +117,10 @@ class Flock:
         """
         name = sidecars.get(path) or sidecar(path)
         while True:
-            hold = _FlockHold(path, name, label)
+            hold = _new_hold(path, name, label)
             try:
                 try:
-                    fd = hold.open(os.open, name, hold.flags)
+                    fd = hold.open(os.open, name, FLAGS)
                 except OSError as error:
                     fd = hold._open_after(error, path, name)
                 try:
@@ -178,7 +178,7 @@ class Flock:
         """
         name = sidecar(path)
         while True:
-            hold = _FlockHold(path, name, label)
+            hold = _new_hold(path, name, label)
             try:
                 fd = hold.open_at(path, name)
                 require_same_strategy(fd, path, NAME)
@@ -241,20 +241,20 @@ class Flock:
 class _FlockHold(LockFile):
     """A sidecar that is open and locked."""
 
+    __slots__ = ("_generation", "_label", "_name", "_path", "found", "had_to_wait", "taken")
+
     token: str | None = None
     is_irrevocable = True
     """Nothing needs to be held on to during a commit: `check` will do in place of `fence`."""
-    had_to_wait = False
-    """Whether others want the lock, too."""
     found: os.stat_result
     """What was locked."""
-
-    def __init__(self, path: str, name: str, label: str | None) -> None:
-        self._label = label
-        self._path = path
-        self._name = name
-        self._generation = forks.generation
-        self.taken = time.monotonic()
+    taken: float
+    had_to_wait: bool
+    """Whether others want the lock, too."""
+    _path: str
+    _name: str
+    _label: str | None
+    _generation: int
 
     def may_pass(self) -> bool:
         return time.monotonic() - self.taken < _KEEP and not _has_waiter(self.fd, self._path)
@@ -299,6 +299,20 @@ class _FlockHold(LockFile):
             # The next holder had the gate. The waiter behind it has been woken for the gate, but may not run yet; until
             # it does, the gate looks free, and this process would take the lock again before it.
             os.sched_yield()
+
+
+def _new_hold(path: str, name: str, label: str | None) -> _FlockHold:
+    """A hold that is not open yet."""
+    hold = _FlockHold.__new__(_FlockHold)
+    hold.fd = -1
+    hold._key = None
+    hold._path = path
+    hold._name = name
+    hold._label = label
+    hold._generation = forks.generation
+    hold.taken = time.monotonic()
+    hold.had_to_wait = False
+    return hold
 
 
 def _has_waiter(fd: int, path: str) -> bool:
