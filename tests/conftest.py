@@ -103,6 +103,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.untraced)
 
 
+def _start_server_anew() -> None:
+    """The process from which `multiprocessing` forks, if there is one: its children have what its environment said."""
+    server: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_pid is not None:
+        server._stop()
+        server.ensure_running()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Take the tracer away for tests marked as untraced, and from their children; after any test it is there again.
@@ -111,14 +119,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """
     ours, of_threads, of_children = sys.gettrace(), threading.gettrace(), os.environ.get(_CHILDREN_ARE_TRACED)
     is_untraced = item.get_closest_marker("untraced") is not None
-    if ours is not None and is_untraced is not _server_is_untraced[0]:
-        # Its children have what its environment said when it was started, which the first test of its kind did.
-        multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-        _server_is_untraced[0] = is_untraced
     if is_untraced:
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
         os.environ.pop(_CHILDREN_ARE_TRACED, None)
+    if ours is not None and is_untraced is not _server_is_untraced[0]:
+        _server_is_untraced[0] = is_untraced
+        _start_server_anew()
     try:
         return (yield)
     finally:

@@ -33,14 +33,22 @@ class Noted:
     def attempt(self, path: str, label: str | None) -> Any:
         hold: Any = self.real.attempt(path, label)
         self.steps.append("lock")
-        release = hold.release
+        return NotedHold(hold, self.steps)
 
-        def noted() -> None:
-            release()
-            self.steps.append("unlock")
 
-        hold.release = noted
-        return hold
+@attrs.define
+class NotedHold:
+    """What it hands out: another hold, whose release is noted."""
+
+    real: Any
+    steps: list[str]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def release(self) -> None:
+        self.real.release()
+        self.steps.append("unlock")
 
 
 def test_an_update_takes_the_steps_of_the_commit_model(tmp_path: Path) -> None:
