@@ -784,19 +784,12 @@ class TestRow21:
         assert target.stat().st_mode & 0o777 == 0o775
 
     def test_the_directory_of_a_path_of_ones_own_is_left_alone(self, face: Face, tmp_path: Path) -> None:
-        directory = tmp_path / "mine"
-        directory.mkdir()
-        directory.chmod(0o755)
-        store = face.open(directory / "commitments.json")
-
-        async def main() -> None:
-            await store.upsert(ITEM_A, [candidate()])
-
-        face.run(main)
-        assert directory.stat().st_mode & 0o777 == 0o755
+        assert self._mode_after_an_update(face, tmp_path / "mine") == 0o755
 
     def test_openclaws_own_path_is_tightened_however_it_is_given(self, face: Face, state_dir: Path) -> None:
-        directory = state_dir / "commitments"
+        assert self._mode_after_an_update(face, state_dir / "commitments") == 0o700
+
+    def _mode_after_an_update(self, face: Face, directory: Path) -> int:
         directory.mkdir(parents=True)
         directory.chmod(0o755)
         store = face.open(directory / "commitments.json")
@@ -805,7 +798,7 @@ class TestRow21:
             await store.upsert(ITEM_A, [candidate()])
 
         face.run(main)
-        assert directory.stat().st_mode & 0o777 == 0o700
+        return directory.stat().st_mode & 0o777
 
     def test_looking_does_not_tighten_it(self, state_dir: Path) -> None:
         directory = state_dir / "commitments"

@@ -46,19 +46,20 @@ ALONE: Final = Group()
 class Request:
     """One caller's update: its function, and what came of it."""
 
-    # Defaults stand in the class: a request is made for every update.
-    is_applied = False
-    """Whether what the function did is in the document that the batch makes; with a shared state, if it is
-    `group.is_applied` as well."""
-    group = ALONE
-    result: Any = None
-    error: BaseException | None = None
-    failed = False
-    """Whether the error is the function's own."""
-    before: Ticket | None = None
-    """The member before it in its batch."""
-    is_member = False
-    """Whether it is in a batch, which will answer it."""
+    __slots__ = (
+        "_context",
+        "before",
+        "error",
+        "expect",
+        "failed",
+        "fn",
+        "group",
+        "is_applied",
+        "is_member",
+        "replaces",
+        "result",
+        "tries_left",
+    )
 
     def __init__(
         self,
@@ -74,6 +75,18 @@ class Request:
         self.expect = expect
         self._context = context
         """A task's: its function runs there, whichever task leads the batch."""
+        self.is_applied = False
+        """Whether what the function did is in the document that the batch makes; with a shared state, if it is
+        `group.is_applied` as well."""
+        self.group = ALONE
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.failed = False
+        """Whether the error is the function's own."""
+        self.before: Ticket | None = None
+        """The member before it in its batch."""
+        self.is_member = False
+        """Whether it is in a batch, which will answer it."""
         self.tries_left = tries_left
         """How often it may begin anew."""
 

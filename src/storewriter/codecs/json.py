@@ -135,12 +135,6 @@ class JsonCodec:
 
         Raises what `decode` raises.
         """
-        if type(data) is _Written and self.indent == "keep":
-            # What the function before left, in the engine's own layout: by far the most common in a batch.
-            state = orjson.loads(memoryview(data))
-            if self.shape is not None and not isinstance(state, self.shape):
-                raise self._other_shape(state)
-            return state, partial(self._encode_in, COMPACT)
         again: bytes | None
         if isinstance(data, _Written) and (self.indent == "keep" or data.layout == self._own):
             layout = data.layout
