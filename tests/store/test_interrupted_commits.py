@@ -304,6 +304,71 @@ def test_an_interrupt_in_a_batch_that_shares_a_state_loses_no_neighbour(
     assert len(tried) > 100
 
 
+def _interrupted_twice(kind: type[BaseException], name: str, monkeypatch: pytest.MonkeyPatch, then: Fault) -> None:
+    """Once `then` has struck, the next call of a batch's function of this name is interrupted where it begins."""
+    real: Callable[..., Any] = getattr(batch.Batch, name)
+    has_struck = False
+
+    def interrupted(*args: Any) -> Any:
+        nonlocal has_struck
+        if then.struck is not None and not has_struck:
+            has_struck = True
+            raise kind("right behind the first one")
+        return real(*args)
+
+    monkeypatch.setattr(batch.Batch, name, interrupted)
+
+
+@pytest.mark.parametrize("name", ["_is_the_end", "save", "_save", "_has_landed", "has_time"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, JobTimeout, StopIteration])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_interrupt_right_behind_another_one_is_no_answer_to_a_neighbour(
+    is_there: bool,
+    kind: type[BaseException],
+    name: str,
+    queue: PerStoreWriterQueue,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first comes right after the rename, the second before the batch could note that one came: it is noted before."""
+    if is_there:
+        path.write_text("{}")
+    fault = Fault(kind("right after the rename"), name="exchange" if is_there else "rename", late=True)
+    _interrupted_twice(kind, name, monkeypatch, fault)
+    store = Store(path, queue=queue, durability="process", system=intercepted(fault))
+    with held(queue, path) as holding:
+        first, second = lined_up(queue, path, lambda: store.update(bump("a")), lambda: store.update(bump("b")))
+        holding.release()
+        first.result()
+        second.wait()
+    assert isinstance(second.error, kind)
+    assert store.read() == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("name", ["_is_the_end", "save", "_save", "_has_landed", "has_time"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, JobTimeout])
+def test_a_batch_whose_save_was_interrupted_is_not_handed_on(
+    kind: type[BaseException], name: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone comes while it is saved; the next thread would save it once more, on another document than it expects."""
+    path.write_text("{}")
+    workers: list[Worker] = []
+    fault = Fault(kind("right after the rename"), name="exchange", late=True)
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "exchange" and not workers:
+            workers.append(Worker(lambda: store.update(bump("neighbour"))))
+            until(lambda: queue.pending(path) == 1, "a neighbour in line")
+        return fault(call, proceed)
+
+    _interrupted_twice(kind, name, monkeypatch, fault)
+    store = Store(path, queue=queue, durability="process", system=intercepted(around))
+    with pytest.raises(kind):
+        store.update(bump("own"))
+    workers[0].result()
+    assert store.read() == {"own": 1, "neighbour": 1}
+
+
 # -- after the rename --------------------------------------------------------------------------------------------------
 
 

@@ -71,8 +71,10 @@ class Batch:
     _is_reported = False
     _is_written = False
     _must_confirm = False
-    _interrupts = 0
-    """How often the save or the flush was interrupted."""
+    _attempts = 0
+    """How many attempts at the save and the flush were interrupted, and one more while one runs.
+
+    Counted where they begin: where one is interrupted, another interrupt may come before it is counted."""
     _apart: Apart | None = None
     """The step that another thread makes."""
     _is_closed = False
@@ -112,7 +114,7 @@ class Batch:
 
     def has_time(self) -> bool:
         """Whether another function may be applied before the save."""
-        return not self._is_saved and not self._interrupts and time.monotonic() < self._until
+        return not self._is_closed and time.monotonic() < self._until
 
     def apply(self, ticket: Ticket) -> None:
         """Apply the function of a ticket to a state of its own. What it raises is the request's error.
@@ -199,6 +201,7 @@ class Batch:
         """In the turn of this ticket: give the new document the name, unless nothing changed. Errors are kept."""
         if self._is_saved:
             return
+        self._attempts += 1
         try:
             with self.draft.mutex:
                 self._is_closed = True
@@ -213,6 +216,7 @@ class Batch:
                 raise
             self.error = self._as_outcome(error)
         self._is_saved = True
+        self._attempts -= 1
 
     def _save(self, ticket: Ticket) -> None:
         draft, found = self.draft, self.draft.found
@@ -221,7 +225,7 @@ class Batch:
             return
         if self._early is not None and draft.authors and not self._is_rebased:
             found = self._go_on_from_part(self._early, hold)
-        if self._interrupts:
+        if self._attempts > 1:
             if self._has_landed(hold, found):
                 self._is_written = True
                 return
@@ -268,10 +272,7 @@ class Batch:
         What is not an error of a step belongs to this thread, and the step is repeated; but not for ever, or the
         members would never be answered.
         """
-        if is_of_a_step(error):
-            return True
-        self._interrupts += 1
-        return self._interrupts > _MOST_INTERRUPTS
+        return is_of_a_step(error) or self._attempts > _MOST_INTERRUPTS
 
     def _as_outcome(self, error: BaseException) -> BaseException:
         if is_of_a_step(error):
@@ -294,7 +295,7 @@ class Batch:
     def _put_back(self, saver: Ticket) -> None:
         for member in self.members():
             request: Request = member.payload
-            if member is saver and self._interrupts:
+            if member is saver and self._attempts:
                 continue  # what has interrupted it is raised in its thread, which does not begin anew
             if request.tries_left > 0 and self._begins_anew(request):
                 line.put_back(member, request.anew())
@@ -314,6 +315,7 @@ class Batch:
         """After the turn: return when the document is durable. An error is kept, for all members."""
         if self._is_settled or self.error is not None:
             return
+        self._attempts += 1
         try:
             if self._is_written:
                 self._perform(self.document.backend.settle, self._commit)
@@ -324,10 +326,11 @@ class Batch:
                 raise
             self.error = self._as_outcome(error)
         self._is_settled = True
+        self._attempts -= 1
 
     def _perform(self, step: Callable[..., None], *args: Any) -> None:
         """Make a step of the commit. A thread that is interrupted again and again leaves it to one of our own."""
-        if self._interrupts < _FEW_INTERRUPTS:
+        if self._attempts <= _FEW_INTERRUPTS:
             step(*args)
             return
         if self._apart is None:
