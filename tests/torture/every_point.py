@@ -22,7 +22,7 @@ from storewriter.locks import Flock, Lease, Marker
 
 STALE: Final = 0.3
 LONG: Final = 20.0
-SHORT: Final = {"flock": 0.1, "marker": 0.1, "lease": 3.0}
+SHORT: Final = {"flock": 0.1, "marker": 0.1, "lease": 1.0}
 """Seconds that another one waits for a stopped process. A lease is taken over by then, but for the instant in which it is
 written: that is done under a kernel lock."""
 
