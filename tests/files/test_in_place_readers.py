@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from storewriter import ForeignFile, Store
+from storewriter._files import in_place
 from storewriter._platform.system import SYSTEM, System
 from storewriter.testing import Call, Fault, intercepted
 
@@ -45,6 +46,23 @@ class WritesMeanwhile:
             put(Path(self._path), NEW)
             self.wrote = True
         return os.read(self._fd, 20)
+
+
+def test_a_reader_reads_once_where_no_write_comes_in_between(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    for state in (NEW, OLD):
+        put(path, state)
+    read: list[str] = []
+
+    def note(name: str) -> bytes | None:
+        assert len(read) < 10, "it reads again and again"
+        read.append(name)
+        return Path(name).read_bytes()
+
+    document = in_place.load(str(path), note, SYSTEM)
+    assert document is not None
+    assert json.loads(document) == OLD
+    assert read == [in_place.journal(str(path)), str(path), in_place.journal(str(path))]
 
 
 def test_a_reader_who_was_overtaken_by_a_whole_write_reads_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import filelock  # noqa: F401 - without descriptors there is no importing it either
 import pytest
@@ -145,6 +146,29 @@ def test_a_marker_that_cannot_be_removed_is_given_back_all_the_same(
     assert seen is not None
     assert seen.owner is None
     assert other.ask("attempt", in_words(strategy), path), "at once, and in another process"
+
+
+@EXISTENCE
+def test_a_release_that_fails_although_no_marker_stays_says_so(
+    strategy: Strategy, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was given back in it: the error is not passed over as one that has been dealt with."""
+    hold = strategy.attempt(path, None)
+    assert isinstance(hold, MarkerHold)
+    release = hold.lock.release
+
+    def fail_at_the_end(*args: Any, **options: Any) -> None:
+        release(*args, **options)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hold.lock, "release", fail_at_the_end)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            hold.release()
+    assert look(path) is None
+    again = strategy.attempt(path, None)
+    assert again is not None
+    again.release()
 
 
 @EXISTENCE

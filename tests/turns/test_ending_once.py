@@ -13,9 +13,11 @@ from typing import Any
 import anyio
 import pytest
 
-from helpers.lines import Worker, held
+from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
-from storewriter import AsyncStore, Backoff, PerStoreWriterQueue, Store
+from storewriter import AsyncStore, Backoff, PerStoreWriterQueue, Store, per_store_writer_queue
+from storewriter import store as store_module
+from storewriter._commits import batch
 from storewriter._turns import ending, entering, line
 from storewriter._turns.line import HOLDING, LEFT, new_ticket
 
@@ -106,6 +108,36 @@ def test_two_threads_that_end_one_turn_name_one_head() -> None:
         ending.pass_on(ticket)
     assert lock.hold.released == 1
     assert line.lanes.get(KEY) is None
+
+
+@pytest.mark.parametrize("how", ["turn", "update", "updates of a batch", "transaction", "recover"])
+def test_a_turn_that_has_ended_is_not_ended_once_more_when_its_object_goes(
+    path: Path, queue: PerStoreWriterQueue, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What watches the object is for turns that are abandoned; after an ordinary end it is not called any more."""
+    late: list[object] = []
+    for module in (ending, per_store_writer_queue, store_module):
+        monkeypatch.setattr(module, "release_abandoned", late.append)
+    monkeypatch.setattr(batch, "APPLY_SECONDS", 60.0)
+    store = Store(path, queue=queue)
+    if how == "turn":
+        with queue.turn(path):
+            pass
+    elif how == "update":
+        store.update(dict)
+    elif how == "transaction":
+        with store.transaction():
+            pass
+    elif how == "recover":
+        store.recover()
+    else:
+        with held(queue, path) as holding:
+            workers = lined_up(queue, path, *[lambda: store.update(dict)] * 3)
+            holding.release()
+            for worker in workers:
+                worker.result()
+    gc.collect()
+    assert late == []
 
 
 def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(path, run) -> None:
