@@ -461,10 +461,14 @@ def test_cancelled_while_queued_is_never_applied_and_cancelled_once_admitted_is_
         store: AsyncStore[list[int]] = AsyncStore(path, default=list, queue=queue)
         scopes = [anyio.CancelScope() for _ in range(3)]
         done: list[int] = []
+        over: list[int] = []
 
         async def ask(place: int) -> None:
             with scopes[place]:
-                await store.update(lambda state: state.append(place))
+                try:
+                    await store.update(lambda state: state.append(place))
+                finally:
+                    over.append(place)
                 await anyio.lowlevel.checkpoint()
                 done.append(place)
 
@@ -484,8 +488,8 @@ def test_cancelled_while_queued_is_never_applied_and_cancelled_once_admitted_is_
                     scopes[1].cancel()
                     for _ in range(5):
                         await anyio.lowlevel.checkpoint()
-                    assert done == []
-                    go_on.set()
+                    go_on.set()  # the thread that saves has to run first: this task looks at once
+                    assert over == [], "the cancellation comes after the save"
         return await store.read(), scopes[1].cancelled_caught, done
 
     monkeypatch.setattr(System, "rename", staticmethod(slow_replace))

@@ -33,6 +33,7 @@ class Hold:
     def __init__(self, problem: Exception | None = None) -> None:
         self.asked = 0
         self.released = 0
+        self.released_in: set[int] = set()
         self.problem = problem
         self.is_asked = threading.Event()
         self.may_answer = threading.Event()
@@ -56,6 +57,7 @@ class Hold:
 
     def release(self) -> None:
         self.released += 1
+        self.released_in.add(threading.get_ident())
         if self.problem is not None:
             raise self.problem
 
@@ -141,7 +143,8 @@ def test_a_turn_that_has_ended_is_not_ended_once_more_when_its_object_goes(
 
 
 def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(path, run) -> None:
-    queue = PerStoreWriterQueue(Own(), timeout=20)
+    lock = Own()
+    queue = PerStoreWriterQueue(lock, timeout=20)
 
     async def main() -> list[str]:
         ran: list[str] = []
@@ -168,6 +171,31 @@ def test_a_task_that_is_cancelled_at_its_hand_over_lets_one_in_and_loses_nobody(
         return ran
 
     assert run(main) == ["task 1", "task 2", "task 3"]
+    assert all(threading.get_ident() not in hold.released_in for hold in lock.holds), "the loop waits for a disk"
+
+
+def test_a_task_that_is_cancelled_with_the_only_turn_in_hand_gives_it_back_off_its_loop(path, run) -> None:
+    lock = Own()
+    queue = PerStoreWriterQueue(lock, timeout=20)
+
+    async def main() -> None:
+        async def ask() -> None:
+            with scope:
+                async with queue.turn(path):
+                    raise AssertionError
+
+        scope = anyio.CancelScope()
+        with held(queue, path) as holding:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await until_async(lambda: queue.pending(path) == 1)
+                holding.release()
+                scope.cancel()
+
+    run(main)
+    (hold,) = lock.holds
+    assert hold.released == 1
+    assert threading.get_ident() not in hold.released_in, "the loop waits for a disk"
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])

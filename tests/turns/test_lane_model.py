@@ -162,12 +162,16 @@ class LineOfWriters(RuleBasedStateMachine):
     def somebody_in_line_gives_up(self, data: st.DataObject) -> None:
         place = data.draw(st.integers(1, len(self.line) - 1))
         leaver = self.line[place]
-        if leaver in self.admitted:
-            assert not ending.leave(leaver)
-            return
         assert ending.leave(leaver)
         assert leaver.state is LEFT
         del self.line[place]
+
+    @precondition(lambda self: self.admitted)
+    @rule(data=st.data())
+    def somebody_who_was_admitted_cannot_give_up(self, data: st.DataObject) -> None:
+        leaver = data.draw(st.sampled_from(self.admitted))
+        assert not ending.leave(leaver)
+        assert leaver.state is BATCHED
 
     @precondition(lambda self: self.line and not self.has_turn())
     @rule()
