@@ -232,3 +232,15 @@ def test_a_document_that_a_file_server_drops_while_it_is_read_is_read_again_once
     with pytest.raises(OSError, match="the document is untouched") as raised:
         Store[Any](path, system=intercepted(always_stale)).read()
     assert raised.value.errno == errno.ESTALE
+
+
+def test_a_document_that_grows_while_it_is_read_is_read_whole(path: Path) -> None:
+    """By a program that takes no lock, between the look at its size and its content."""
+
+    def growing(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "read":
+            path.write_text('{"a": 1, "b": 2}')
+        return proceed()
+
+    path.write_text("{}")
+    assert Store[Any](path, system=intercepted(growing)).read() == {"a": 1, "b": 2}

@@ -32,9 +32,9 @@ class Worker:
         """Whether it has ended."""
         return not self._thread.is_alive()
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = PATIENCE) -> None:
         """Wait for its end, whatever it was."""
-        self._thread.join(PATIENCE)
+        self._thread.join(seconds)
         assert not self._thread.is_alive(), "a thread hangs"
 
     def result(self) -> Any:
@@ -43,6 +43,17 @@ class Worker:
         if self.error is not None:
             raise self.error
         return self._result
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises, in a thread that is given up after so many seconds.
+
+    For calls that may wait for ever where no cancellation ends the wait: a mistake shows at once, and not as a test that
+    is ended by the time for all tests.
+    """
+    worker = Worker(call)
+    worker.wait(seconds)
+    return worker.result()
 
 
 class Holding:

@@ -300,6 +300,24 @@ def test_the_first_lock_file_of_a_user_with_an_entry_lets_the_owner_in(home: Pat
         run_as(EVE, take)
 
 
+@pytest.mark.parametrize("gid", [TEAM - 1, TEAM + 1])
+def test_a_lock_file_of_a_member_has_the_documents_group_if_it_cannot_have_its_owner(gid: int, home: Path) -> None:
+    """Where new files have the group of the user who makes them, whichever number that has."""
+    path = home / "state.json"
+    path.write_text('{"n":0}')
+    home.chmod(0o777)
+    os.chown(path, ADA.uid, TEAM)
+    path.chmod(0o660)
+    member = User(BOB.uid, gid, (TEAM,))
+    assert run_as(member, partial(count, path, Flock(), umask=0o007)) == 1
+    assert whose(lock_of(path)) == (BOB.uid, TEAM, 0o660)
+
+
+@pytest.mark.parametrize(("mode", "lock"), [(0o645, 0o600), (0o664, 0o660), (0o606, 0o606), (0o440, 0o600)])
+def test_the_advice_for_a_lock_file_names_no_more_rights_than_the_document_gives(mode: int, lock: int) -> None:
+    assert _rights.lock_mode(mode) == lock
+
+
 @STRATEGIES
 def test_a_default_access_list_of_the_folder_counts_as_far_as_it_counts_for_the_document(
     strategy: Strategy, team: Path

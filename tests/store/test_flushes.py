@@ -19,6 +19,7 @@ import pytest
 from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
+from storewriter._backends.files import Flushes
 from storewriter._commits.batch import Batch, Request
 from storewriter._platform import threads
 from storewriter._platform.journals import Journal
@@ -215,6 +216,32 @@ def test_a_handler_that_fails_a_flush_fails_only_its_own_thread(store: Store[dic
     second.result()
     assert isinstance(first.error, Stopped)
     assert store.read() == {"a": 1, "b": 1}
+
+
+def test_an_interrupt_right_after_the_rename_leaves_no_document_unflushed(
+    store: Store[dict[str, int]], disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes before the document is noted as one that is to be flushed."""
+
+    class Interrupted(BaseException):
+        pass
+
+    note = Flushes.note
+    interrupted: list[bool] = []
+
+    def interrupted_note(flushes: Flushes, commit: Any) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            raise Interrupted
+        note(flushes, commit)
+
+    monkeypatch.setattr(Flushes, "note", interrupted_note)
+    disk.let_go(2)
+    worker = put(store, "a")
+    worker.wait()
+    assert isinstance(worker.error, Interrupted)
+    assert store.read() == {"a": 1}
+    assert (disk.renames, disk.ended) == (1, 1)
 
 
 def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same(

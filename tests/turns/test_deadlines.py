@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from helpers.children import child
-from storewriter import LockTimeout, PerStoreWriterQueue, events
+from storewriter import Backoff, LockTimeout, PerStoreWriterQueue, events
 from storewriter._turns import entering, line, waiters
 
 HOLDER = """
@@ -93,3 +93,13 @@ def test_the_warning_comes_after_warn_after_and_no_later(path: Path, how: str, c
     finally:
         end()
     assert warned == [pytest.approx(300.0)]
+
+
+@pytest.mark.parametrize(
+    ("warn_after", "timeout", "first"), [(1.0, 20.0, 1.0), (20.0, 1.0, 1.0), (None, 2.0, 2.0), (2.0, None, 2.0)]
+)
+def test_the_first_sleep_ends_when_the_first_of_both_is_due(
+    warn_after: float | None, timeout: float | None, first: float
+) -> None:
+    settings = line.Settings(Backoff(), max_pending=None, warn_after=warn_after)
+    assert entering._first_pause(line.new_ticket(settings, None, timeout)) == first

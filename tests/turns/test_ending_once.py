@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import threading
@@ -196,6 +197,15 @@ def test_a_task_that_is_cancelled_with_the_only_turn_in_hand_gives_it_back_off_i
     (hold,) = lock.holds
     assert hold.released == 1
     assert threading.get_ident() not in hold.released_in, "the loop waits for a disk"
+
+
+def test_of_several_turns_every_one_is_ended_by_their_own_thread_although_no_release_succeeds(tmp_path: Path) -> None:
+    lock = Own(OSError(errno.EIO, "no such server"))
+    queue = PerStoreWriterQueue(lock, timeout=20)
+    with pytest.raises(OSError, match="no such server"), queue.turn(*(tmp_path / name for name in "abc")):
+        pass
+    assert [hold.released_in for hold in lock.holds] == [{threading.get_ident()}] * 3
+    assert not line.lanes
 
 
 @pytest.mark.parametrize("lock", ["flock", "marker", "lease"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 import trio
 
 from helpers.children import HOLDER, child
-from helpers.lines import Worker, held, lined_up
+from helpers.lines import Worker, held, lined_up, within
 from helpers.waiting import until, until_async
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, events
 from storewriter._turns import line
@@ -50,6 +51,37 @@ def test_a_cancelled_waiter_never_runs_and_the_next_one_does(queue, path, run, f
         return ran
 
     assert run(main) == ["task 1", "task 2"]
+
+
+@pytest.mark.parametrize("place", ["head", "behind"])
+def test_a_cancelled_task_leaves_at_once(queue, path, backend, place) -> None:
+    """Also at the head, where the lane's thread waits for a lock that another process keeps."""
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+
+            async def ask() -> None:
+                with scope:
+                    async with queue.turn(path):
+                        raise AssertionError
+
+            scope = anyio.CancelScope()
+            before = queue.pending(path)
+            group.start_soon(ask)
+            await until_async(lambda: queue.pending(path) == before + 1)
+            scope.cancel()
+        assert queue.pending(path) == before
+
+    with contextlib.ExitStack() as stack:
+        if place == "behind":
+            stack.enter_context(held(queue, path))
+        else:
+            holder = stack.enter_context(child(HOLDER, path))
+            holder.expect("holding")
+        within(5.0, lambda: anyio.run(main, backend=backend))
+        if place == "head":
+            holder.tell()
+            holder.finish()
 
 
 def test_the_waiter_in_the_middle_of_the_line_may_leave(queue, path, run) -> None:

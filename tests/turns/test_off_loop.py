@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
+from helpers.lines import within
 from helpers.waiting import until, until_async, wait_for
 from storewriter._platform import threads
 from storewriter._turns.line import current_task
@@ -29,28 +30,9 @@ class Interrupted(BaseException):
     """Raised by a signal handler."""
 
 
-def in_a_thread(call: Callable[[], Any]) -> Any:
-    answers: list[Any] = []
-
-    def note() -> None:
-        try:
-            answers.append((call(), None))
-        except BaseException as error:  # noqa: BLE001 - raised to the test
-            answers.append((None, error))
-
-    thread = threading.Thread(target=note, daemon=True)
-    thread.start()
-    thread.join(SOON)
-    assert answers, "never answered"
-    ((result, error),) = answers
-    if error is not None:
-        raise error
-    return result
-
-
 @pytest.fixture
 def run(backend: str) -> Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]:
-    return lambda main: in_a_thread(lambda: anyio.run(main, backend=backend))
+    return lambda main: within(SOON, lambda: anyio.run(main, backend=backend))
 
 
 async def away(call: Callable[[], Any], abandon: Callable[[], None] | None = None) -> Any:
@@ -210,7 +192,7 @@ def test_a_task_that_is_gone_is_answered_by_abandon() -> None:
         until(abandoned.is_set, "the call that gives up for the task")
         del task
 
-    in_a_thread(close_meanwhile)
+    within(SOON, close_meanwhile)
     gc.collect()
 
 
@@ -235,4 +217,4 @@ def test_a_coroutine_that_is_being_closed_makes_the_call_itself() -> None:
         asyncio.run(begin())
         assert ran_in == [threading.get_ident()]
 
-    in_a_thread(main)
+    within(SOON, main)
