@@ -245,3 +245,54 @@ def test_a_task_that_was_woken_on_a_loop_that_never_runs_again_is_passed_over(
     for worker in workers or [Worker(ask)]:
         worker.result()
     _forget(tasks)
+
+
+@pytest.mark.parametrize("timeout", [30.0, None])
+def test_a_turn_is_given_back_although_tasks_that_are_gathered_with_its_task_wait_behind_it(
+    path: Path, timeout: float | None
+) -> None:
+    """What waits in the line leads to its task, to those that are gathered with it, and so to the one with the turn."""
+    queue = PerStoreWriterQueue(timeout=timeout, warn_after=None)
+    loop = asyncio.new_event_loop()
+
+    async def hold(store: AsyncStore) -> None:
+        async with store.transaction():
+            await asyncio.gather(*[ask(store) for _ in range(3)])
+
+    async def ask(store: AsyncStore) -> None:
+        await store.update(lambda state: state.clear())
+
+    async def main() -> list[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(hold(AsyncStore(path, queue=queue)))  # noqa: F841, RUF006
+        await until_async(lambda: queue.pending(path) == 3)
+        return [other for other in asyncio.all_tasks() if other is not asyncio.current_task()]
+
+    tasks = loop.run_until_complete(main())
+    loop.close()
+    del loop
+    _forget(tasks)
+    with queue.turn(path, timeout=1.0):
+        pass
+
+
+@pytest.mark.parametrize("timeout", [30.0, None])
+def test_a_task_that_waits_is_kept_by_its_loop_although_nothing_else_refers_to_it(
+    path: Path, timeout: float | None
+) -> None:
+    queue = PerStoreWriterQueue(timeout=timeout, warn_after=None)
+    done: list[int] = []
+
+    async def ask(number: int) -> None:
+        async with queue.turn(path):
+            done.append(number)
+
+    async def main() -> None:
+        async with queue.turn(path):
+            for number in range(3):
+                asyncio.ensure_future(ask(number))  # noqa: RUF006  # that is the point
+            await until_async(lambda: queue.pending(path) == 3)
+            gc.collect()
+        await until_async(lambda: len(done) == 3)
+
+    asyncio.run(main())
+    assert done == [0, 1, 2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from storewriter import events
 from storewriter._platform import forks
@@ -28,6 +28,10 @@ from storewriter.errors import LockTimeout
 
 _DONE: Any = object()
 """Instead of seconds: there is nothing to wait for any more."""
+
+_A_DAY: Final = 86400.0
+"""A task without a deadline sleeps for so long at a time: only of one that has a deadline is nothing left in the line
+when its loop is closed (`waiters.AsyncioWaiter`)."""
 
 
 def enter(ticket: Ticket, adapter: LockAdapter) -> None:
@@ -92,7 +96,7 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
             if seconds is _DONE:
                 break
             waiter: Any = ticket.waiter  # an `AsyncWaiter`
-            await waiter.sleep(seconds)
+            await waiter.sleep(_A_DAY if seconds is None else seconds)
     except LockTimeout:
         # If an outer scope was cancelled at the same moment, the cancellation is the truth.
         await pause(ticket.loop)

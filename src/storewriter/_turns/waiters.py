@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import get_ident
 from types import ModuleType
@@ -104,10 +105,10 @@ class _Alarms:
         """For when the timer is set."""
 
     def ring_at(self, at: float) -> None:
-        self.at = at
         # Twice: an error of a signal handler that ends the first call in its first instant does not end the second one.
         self.loop.call_at(at, self._ring, at)
         self.loop.call_at(at, self._ring, at)
+        self.at = at  # at the end: interrupted before, the next sleeper sets the timer
 
     def _ring(self, at: float) -> None:
         if at != self.at:
@@ -116,11 +117,12 @@ class _Alarms:
         late = [future for future, when in self.sleepers.items() if when <= now]
         # Of many, some at a time: each logs or raises, and the loop's other tasks must run in between.
         for future in late[: max(_AT_ONCE, len(late) // 32)]:
-            del self.sleepers[future]
             _expire(future)
-        self.at = float("inf")
+            self.sleepers.pop(future, None)
         if self.sleepers:
             self.ring_at(min(self.sleepers.values()))
+        else:
+            self.at = float("inf")
 
 
 _alarms: dict[int, weakref.ref[_Alarms]] = {}
@@ -154,8 +156,13 @@ class AsyncioWaiter:
         self._loop = loop
         self._thread = thread or get_ident()
         self._woken = False
-        self._future: Any = None
-        """While the task sleeps."""
+        self._future: Callable[[], Any] = _no_future
+        """Returns the future on which the task sleeps, or None.
+
+        A weak reference, if there is a deadline: the loop's alarms have the future then. A future leads to its task,
+        and the task to those that are gathered with it. In a loop that is closed, the one that has the turn may be
+        among them; it must be collectable, though this waiter stands in the line.
+        """
 
     def wake(self) -> bool:
         """See `Waiter`."""
@@ -166,12 +173,12 @@ class AsyncioWaiter:
             if loop.is_closed():
                 return False
             self._woken = True
-            future = self._future
+            future = self._future()
             if future is not None and not future.done():
                 future.set_result(None)
             return True
         self._woken = True
-        future = self._future
+        future = self._future()
         if future is None:  # not asleep: it looks whether it was woken before it goes to sleep
             return not loop.is_closed()
         try:
@@ -183,15 +190,19 @@ class AsyncioWaiter:
 
     def is_leaving(self) -> bool:
         """See `Waiter`."""
-        return not self._woken and self._future is not None and self._future.done()
+        future = self._future()
+        return not self._woken and future is not None and future.done()
 
     async def sleep(self, seconds: float | None) -> bool:
         """See `AsyncWaiter`."""
         if not self._woken:
             loop = self._loop
-            future = self._future = loop.create_future()
+            future = loop.create_future()
             sleepers: dict[Any, float] = {}
-            if seconds is not None:
+            if seconds is None:
+                self._future = lambda: future
+            else:
+                self._future = weakref.ref(future)
                 alarms = _alarms_of(loop, self._thread)
                 sleepers = alarms.sleepers
                 at = sleepers[future] = loop.time() + seconds
@@ -202,7 +213,7 @@ class AsyncioWaiter:
                 if not self._woken:
                     await future
             finally:
-                self._future = None
+                self._future = _no_future
                 sleepers.pop(future, None)
         if self._woken:
             self._woken = False
@@ -243,6 +254,10 @@ def _anyio_shield() -> AbstractContextManager[object]:
         return nullcontext()
     shield: AbstractContextManager[object] = sys.modules["anyio"].CancelScope(shield=True)
     return shield
+
+
+def _no_future() -> None:
+    """Of a task that does not sleep."""
 
 
 def _expire(future: Any) -> None:
