@@ -29,6 +29,7 @@ from storewriter._commits.leading import alead, begun_anew, leave_off_loop, may_
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks
 from storewriter._platform.system import SYSTEM, System
+from storewriter._turns.closed_loops import off_loop_at_head
 from storewriter._turns.ending import (
     Frame,
     Tie,
@@ -753,7 +754,7 @@ class AsyncStore(_StoreBase[S]):
         try:
             await aenter(ticket, document.backend.lock)
             call, abandon = partial(_recovered, step, document, ticket), partial(leave_turn, ticket)
-            done, cancelled = await off_loop(call, ticket.loop, abandon)
+            done, cancelled = await off_loop_at_head(ticket, call, abandon)
         finally:
             await leave_off_loop(ticket)
         if cancelled is not None:

@@ -12,9 +12,10 @@ from storewriter._commits.document import Document
 from storewriter._commits.draft import Isolation, Request
 from storewriter._platform import forks
 from storewriter._turns import line
+from storewriter._turns.closed_loops import off_loop_at_head
 from storewriter._turns.ending import end_turn, inherited, leave_for_good, leave_turn
 from storewriter._turns.entering import step_back
-from storewriter._turns.line import HOLDING, Ticket
+from storewriter._turns.line import FOR_ITS_LOOP, HOLDING, UNKNOWN, Ticket
 from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
 from storewriter.errors import DocumentChanged, LockLost, SaveInterrupted, StoreWriterError
 
@@ -44,7 +45,9 @@ async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> Non
     try:
         batch = ticket.batch = Batch(document, isolation, on_loop=True)
         # Once, before the batch is closed: the other tasks that are ready to ask can get into it.
+        ticket.suspended = FOR_ITS_LOOP
         await pause(ticket.loop)
+        ticket.suspended = UNKNOWN
         if not document.backend.loads_quickly(ticket.lane.hold):
             await _load(batch, ticket)
         _apply_all(batch, ticket)
@@ -52,6 +55,7 @@ async def alead(document: Document, ticket: Ticket, isolation: Isolation) -> Non
             raise inherited(ticket)
         _, cancelled = await off_loop(lambda: end_turn(ticket), ticket.loop, lambda: leave_for_good(ticket))
     finally:
+        ticket.suspended = UNKNOWN
         if ticket.state is HOLDING and not ticket.is_quick:
             await off_loop(lambda: end_turn(ticket), ticket.loop)
         leave_turn(ticket)
@@ -77,7 +81,7 @@ async def _load(batch: Batch, ticket: Ticket) -> None:
         batch.draft.decode_ahead()
 
     try:
-        _, cancelled = await off_loop(load, ticket.loop, lambda: leave_turn(ticket))
+        _, cancelled = await off_loop_at_head(ticket, load, lambda: leave_turn(ticket))
     except (OSError, StoreWriterError):
         return  # `apply` meets it again, and keeps it
     if cancelled is not None:

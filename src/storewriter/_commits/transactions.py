@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document
 from storewriter._commits.draft import Request
+from storewriter._turns.closed_loops import off_loop_at_head
 from storewriter._turns.ending import end_apart, leave_turn, tie_to
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import Ticket
@@ -245,7 +246,7 @@ class AsyncTransaction(_TransactionBase[S]):
             self._work.begin(ticket, document)
             self._is_quick = ticket.is_quick
             self._loop = ticket.loop
-            _, cancelled = await off_loop(self._work.load, self._loop, lambda: leave_turn(ticket))
+            _, cancelled = await off_loop_at_head(ticket, self._work.load, lambda: leave_turn(ticket))
             if cancelled is not None:
                 raise cancelled
             await raise_if_cancelled(self._loop)

@@ -16,8 +16,9 @@ from storewriter._platform import forks
 from storewriter._turns import line
 from storewriter._turns.adapter import LockAdapter
 from storewriter._turns.admission import admission_error, queue_full
+from storewriter._turns.closed_loops import off_loop_at_head, watch, watched
 from storewriter._turns.ending import decline, give_up, leave, leave_turn
-from storewriter._turns.line import ANSWERED, AT_HEAD, BATCHED, FAILED, HOLDING, WAITING, Ticket
+from storewriter._turns.line import ANSWERED, AT_HEAD, BATCHED, FAILED, FOR_ITS_LOOP, HOLDING, UNKNOWN, WAITING, Ticket
 from storewriter._turns.marks import STEP, in_step, inside, require_outside
 from storewriter._turns.messages import holder, no_thread, timeout_error, warn
 from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
@@ -69,6 +70,10 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
     if type(ticket.loop) is ModuleType:
         # trio: a task that was cancelled before gets no turn. Taking a free lock has no other checkpoint.
         await ticket.loop.lowlevel.checkpoint_if_cancelled()
+    else:
+        known = watched.get(id(ticket.loop))
+        if known is None or known[1]() is None:
+            watch(ticket.loop)
     ticket.is_async = True
     ticket.is_quick = adapter.is_quick
     if ticket.joined:  # put back into the line (`line.put_back`)
@@ -76,11 +81,13 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
     elif _join_in_task(ticket, adapter):
         if _must_give_way(ticket.thread, ticket.asked):
             # While this task has the turn, so that no ticket that joins meanwhile comes before it.
+            ticket.suspended = FOR_ITS_LOOP
             try:
                 await pause(ticket.loop)
             except BaseException:
                 leave_turn(ticket)
                 raise
+            ticket.suspended = UNKNOWN
         return
     try:
         if not ticket.is_quick and await _takes_what_is_free(ticket):
@@ -116,7 +123,7 @@ async def _takes_what_is_free(ticket: Ticket) -> bool:
     """One attempt off the loop, for a head that would not wait for the waiting thread's. False: it was not free."""
     if ticket.state is not AT_HEAD or not (ticket.timeout == 0 or ticket.settings.max_pending == 0):
         return False
-    is_ours, cancelled = await off_loop(lambda: _attempt(ticket), ticket.loop, lambda: decline(ticket))
+    is_ours, cancelled = await off_loop_at_head(ticket, lambda: _attempt(ticket), lambda: _leave_or_decline(ticket))
     if cancelled is not None:
         raise cancelled
     await raise_if_cancelled(ticket.loop)
@@ -124,6 +131,12 @@ async def _takes_what_is_free(ticket: Ticket) -> bool:
         _begin(ticket)
     ticket.found_taken = not is_ours
     return is_ours
+
+
+def _leave_or_decline(ticket: Ticket) -> None:
+    """In a thread: leave the line, with a turn or without one."""
+    if not give_up(ticket):
+        decline(ticket)
 
 
 async def step_back(ticket: Ticket) -> None:
@@ -167,7 +180,6 @@ def _join(ticket: Ticket, adapter: LockAdapter, by_thread: bool) -> bool:
     if ticket.asked >= adapter.next_look():
         adapter.look()
     if not line.join(ticket, adapter, admission_error):
-        pass_over_lost(ticket.lane)
         return False
     if not by_thread:
         hold = adapter.attempt(ticket.label)  # as `_attempt` and `_begin`, without the calls

@@ -81,6 +81,10 @@ NONE, STARTING, RUNNING = range(3)
 be started: the first one to run sets RUNNING, and later ones exit."""
 
 
+UNKNOWN, FOR_A_THREAD, FOR_ITS_LOOP = range(3)
+"""What the task of a ticket waits for: a thread that works for it, or nothing but its loop (`closed_loops.py`)."""
+
+
 @attrs.frozen
 class Settings:
     """How tickets wait, as their queue has it."""
@@ -179,6 +183,7 @@ class Ticket:
         "settings",
         "state",
         "successor",
+        "suspended",
         "thread",
         "timeout",
         "waiter",
@@ -229,6 +234,8 @@ class Ticket:
     """Whether the hold of its turn may have been given back already."""
     releasing_thread: dict[None, int]
     """The thread that has claimed the end of the turn, one at most; others return at once."""
+    suspended: int
+    """For what its task waits in code of this package, at the head of the line: `FOR_A_THREAD`, `FOR_ITS_LOOP`."""
     successor: Ticket | None
     """The ticket that it named head when it left, if that is still to be woken."""
     finalizer: tuple[Any, Any] | None
@@ -305,6 +312,7 @@ def new_ticket(settings: Settings, label: str | None, timeout: float | None) -> 
     ticket.has_begun_release = False
     ticket.releasing_thread = {}
     ticket.successor = None
+    ticket.suspended = UNKNOWN
     ticket.finalizer = None
     ticket.queue_position = -1
     ticket.was_warned = False

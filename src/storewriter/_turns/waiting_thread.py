@@ -15,7 +15,20 @@ from types import ModuleType
 from storewriter._platform import forks, threads
 from storewriter._turns import line
 from storewriter._turns.adapter import Hold
-from storewriter._turns.line import AT_HEAD, FAILED, HOLDING, LEFT, NONE, RUNNING, STARTING, WAITING, Lane, Ticket
+from storewriter._turns.line import (
+    AT_HEAD,
+    FAILED,
+    FOR_A_THREAD,
+    FOR_ITS_LOOP,
+    HOLDING,
+    LEFT,
+    NONE,
+    RUNNING,
+    STARTING,
+    WAITING,
+    Lane,
+    Ticket,
+)
 from storewriter._turns.marks import STEP, inside
 
 log = logging.getLogger("storewriter")
@@ -47,18 +60,20 @@ def wake_successor(ticket: Ticket) -> None:
 
 
 def pass_over_lost(lane: Lane) -> None:
-    """A head whose loop took the message that woke it, and was closed before it ran again, names the next one."""
+    """A head whose task can never run again, because its loop is closed, names the next one (`closed_loops.py`)."""
     head = lane.head
-    if head is not None and head.is_async and not head.began and _is_lost(head):
+    if head is not None and head.is_async and _is_lost(head):
         _pass_over(head)
         wake_successor(head)
 
 
 def _is_lost(head: Ticket) -> bool:
-    """Whether a task was woken for its turn, and will never run; a thread may still work in a turn that has begun."""
-    if head.state not in (HOLDING, AT_HEAD) or not (head.is_quick or head.state is HOLDING):
+    """Whether a task will never run, and no thread works for it; in the block of a turn, one of its user's may."""
+    if type(head.loop) is ModuleType or not head.loop.is_closed() or head.suspended == FOR_A_THREAD:
         return False
-    return type(head.loop) is not ModuleType and bool(head.loop.is_closed())
+    if head.state is HOLDING:
+        return not head.began or head.suspended == FOR_ITS_LOOP
+    return head.state is AT_HEAD or head.state is FAILED
 
 
 def _wake(head: Ticket | None) -> None:
