@@ -124,7 +124,7 @@ def _key(mutation: MutationSpec) -> tuple[str, tuple[int, int], str]:
 
 
 class _NeverRun(ast.NodeVisitor):
-    """Places of annotations, which are text at run time, and of the arguments of decorators like `@overload`."""
+    """Places of annotations, which are text at run time, and of protocols, which no code calls."""
 
     def __init__(self) -> None:
         self.places: set[tuple[int, int]] = set()
@@ -135,6 +135,13 @@ class _NeverRun(ast.NodeVisitor):
                 begin = node.col_offset if line == node.lineno else 0
                 end = (node.end_col_offset or 0) if line == node.end_lineno else 1000
                 self.places.update((line, column) for column in range(begin, end))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        bases = {ast.unparse(base).partition("[")[0] for base in node.bases}
+        if "Protocol" in bases:
+            lines = range(node.lineno + 1, (node.end_lineno or node.lineno) + 1)
+            self.places.update((line, column) for line in lines for column in range(1000))
+        self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
         self.note(node.annotation)

@@ -113,7 +113,7 @@ def _verdict(code: int, said: str) -> str:
     match = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", said, re.MULTILINE)
     if code == 1 and match:
         return f"caught by {match[1]}"
-    if "While loading conftest" in said or "ImportError while" in said or "errors during collection" in said:
+    if "While loading conftest" in said or "ImportError while" in said or "ERROR collecting" in said:
         return "caught by the import"
     if code > 128 or code < 0 or "Fatal Python error" in said:
         return f"caught by a process that ended with {code}"

@@ -160,6 +160,23 @@ def test_none_is_refused_because_of_what_was_not_saved(
     assert company.store.read() == {}
 
 
+def test_an_interrupt_in_a_function_stays_its_callers_although_the_save_fails(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
+    """It does not come from what the function has seen of the others, and gives way to no other error."""
+
+    def interrupt(state: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    path.write_text("{}")
+    fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
+    store = Store(path, queue=queue, system=intercepted(fault))
+    calls = [count, interrupt, count]
+    first, culprit, last = together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
+    assert [outcome(worker).errno for worker in (first, last)] == [errno.ENOSPC] * 2
+    assert isinstance(outcome(culprit), KeyboardInterrupt)
+
+
 @pytest.mark.parametrize("kind", TOGETHER)
 def test_one_that_was_refused_begins_anew_with_its_batch(
     kind: str, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
