@@ -80,6 +80,24 @@ def test_a_free_store_is_had_at_the_first_attempt_and_again_after_the_release(st
 
 
 @pytest.mark.parametrize("strategy", EXCLUDING, ids=called)
+def test_a_release_is_one_although_a_child_has_copies_of_the_descriptors(strategy: Strategy, path: str) -> None:
+    """Between fork and exec: the kernel's lock would stay until the last copy is closed."""
+    hold = taken(strategy, path)
+    copies = [os.dup(int(name)) for name in os.listdir("/proc/self/fd") if _is_lock_file(name, path)]
+    hold.release()
+    taken(strategy, path).release()
+    for copy in copies:
+        os.close(copy)
+
+
+def _is_lock_file(descriptor: str, path: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith(os.path.dirname(path))
+    except OSError:
+        return False  # that of the listing
+
+
+@pytest.mark.parametrize("strategy", EXCLUDING, ids=called)
 def test_an_attempt_on_a_held_store_ends_at_once_with_nothing(strategy: Strategy, path: str) -> None:
     hold = taken(strategy, path)
     assert strategy.attempt(path, None) is None

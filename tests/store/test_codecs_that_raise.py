@@ -248,6 +248,19 @@ def test_ctrl_c_is_never_a_corrupt_document(path: Path) -> None:
         Store[Any](path, codec=FunctionCodec(written, decode)).read()
 
 
+def test_what_a_codec_reads_and_would_not_write_can_be_put_right(path: Path) -> None:
+    """The old document cannot be compared with the new one then, which is written all the same."""
+
+    def encode(state: Any) -> bytes:
+        if state["n"] < 0:
+            raise ValueError("no negative numbers")
+        return json.dumps(state).encode()
+
+    path.write_text('{"n": -1}')
+    Store(path, codec=FunctionCodec(encode, json.loads)).update(lambda state: state.update(n=1))
+    assert json.loads(path.read_text()) == {"n": 1}
+
+
 def test_a_watch_gives_every_codec_a_moment(path: Path) -> None:
     """A half-written document of any codec is not told, if it is whole a moment later."""
     path.write_bytes(b"good 1")

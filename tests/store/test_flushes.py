@@ -27,6 +27,7 @@ from storewriter._turns import marks
 from storewriter._turns.ending import Frame, release_in_this_thread, tie_to
 from storewriter._turns.entering import enter
 from storewriter._turns.line import new_ticket
+from storewriter.locks import Flock
 from storewriter.testing import Call, System, intercepted
 
 
@@ -193,6 +194,34 @@ def test_the_next_turn_does_not_wait_for_a_flush(store: Store[dict[str, int]], d
         tx.discard()
     disk.let_go()
     worker.result()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_free"), [(Journal.OTHER, True), (Journal.ORDERED, True), (Journal.FAST, False)], ids=str
+)
+def test_where_the_next_commit_must_not_begin_before_the_flush_it_comes_before_the_release(
+    path: Path, kind: Journal, is_free: bool
+) -> None:
+    """On ext4 with `fast_commit`; everywhere else the lock is free by then."""
+    path.write_text("{}")
+    done: list[str] = []
+    found: list[bool] = []
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "journal":
+            return kind
+        if call.name == "write_out":
+            return True
+        if call.name in ("flush", "flush_folder") and "rename" in done:
+            hold = Flock().attempt(str(path), None)
+            found.append(hold is not None)
+            if hold is not None:
+                hold.release()
+        done.append(call.name)
+        return proceed()
+
+    Store[Any](path, system=intercepted(around)).update(lambda state: state.update(a=1))
+    assert found == [is_free]
 
 
 def test_a_handler_that_fails_a_flush_fails_only_its_own_thread(store: Store[dict[str, int]], disk: Disk) -> None:

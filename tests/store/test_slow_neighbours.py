@@ -478,6 +478,49 @@ def test_nor_for_a_signal_handler_of_that_thread(queue: PerStoreWriterQueue, pat
     assert store.read() == {"first": 1, "main": 1}
 
 
+def test_no_part_is_saved_once_the_save_has_begun(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last function was interrupted, so the member before it is the newest one as before, and looks."""
+    path.write_text("{}")
+    monkeypatch.setattr(batches, "APPLY_SECONDS", 60.0)
+    monkeypatch.setattr(batches.Batch, "patience", lambda batch, ticket: 0.001)
+    looks = _Looks(monkeypatch)
+    threads: list[int] = []
+    open_batch: list[Any] = []
+    renames: list[bool] = []
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "write" and open_batch:
+            open_batch.pop()._until = 0.0  # its time is over
+            until(lambda: threads[0] in looks.late, "a look of the newest member")
+        if call.name == "rename":
+            renames.append(True)
+        return proceed()
+
+    def first() -> Any:
+        threads.append(threading.get_ident())
+        return store.update(put("first"))
+
+    def interrupted(state: dict[str, Any]) -> None:
+        lane = line.lanes.get(str(path))
+        assert lane is not None
+        assert lane.head is not None
+        open_batch.append(lane.head.batch)
+        raise Interrupted
+
+    store: Store[Any] = Store(path, queue=queue, system=intercepted(around))
+    with held(queue, path) as holding:
+        one, two = lined_up(queue, path, first, lambda: store.update(interrupted))
+        holding.release()
+        one.wait()
+        two.wait()
+    assert one.result() == "first"
+    assert isinstance(two.error, Interrupted)
+    assert renames == [True]
+    assert store.read() == {"first": 1}
+
+
 def test_no_part_is_saved_while_functions_of_its_members_are_applied_again(
     queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

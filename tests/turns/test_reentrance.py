@@ -168,6 +168,15 @@ def test_a_signal_handler_that_asks_for_what_its_thread_waits_for_is_told_so(
     _signalled(queue, path, ask)
 
 
+@pytest.mark.parametrize(
+    ("mark", "doing"),
+    [(marks.STEP, "was handing a turn on"), (("/a/store", None), "was waiting for it or saving it")],
+)
+def test_a_signal_handler_is_told_what_its_thread_was_doing(mark: marks.Mark, doing: str) -> None:
+    with pytest.raises(ReentrantTurn, match=doing):
+        marks.require_outside(mark, "/a/store")
+
+
 def test_a_signal_handler_may_wait_for_another_store_and_is_told_so_for_the_first_one_after_that(
     queue: PerStoreWriterQueue, tmp_path: Path
 ) -> None:
