@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contenders import Contender, strategy
+from helpers.lines import within
 from storewriter import PerStoreWriterQueue, Store
 from storewriter.errors import LockTimeout, StrategyMismatch
 from storewriter.locks import Flock
@@ -46,6 +47,18 @@ def test_a_store_in_use_with_another_strategy_is_refused_by_name_before_anything
     assert f"pid {holder.pid}" in str(error)
     assert "the nightly digest" in str(error)
     assert error.path == path
+
+
+@pytest.mark.parametrize("theirs", ["marker", "lease:60"])
+def test_a_waiter_for_the_kernels_lock_is_refused_before_it_sleeps(path: str, theirs: str) -> None:
+    """And not when its time is over, or never."""
+    hold = strategy(theirs).attempt(path, None)
+    assert hold is not None
+    try:
+        with pytest.raises(StrategyMismatch):
+            within(5.0, lambda: Flock().wait(path, None))
+    finally:
+        hold.release()
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)

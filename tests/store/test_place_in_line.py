@@ -15,6 +15,7 @@ from helpers.lines import held, lined_up
 from storewriter import AsyncStore, DocumentChanged, LockLost, PerStoreWriterQueue, SaveInterrupted, Store
 from storewriter._commits import batch
 from storewriter._commits.draft import TRIES
+from storewriter.locks._marker_hold import MarkerHold
 
 NAMES = ("a", "b", "c")
 
@@ -161,6 +162,42 @@ def test_a_task_that_was_cancelled_meanwhile_leaves_the_line(
         if place != victim:
             assert (updates.order.count(name), found[name]) == (2, 1)
     assert found.get(NAMES[victim], 0) == updates.order.count(NAMES[victim]) - 1
+
+
+def test_a_leader_that_was_cancelled_meanwhile_gives_a_slow_lock_back_off_its_loop(
+    path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the next turn already, because it stands before all others."""
+    path.write_text("{}")
+    store: AsyncStore[Any] = AsyncStore(path, queue=PerStoreWriterQueue("marker", timeout=20))
+    released_in: list[int] = []
+    release = MarkerHold.release
+
+    def noted_release(hold: MarkerHold) -> None:
+        released_in.append(threading.get_ident())
+        release(hold)
+
+    monkeypatch.setattr(MarkerHold, "release", noted_release)
+
+    async def main() -> None:
+        def apply(state: dict[str, Any]) -> None:
+            a_stranger_writes(path)
+            scope.cancel()
+            state["never"] = 1
+
+        with anyio.CancelScope() as scope:
+            await store.update(apply)
+        assert scope.cancelled_caught
+
+    run(main)
+    assert released_in
+    assert threading.get_ident() not in released_in
+    assert store_is_free(path)
+
+
+def store_is_free(path: Path) -> bool:
+    with PerStoreWriterQueue("marker").turn(path, timeout=0):
+        return True
 
 
 def test_an_update_whose_save_is_interrupted_again_and_again_is_told_what_happened(

@@ -69,7 +69,12 @@ async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
         raise RuntimeError(msg)
     if type(ticket.loop) is ModuleType:
         # trio: a task that was cancelled before gets no turn. Taking a free lock has no other checkpoint.
-        await ticket.loop.lowlevel.checkpoint_if_cancelled()
+        try:
+            await ticket.loop.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            if ticket.joined:  # put back into the line: it may have the turn by now
+                await step_back(ticket)
+            raise
     else:
         known = watched.get(id(ticket.loop))
         if known is None or known[1]() is None:
