@@ -10,7 +10,13 @@ from typing import Any
 import anyio
 import pytest
 
-from storewriter._turns.waiters import AsyncioWaiter
+from storewriter._turns.waiters import AsyncioWaiter, async_waiter
+
+
+def new_waiter(loop: asyncio.AbstractEventLoop) -> AsyncioWaiter:
+    waiter = async_waiter(loop, threading.get_ident())
+    assert isinstance(waiter, AsyncioWaiter)
+    return waiter
 
 
 def woken_elsewhere(waiter: AsyncioWaiter) -> None:
@@ -23,7 +29,7 @@ def asleep(then: Callable[[AsyncioWaiter, asyncio.Task[bool]], None]) -> Any:
     """What becomes of a sleep in a task of its own; `then` is called when it sleeps."""
 
     async def main() -> Any:
-        waiter = AsyncioWaiter(asyncio.get_running_loop())
+        waiter = new_waiter(asyncio.get_running_loop())
         task: asyncio.Task[bool] = asyncio.create_task(waiter.sleep(None))
         await asyncio.sleep(0)
         then(waiter, task)
@@ -58,7 +64,7 @@ def test_a_cancellation_of_before_the_sleep_is_raised_although_it_is_woken_at_on
 
     async def main() -> Any:
         loop = asyncio.get_running_loop()
-        waiter = AsyncioWaiter(loop)
+        waiter = new_waiter(loop)
 
         async def cancels_itself() -> bool:
             this = asyncio.current_task()
@@ -75,29 +81,32 @@ def test_a_cancellation_of_before_the_sleep_is_raised_although_it_is_woken_at_on
 
 def test_one_that_is_woken_before_it_sleeps_does_not_sleep() -> None:
     async def main() -> bool:
-        waiter = AsyncioWaiter(asyncio.get_running_loop())
+        waiter = new_waiter(asyncio.get_running_loop())
         woken_elsewhere(waiter)
         return await asyncio.wait_for(waiter.sleep(None), 20)
 
     assert asyncio.run(main())
 
 
-def test_one_that_is_woken_while_it_makes_its_future_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+def is_woken_while_it_makes_its_future(waiter: AsyncioWaiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that wakes finds no future yet."""
+    loop = asyncio.get_running_loop()
+    create_future = loop.create_future
 
+    def slowly() -> asyncio.Future[Any]:
+        monkeypatch.setattr(loop, "create_future", create_future)
+        woken_elsewhere(waiter)
+        return create_future()
+
+    monkeypatch.setattr(loop, "create_future", slowly)
+
+
+def test_one_that_is_woken_while_it_makes_its_future_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> bool:
-        loop = asyncio.get_running_loop()
-        waiter = AsyncioWaiter(loop)
-        create_future = loop.create_future
-
-        def slowly() -> asyncio.Future[Any]:
-            monkeypatch.setattr(loop, "create_future", create_future)
-            woken_elsewhere(waiter)
-            return create_future()
-
+        waiter = new_waiter(asyncio.get_running_loop())
         sleep: Coroutine[Any, Any, bool] = waiter.sleep(None)
         task = asyncio.create_task(sleep)
-        monkeypatch.setattr(loop, "create_future", slowly)
+        is_woken_while_it_makes_its_future(waiter, monkeypatch)
         return await asyncio.wait_for(task, 20)
 
     assert asyncio.run(main())
@@ -123,12 +132,18 @@ def test_what_wakes_a_task_is_not_a_function_that_a_signal_handler_can_interrupt
     assert not any(hasattr(callback, "__code__") for callback in scheduled)
 
 
-def test_a_scope_that_was_cancelled_before_ends_a_wait_that_had_no_need_to_wait() -> None:
+@pytest.mark.parametrize("moment", ["before the wait", "while it makes its future"])
+def test_a_scope_that_was_cancelled_before_ends_a_wait_that_had_no_need_to_wait(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A thread that is faster than its task: the wait gives way once, so that the cancellation is delivered."""
 
     async def main() -> BaseException | None:
-        waiter = AsyncioWaiter(asyncio.get_running_loop())
-        woken_elsewhere(waiter)
+        waiter = new_waiter(asyncio.get_running_loop())
+        if moment == "before the wait":
+            woken_elsewhere(waiter)
+        else:
+            is_woken_while_it_makes_its_future(waiter, monkeypatch)
         with anyio.CancelScope() as scope:
             scope.cancel()
             return await waiter.sleep_through()

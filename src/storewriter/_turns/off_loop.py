@@ -8,6 +8,7 @@ from __future__ import annotations
 import _thread
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -98,7 +99,7 @@ async def off_loop(
     if isinstance(sys.exc_info()[1], GeneratorExit):
         # On the way out of a coroutine that is being closed, where nothing can be awaited any more.
         return call(), None
-    waiter = async_waiter(loop)
+    waiter = async_waiter(loop, get_ident())
     running = _Call(call, waiter, abandon)
     try:
         threads.start(running.run)

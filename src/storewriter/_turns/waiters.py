@@ -35,7 +35,11 @@ class AsyncWaiter(Waiter, Protocol):
     """A sleeper that is a task."""
 
     async def sleep(self, seconds: float | None) -> bool:
-        """True when woken, False when `seconds` have passed. Cancellation is raised."""
+        """True when woken, False when `seconds` have passed. Cancellation is raised.
+
+        It waits for a round of the loop even if it was woken before: otherwise, a cancellation that came before would
+        not be delivered.
+        """
         ...
 
     async def sleep_through(self) -> BaseException | None:
@@ -152,17 +156,16 @@ class AsyncioWaiter:
 
     __slots__ = ("_future", "_loop", "_thread", "_woken")
 
-    def __init__(self, loop: Any, thread: int | None = None) -> None:
-        self._loop = loop
-        self._thread = thread or get_ident()
-        self._woken = False
-        self._future: Callable[[], Any] = _no_future
-        """Returns the future on which the task sleeps, or None.
+    _loop: Any
+    _thread: int
+    _woken: bool
+    _future: Callable[[], Any]
+    """Returns the future on which the task sleeps, or None.
 
-        A weak reference, if there is a deadline: the loop's alarms have the future then. A future leads to its task,
-        and the task to those that are gathered with it. In a loop that is closed, the one that has the turn may be
-        among them; it must be collectable, though this waiter stands in the line.
-        """
+    A weak reference, if there is a deadline: the loop's alarms have the future then. A future leads to its task, and
+    the task to those that are gathered with it. In a loop that is closed, the one that has the turn may be among them;
+    it must be collectable, though this waiter stands in the line.
+    """
 
     def wake(self) -> bool:
         """See `Waiter`."""
@@ -195,7 +198,9 @@ class AsyncioWaiter:
 
     async def sleep(self, seconds: float | None) -> bool:
         """See `AsyncWaiter`."""
-        if not self._woken:
+        if self._woken:
+            await _give_way()
+        else:
             loop = self._loop
             future = loop.create_future()
             sleepers: dict[Any, float] = {}
@@ -210,7 +215,9 @@ class AsyncioWaiter:
                     alarms.ring_at(at)
             try:
                 # Again: another thread may have looked for the future before it was there.
-                if not self._woken:
+                if self._woken:
+                    await _give_way()
+                else:
                     await future
             finally:
                 self._future = _no_future
@@ -222,11 +229,9 @@ class AsyncioWaiter:
 
     async def sleep_through(self) -> BaseException | None:
         """See `AsyncWaiter`."""
-        from asyncio import CancelledError, sleep
+        from asyncio import CancelledError
 
         try:
-            # The thread may have been faster: without a wait, a cancellation that came before would not be delivered.
-            await sleep(0)
             await self.sleep(None)
         except CancelledError as error:
             cancelled = error
@@ -241,6 +246,13 @@ class AsyncioWaiter:
             except CancelledError:
                 continue
             return cancelled
+
+
+async def _give_way() -> None:
+    """Let the loop run once."""
+    from asyncio import sleep
+
+    await sleep(0)
 
 
 def _anyio_shield() -> AbstractContextManager[object]:
@@ -343,11 +355,16 @@ NO_WAITER: Final = _NoWaiter()
 # name that it has not got costs three times as much as asking for its type.)
 
 
-def async_waiter(loop: Any, thread: int | None = None) -> AsyncioWaiter | TrioWaiter:
-    """A waiter for the current task. `thread`: the current one, if it is known already."""
+def async_waiter(loop: Any, thread: int) -> AsyncioWaiter | TrioWaiter:
+    """A waiter for the current task, which runs in this thread. Slots are filled here, as in `line.new_ticket`."""
     if type(loop) is ModuleType:
         return TrioWaiter(loop)
-    return AsyncioWaiter(loop, thread)
+    waiter = AsyncioWaiter()
+    waiter._loop = loop
+    waiter._thread = thread
+    waiter._woken = False
+    waiter._future = _no_future
+    return waiter
 
 
 def domain_of(loop: Any) -> object:
