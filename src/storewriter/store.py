@@ -24,7 +24,7 @@ from storewriter._backends.addresses import Durability, FileSettings, Place, add
 from storewriter._backends.protocol import Backend, Fixed, Moved
 from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document, version_of
-from storewriter._commits.draft import TRIES, Isolation, Request
+from storewriter._commits.draft import TRIES, Isolation, Request, new_request
 from storewriter._commits.leading import alead, begun_anew, leave_off_loop, may_begin_anew
 from storewriter._commits.transactions import AsyncTransaction, Transaction
 from storewriter._platform import forks
@@ -382,7 +382,7 @@ class Store(_StoreBase[S]):
             OSError: Loading or saving failed (a full disk, missing rights, no kernel locks here). Unless the error is
                 CommitUncertain, the old document is in place.
         """
-        result: T = self._change(Request(fn, replaces=False, expect=expect), label, timeout)
+        result: T = self._change(new_request(fn, False, expect), label, timeout)
         return result
 
     def transform(
@@ -407,7 +407,7 @@ class Store(_StoreBase[S]):
             StoreWriterError: The kinds that `update` raises.
             OSError: Loading or saving failed.
         """
-        state: S = self._change(Request(fn, replaces=True, expect=expect), label, timeout)
+        state: S = self._change(new_request(fn, True, expect), label, timeout)
         return state
 
     def _change(
@@ -677,7 +677,7 @@ class AsyncStore(_StoreBase[S]):
         *,
         may_restore: bool = True,
     ) -> Any:
-        request = Request(fn, replaces=replaces, expect=expect, context=copy_context())
+        request = new_request(fn, replaces, expect, copy_context())
         if _is_async(fn):
             return await self._change_alone(request, label, timeout)
         ticket = self._ticket(label, timeout)

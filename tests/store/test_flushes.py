@@ -20,7 +20,8 @@ from helpers.lines import Worker
 from helpers.waiting import until, wait_for
 from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._backends.files import Flushes
-from storewriter._commits.batch import Batch, Request
+from storewriter._commits.batch import Batch
+from storewriter._commits.draft import new_request
 from storewriter._platform import threads
 from storewriter._platform.journals import Journal
 from storewriter._turns import marks
@@ -282,7 +283,7 @@ def test_an_update_whose_call_is_lost_in_the_middle_of_a_flush_ends_all_the_same
 
     def begin() -> None:
         ticket, frame = new_ticket(queue._settings, None, 10.0), Frame()
-        ticket.payload = Request(lambda state: state.update(lost=1))
+        ticket.payload = new_request(lambda state: state.update(lost=1))
         tie_to(ticket, frame)
         enter(ticket, queue._adapters[str(path)])
         batch = ticket.batch = Batch(store._document)
@@ -329,7 +330,7 @@ def test_a_lost_update_is_saved_by_one_thread_although_both_its_callbacks_start_
     monkeypatch.setattr(threads, "start", lambda call, *args: started.append(partial(call, *args)))
     frames = [Frame()]
     ticket = new_ticket(queue._settings, None, 10.0)
-    ticket.payload = Request(lambda state: state.update(lost=1))
+    ticket.payload = new_request(lambda state: state.update(lost=1))
     tie_to(ticket, frames[0])
     assert ticket.finalizer is not None
     ticket.finalizer[0].start = lambda: started.append(partial(release_in_this_thread, ticket))

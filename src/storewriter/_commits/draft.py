@@ -61,44 +61,29 @@ class Request:
         "tries_left",
     )
 
-    def __init__(
-        self,
-        fn: Callable[[Any], Any],
-        *,
-        replaces: bool = False,
-        expect: str | None = None,
-        context: Context | None = None,
-        tries_left: int = TRIES - 1,
-    ) -> None:
-        self.fn = fn
-        self.replaces = replaces
-        self.expect = expect
-        self._context = context
-        """A task's: its function runs there, whichever task leads the batch."""
-        self.is_applied = False
-        """Whether what the function did is in the document that the batch makes; with a shared state, if it is
-        `group.is_applied` as well."""
-        self.group = ALONE
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.failed = False
-        """Whether the error is the function's own."""
-        self.before: Ticket | None = None
-        """The member before it in its batch."""
-        self.is_member = False
-        """Whether it is in a batch, which will answer it."""
-        self.tries_left = tries_left
-        """How often it may begin anew."""
+    fn: Callable[[Any], Any]
+    replaces: bool
+    expect: str | None
+    _context: Context | None
+    """A task's: its function runs there, whichever task leads the batch."""
+    is_applied: bool
+    """Whether what the function did is in the document that the batch makes; with a shared state, if it is
+    `group.is_applied` as well."""
+    group: Group
+    result: Any
+    error: BaseException | None
+    failed: bool
+    """Whether the error is the function's own."""
+    before: Ticket | None
+    """The member before it in its batch."""
+    is_member: bool
+    """Whether it is in a batch, which will answer it."""
+    tries_left: int
+    """How often it may begin anew."""
 
     def anew(self) -> Request:
         """The same update, to be made again: the batch that failed may still look at this one."""
-        return Request(
-            self.fn,
-            replaces=self.replaces,
-            expect=self.expect,
-            context=self._context,
-            tries_left=self.tries_left - 1,
-        )
+        return new_request(self.fn, self.replaces, self.expect, self._context, self.tries_left - 1)
 
     def run(self, state: Any) -> Any:
         """Apply the function; returns the new state."""
@@ -116,6 +101,30 @@ class Request:
             finally:
                 self.error = None  # the traceback refers to this frame: break the cycle
         return self.result
+
+
+def new_request(
+    fn: Callable[[Any], Any],
+    replaces: bool = False,
+    expect: str | None = None,
+    context: Context | None = None,
+    tries_left: int = TRIES - 1,
+) -> Request:
+    """A request that no batch has met. A function with slots to fill, as `new_ticket` in `_turns/line.py`."""
+    request = Request()
+    request.fn = fn
+    request.replaces = replaces
+    request.expect = expect
+    request._context = context
+    request.is_applied = False
+    request.group = ALONE
+    request.result = None
+    request.error = None
+    request.failed = False
+    request.before = None
+    request.is_member = False
+    request.tries_left = tries_left
+    return request
 
 
 def _require_done(result: Any) -> None:

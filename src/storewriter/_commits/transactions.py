@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from storewriter._commits.batch import Batch
 from storewriter._commits.document import Document
-from storewriter._commits.draft import Request
+from storewriter._commits.draft import Request, new_request
 from storewriter._turns.closed_loops import off_loop_at_head
 from storewriter._turns.ending import end_apart, leave_turn, tie_to
 from storewriter._turns.entering import aenter, enter
@@ -35,7 +35,7 @@ class _Work(Generic[S]):
     def __init__(self) -> None:
         self._batch: Batch | None = None
         self._ticket: Ticket | None = None
-        self._request = Request(_no_function, tries_left=0)
+        self._request = new_request(_no_function, tries_left=0)
         self.discarded = False
         self.state: Any = None
 
@@ -45,7 +45,7 @@ class _Work(Generic[S]):
             raise RuntimeError(msg)
         self._ticket = ticket
         self._batch = Batch(document)
-        self._request = ticket.payload = Request(_no_function, tries_left=0)
+        self._request = ticket.payload = new_request(_no_function, tries_left=0)
         self.discarded = False
 
     def load(self) -> None:
