@@ -331,6 +331,26 @@ def test_what_is_no_regular_file_is_refused_at_once(
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.parametrize(("mode", "first"), [(0o660, 0o600), (0o640, 0o600), (0o664, 0o644), (0o604, 0o604)])
+def test_until_the_new_document_has_its_group_no_group_may_do_more_than_others(
+    tmp_path: Path, mode: int, first: int
+) -> None:
+    """It is made with the group that the system chooses, which need not be the document's."""
+    made: list[int] = []
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "open" and call.arguments[0] == str(tmp_path / ".state.json.tmp"):
+            made.append(call.arguments[2])
+        return proceed()
+
+    path = tmp_path / "state.json"
+    path.write_text("{}")
+    path.chmod(mode)
+    Store[Any](path, system=intercepted(around)).update(lambda state: state.update(a=1))
+    assert made == [first]
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
 def test_what_a_dead_writer_left_under_the_temporary_name_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     change(path)

@@ -160,8 +160,9 @@ def test_none_is_refused_because_of_what_was_not_saved(
     assert company.store.read() == {}
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_interrupt_in_a_function_stays_its_callers_although_the_save_fails(
-    queue: PerStoreWriterQueue, path: Path
+    queue: PerStoreWriterQueue, path: Path, place: int
 ) -> None:
     """It does not come from what the function has seen of the others, and gives way to no other error."""
 
@@ -171,10 +172,11 @@ def test_an_interrupt_in_a_function_stays_its_callers_although_the_save_fails(
     path.write_text("{}")
     fault = Fault(OSError(errno.ENOSPC, "no space left"), name="write")
     store = Store(path, queue=queue, system=intercepted(fault))
-    calls = [count, interrupt, count]
-    first, culprit, last = together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))
-    assert [outcome(worker).errno for worker in (first, last)] == [errno.ENOSPC] * 2
-    assert isinstance(outcome(culprit), KeyboardInterrupt)
+    calls = [count, count]
+    calls.insert(place, interrupt)  # type: ignore[arg-type]
+    outcomes = [outcome(worker) for worker in together(queue, path, *(lambda fn=fn: store.update(fn) for fn in calls))]
+    assert isinstance(outcomes.pop(place), KeyboardInterrupt)
+    assert [error.errno for error in outcomes] == [errno.ENOSPC] * 2
 
 
 @pytest.mark.parametrize("kind", TOGETHER)

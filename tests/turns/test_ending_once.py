@@ -113,6 +113,27 @@ def test_two_threads_that_end_one_turn_name_one_head() -> None:
     assert line.lanes.get(KEY) is None
 
 
+def test_those_that_are_put_back_stand_before_the_others_in_the_order_in_which_they_asked() -> None:
+    """Whichever of them is put back first: one may begin anew once more while the other still waits."""
+    lock: Any = Lock()
+    head, early, late, newcomer = (new_ticket(SETTINGS, None, None) for _ in range(4))
+    early.asked, late.asked, newcomer.asked = 1.0, 2.0, 3.0
+    for ticket in (head, early, late):
+        line.join(ticket, lock, lambda lane, ticket, adapter: None)
+    assert entering._attempt(head)
+    assert ending.give_up(early)
+    assert ending.give_up(late)
+    line.join(newcomer, lock, lambda lane, ticket, adapter: None)
+    for ticket in (late, early, late):
+        line.put_back(ticket, None)
+    tickets = list(line.lanes[KEY].in_line())
+    assert tickets == [head, early.replacement, late.replacement, newcomer]
+    for ticket in tickets:
+        assert ticket.state is HOLDING
+        ending.pass_on(ticket)
+    assert line.lanes.get(KEY) is None
+
+
 @pytest.mark.parametrize("how", ["turn", "update", "updates of a batch", "transaction", "recover"])
 def test_a_turn_that_has_ended_is_not_ended_once_more_when_its_object_goes(
     path: Path, queue: PerStoreWriterQueue, how: str, monkeypatch: pytest.MonkeyPatch
