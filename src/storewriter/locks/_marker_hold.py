@@ -26,6 +26,7 @@ from storewriter.locks._marker_owner import owner_at
 from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
 from storewriter.locks._record import write_record
 from storewriter.locks._refusals import is_parents, taken_away
+from storewriter.locks._undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -152,7 +153,7 @@ class MarkerHold:
         # what is there.
         quietly(os.utime, self.marker.fd)
         try:
-            self.lock.release()  # ends the heartbeat first
+            undisturbed(self.lock.release)  # ends the heartbeat first
         except BaseException as error:
             if not self._is_the_end(error):
                 raise  # it will be removed when this is repeated
