@@ -80,6 +80,10 @@ class Expired(_Ours, TimeoutError):
     """A time limit that is a TimeoutError, hence an OSError: easily mistaken for a failed system call."""
 
 
+class Ended(_Ours, StopIteration):
+    """An error that Python itself takes for the end of an iterator: of a generator, of `next`, of an unpacking."""
+
+
 class _Begun:
     """`_thread`, but a thread has begun when its start returns.
 
@@ -107,7 +111,7 @@ class _Begun:
 threads._thread = _Begun  # type: ignore[assignment]
 
 
-Kind = type[Interrupt] | type[Alarm] | type[Expired]
+Kind = type[Interrupt] | type[Alarm] | type[Expired] | type[Ended]
 KINDS: tuple[Kind, ...] = (Interrupt, Alarm, Expired)
 
 

@@ -225,3 +225,17 @@ def test_an_open_costs_the_same_however_many_are_open(tmp_path: Path) -> None:
     finally:
         for other in others:
             other.close()
+
+
+def test_the_error_of_a_signal_handler_that_ends_iterators_is_raised_as_such(tmp_path: Path) -> None:
+    """os.open lets signal handlers in while it waits; the unpacking takes what they raise for the end of an iterator."""
+
+    def interrupted(path: str, flags: int, mode: int) -> int:
+        raise StopIteration
+
+    descriptor = Descriptor()
+    with pytest.raises(StopIteration, match=r"signal handler while .*file was opened"):
+        descriptor.open(interrupted, str(tmp_path / "file"), os.O_RDONLY)
+    assert not descriptor.is_open
+    with pytest.raises(ValueError, match="embedded null"):
+        descriptor.open(os.open, "a\0b", os.O_RDONLY)

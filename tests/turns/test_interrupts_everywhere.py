@@ -25,6 +25,7 @@ import storewriter
 from helpers.interrupts import (
     KINDS,
     Alarm,
+    Ended,
     Expired,
     Interrupt,
     Kind,
@@ -215,6 +216,9 @@ def _document_faults(setting: Setting, landing: Landing, operation: Operation) -
 
 
 CASES = [
+    *((operation, lock, Ended) for lock in ("flock", "none") for operation in (turn, update, transaction)),
+    (recover, "flock", Ended),
+    *((operation, lock, Ended) for lock in NEIGHBOURS for operation in (turn, update)),
     *((operation, "flock", kind) for operation in (turn, update, transaction, recover) for kind in KINDS),
     *((operation, lock, Interrupt) for lock in ("none", "marker", "lease") for operation in (turn, update)),
     *((operation, lock, Expired) for lock in ("none", "marker", "lease") for operation in (turn, update)),
@@ -425,7 +429,7 @@ def _in_line(
         holder.result()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, Ended])
 def test_an_interrupted_waiter_leaves_the_line_wherever_it_stands(
     kind: Kind, tmp_path: Path, swallowed: list[str]
 ) -> None:
@@ -449,7 +453,7 @@ def test_an_interrupted_waiter_leaves_the_line_wherever_it_stands(
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, Ended])
 def test_the_others_in_an_interrupted_batch_are_applied_once_and_told_so(
     place: str, kind: Kind, tmp_path: Path, swallowed: list[str]
 ) -> None:

@@ -88,7 +88,11 @@ def _is_ours(code: Any) -> bool:
     return "/storewriter/" in code.co_filename and "/tests/" not in code.co_filename
 
 
-def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerStoreWriterQueue, path: Path) -> None:
+@pytest.mark.parametrize("kind", [interrupts.Interrupt, interrupts.Ended])
+def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(
+    kind: interrupts.Kind, queue: PerStoreWriterQueue, path: Path
+) -> None:
+    """Python makes a RuntimeError of a StopIteration that comes out of a coroutine."""
     store: AsyncStore[Any] = AsyncStore(path, queue=queue)
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -101,7 +105,8 @@ def test_wherever_an_update_of_a_task_is_interrupted_its_turn_ends(queue: PerSto
     loops.pop().close()
     for point in points:
         loops.append(asyncio.new_event_loop())
-        landing = interrupts.interrupted(operation, point)
+        landing = interrupts.interrupted(operation, point, kind=kind)
+        assert landing.kind in (kind.__name__, None, "RuntimeError" if kind is interrupts.Ended else None), landing
         loops[0].run_until_complete(asyncio.sleep(0))
         loops.pop().close()
         gc.collect()

@@ -256,7 +256,7 @@ class Batch:
 
     def _has_applied(self) -> bool:
         """Whether the function of any member is in the draft."""
-        return any(member.payload.is_applied and member.payload.group.is_applied for member in self.members())
+        return any([member.payload.is_applied and member.payload.group.is_applied for member in self.members()])
 
     def _data_to_write(self, found: Loaded) -> bytes | None:
         """The new document; None if it says the same as the one that was found, and that is sure to last."""
@@ -395,7 +395,7 @@ class Batch:
                 events.BatchCommitted(
                     path=path,
                     size=len(members),
-                    failed=sum(member.payload.failed for member in members),
+                    failed=sum([member.payload.failed for member in members]),
                     written=self._is_written,
                     duration=time.monotonic() - self._started,
                 )

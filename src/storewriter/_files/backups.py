@@ -18,10 +18,11 @@ Fails by   OSError before the commit, which then fails too, and the old document
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import attrs
 
@@ -71,9 +72,12 @@ class Backups:
     write: Write
     system: System
 
-    @contextlib.contextmanager
-    def kept(self, old: os.stat_result) -> Generator[None]:
+    def kept(self, old: os.stat_result) -> AbstractContextManager[None]:
         """Around a commit: keep the document, which is the file `old`. Raises OSError before it, and what it raises."""
+        return _Keeping(self, old)
+
+    def begin(self, old: os.stat_result) -> bool:
+        """Before a commit. False: there is nothing to keep."""
         try:
             self._settle(old)
         except OSError as error:
@@ -81,16 +85,19 @@ class Backups:
                 raise
             raise self._too_long(error) from error
         try:
-            is_kept = self._prepare(old)
-            yield
+            return self._prepare(old)
         except BaseException as error:
-            # After the rename it may also be a signal handler's. If it is not known which document stands, the next
-            # commit finds out what this backup is.
-            if is_of_a_step(error) and not isinstance(error, CommitUncertain):
-                quietly(self.system.unlink, _fresh(self.path))  # the first error is the one that matters
+            self.give_up(error)
             raise
-        if is_kept:
-            quietly(self._move_up)  # the commit stands, and the backup too: the next one moves it up
+
+    def give_up(self, error: BaseException) -> None:
+        """The commit has ended with this.
+
+        After the rename it may also be a signal handler's. If it is not known which document stands, the next commit
+        finds out what this backup is.
+        """
+        if is_of_a_step(error) and not isinstance(error, CommitUncertain):
+            quietly(self.system.unlink, _fresh(self.path))  # the first error is the one that matters
 
     def _too_long(self, error: OSError) -> OSError:
         fresh = _fresh(self.path)
@@ -123,9 +130,9 @@ class Backups:
         if _is_file(left, old) or self.read(fresh) == self.document():
             self.system.unlink(fresh)  # it got no further than step 1
         else:
-            self._move_up()
+            self.move_up()
 
-    def _move_up(self) -> None:
+    def move_up(self) -> None:
         """Step 3, also after it was interrupted at any point: a gap is filled, and nothing beyond it moves."""
         number = 1
         while number < self.count and _stat(backup(self.path, number), self.system) is not None:
@@ -170,3 +177,25 @@ def _is_one_file(name: str, path: str, system: System) -> bool:
 
 def _is_file(found: os.stat_result, file: os.stat_result) -> bool:
     return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
+
+
+class _Keeping:
+    """See `Backups.kept`. No generator: in one, a StopIteration of a signal handler becomes a RuntimeError."""
+
+    __slots__ = ("_backups", "_is_kept", "_old")
+
+    def __init__(self, backups: Backups, old: os.stat_result) -> None:
+        self._backups = backups
+        self._old = old
+        self._is_kept = False
+
+    def __enter__(self) -> None:
+        self._is_kept = self._backups.begin(self._old)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._backups.give_up(error)
+        elif self._is_kept:
+            quietly(self._backups.move_up)  # the commit stands, and the backup too: the next one moves it up

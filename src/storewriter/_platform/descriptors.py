@@ -86,7 +86,14 @@ class Descriptor:
         last = _Last(self, _start)
         last.start = _close_in_thread
         key: _Key = ref(self, _close_lost)
-        (fd,) = map(open_function, (path,), (flags,), (mode,))
+        try:
+            (fd,) = map(open_function, (path,), (flags,), (mode,))
+        except ValueError as error:
+            if "to unpack" not in str(error):
+                raise
+            # A signal handler, which os.open lets in while it waits, has raised StopIteration, which ends an iterator.
+            msg = f"raised by a signal handler while {path} was opened"
+            raise StopIteration(msg) from None
         opened[key] = fd, last
         self.fd = fd
         self._key = key

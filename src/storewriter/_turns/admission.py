@@ -82,7 +82,7 @@ def _blocks_its_own_thread(lane: Lane, thread: int) -> ReentrantTurn | None:
     """The error if a blocking call on a loop's thread would wait for a ticket that goes on only when it returns."""
     if not _runs_an_event_loop():
         return None  # most calls: they need not walk the line
-    if all(other.thread != thread for other in lane.in_line()):
+    if all([other.thread != thread for other in lane.in_line()]):
         return None
     return ReentrantTurn(
         f"{lane.key} was asked for with a blocking call on the event loop's thread, while another task of that "

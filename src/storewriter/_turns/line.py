@@ -32,7 +32,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, Final, Protocol
 from weakref import ref
@@ -345,11 +345,13 @@ class Lane:
         """How many wait behind the head."""
         return 0 if self.queue is None else len(self.queue) - self.left
 
-    def in_line(self) -> Iterable[Ticket]:
-        """The head and those behind it, in order."""
-        if self.head is not None:
-            yield self.head
-        yield from (ticket for ticket in self.queue or () if ticket.state is not LEFT)
+    def in_line(self) -> Sequence[Ticket]:
+        """The head and those behind it, in order.
+
+        A list, here and below: in a generator a StopIteration of a signal handler becomes a RuntimeError.
+        """
+        behind = [ticket for ticket in self.queue or () if ticket.state is not LEFT]
+        return behind if self.head is None else [self.head, *behind]
 
     def first(self, queue: deque[Ticket]) -> Ticket | None:
         """The first ticket in the queue that has not left; it stays in the queue."""
@@ -367,7 +369,7 @@ class Lane:
         self.left += 1
         queue = self.queue
         if queue is not None and self.left > 32 and self.left * 2 > len(queue):
-            self.queue = deque(other for other in queue if other.state is not LEFT)
+            self.queue = deque([other for other in queue if other.state is not LEFT])
             self.left = 0
 
 
@@ -448,8 +450,8 @@ def put_back(ticket: Ticket, payload: Any) -> None:
         if queue is None:
             queue = lane.queue = deque()
         # Those that were put back stand in front, in the order in which they asked.
-        later = (n for n, it in enumerate(queue) if not it.was_put_back or it.asked > other.asked)
-        place = next(later, len(queue))
+        later = [n for n, it in enumerate(queue) if not it.was_put_back or it.asked > other.asked]
+        place = later[0] if later else len(queue)
         ticket.replacement = other  # from here to the call nothing can come between
         queue.insert(place, other)
 
@@ -647,7 +649,8 @@ def ahead_of(ticket: Ticket) -> int:
     lane = ticket.lane
     with mutex:
         if lane.waiting() <= _LONG:
-            return next((position for position, other in enumerate(lane.in_line()) if other is ticket), 0)
+            in_line = lane.in_line()
+            return in_line.index(ticket) if ticket in in_line else 0
         if time.monotonic() - lane.counted >= _RECOUNT:
             for position, other in enumerate(lane.in_line()):
                 other.queue_position = position

@@ -74,10 +74,10 @@ def _is_utf16(data: bytes) -> bool:
     if len(data) % 2:
         return False
     first, second = data[0:4:2], data[1:4:2]
-    return any(
-        nul and not nul.strip(b"\0") and shown.isascii() and 0 not in shown
-        for nul, shown in ((first, second), (second, first))
-    )
+    for nul, shown in ((first, second), (second, first)):
+        if nul and not nul.strip(b"\0") and shown.isascii() and 0 not in shown:
+            return True
+    return False
 
 
 def _of_encoding(data: bytes, error: DecodeError) -> _Verdict | None:
@@ -162,7 +162,10 @@ def _of_beginning(text: str) -> _Verdict | None:
 
 
 def _first(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str, at: int) -> _Verdict | None:
-    return next(((reason, True) for pattern, reason in patterns if pattern.match(text, at)), None)
+    for pattern, reason in patterns:
+        if pattern.match(text, at):
+            return reason, True
+    return None
 
 
 def _of_conflict(text: str, at: int) -> _Verdict | None:

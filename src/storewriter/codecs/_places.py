@@ -178,4 +178,4 @@ def _key(level: _Level, token: str, start: int, stack: list[_Level]) -> _Place:
 
 
 def _path(stack: list[_Level]) -> Path:
-    return tuple(level.step for level in stack)
+    return tuple([level.step for level in stack])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -55,23 +55,23 @@ class Rights:
         An owner or a group of the document that the file could not be given to has an entry of its own in the list.
         """
         entries = self._for(lock)
-        group = next(perms for tag, perms, _ in entries if tag == _GROUP_OBJ)
-        other = next(perms for tag, perms, _ in entries if tag == _OTHER)
-        if all(tag in (_USER_OBJ, _GROUP_OBJ, _OTHER) for tag, _, _ in entries):
+        # Lists, here and below: in a generator a StopIteration of a signal handler becomes a RuntimeError.
+        group, other = _perms_of(_GROUP_OBJ, entries), _perms_of(_OTHER, entries)
+        if all([tag in (_USER_OBJ, _GROUP_OBJ, _OTHER) for tag, _, _ in entries]):
             return 0o600 | group << 3 | other, None
-        mask = max(perms for tag, perms, _ in entries if tag not in (_USER_OBJ, _OTHER))
+        mask = max([perms for tag, perms, _ in entries if tag not in (_USER_OBJ, _OTHER)])
         entries.append((_MASK, mask, _NO_ID))
-        packed = b"".join(_ENTRY.pack(*entry) for entry in sorted(entries, key=lambda entry: (entry[0], entry[2])))
+        packed = b"".join([_ENTRY.pack(*entry) for entry in sorted(entries, key=lambda entry: (entry[0], entry[2]))])
         return 0o600 | mask << 3 | other, _VERSION + packed
 
     def _for(self, lock: os.stat_result) -> list[Entry]:
         document = self.document
         if document is None:
             return list(self.entries)
-        other = next(perms for tag, perms, _ in self.entries if tag == _OTHER)
+        other = _perms_of(_OTHER, self.entries)
         entries = list(self.entries)
         if lock.st_gid != document.st_gid:
-            group = next(perms for tag, perms, _ in entries if tag == _GROUP_OBJ)
+            group = _perms_of(_GROUP_OBJ, entries)
             entries = [(_GROUP_OBJ, other, _NO_ID) if entry[0] == _GROUP_OBJ else entry for entry in entries]
             _add(entries, (_GROUP, group, document.st_gid), unless=other)
         if lock.st_uid != document.st_uid and self._has_names:
@@ -80,15 +80,20 @@ class Rights:
 
     @property
     def _has_names(self) -> bool:
-        return any(tag in (_USER, _GROUP) for tag, _, _ in self.entries)
+        return any([tag in (_USER, _GROUP) for tag, _, _ in self.entries])
 
     @property
     def is_shared(self) -> bool:
         """Whether other users than the owner may write the document."""
-        return any(perms for tag, perms, _ in self.entries if tag != _USER_OBJ)
+        return any([perms for tag, perms, _ in self.entries if tag != _USER_OBJ])
+
+
+def _perms_of(tag: int, entries: Sequence[Entry]) -> int:
+    (perms,) = [perms for each, perms, _ in entries if each == tag]
+    return perms
 
 
 def _add(entries: list[Entry], entry: Entry, *, unless: int) -> None:
     tag, perms, number = entry
-    if perms != unless and all((other[0], other[2]) != (tag, number) for other in entries):
+    if perms != unless and all([(other[0], other[2]) != (tag, number) for other in entries]):
         entries.append(entry)

@@ -6,11 +6,9 @@ Promise    A commit is fenced: refreshed and checked under the guard that every 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 from storewriter import events
@@ -49,6 +47,35 @@ def _take_soon(guard: Guard) -> None:
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's
+
+
+class _Fence:
+    """Around the instant of a commit: under the guard, refreshed and checked.
+
+    No generator: in one, a StopIteration of a signal handler becomes a RuntimeError.
+    """
+
+    __slots__ = ("_hold",)
+
+    def __init__(self, hold: MarkerHold) -> None:
+        self._hold = hold
+
+    def __enter__(self) -> None:
+        hold = self._hold
+        try:
+            if hold.guard is not None:
+                hold.guard.take(wait=True)
+            if hold.policy.stale is not None:
+                hold.refresh()
+            hold.check()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        guard = self._hold.guard
+        if guard is not None:
+            guard.leave()
 
 
 class MarkerHold:
@@ -105,21 +132,10 @@ class MarkerHold:
         # Only a lease can have a successor beside it.
         return None if self.policy.stale is None else getattr(self.lock, "token", None)
 
-    @contextlib.contextmanager
-    def fence(self) -> Generator[None]:
+    def fence(self) -> _Fence:
         if self._generation != forks.generation:
             raise is_parents(self.path)
-        guard = self.guard
-        try:
-            if guard is not None:
-                guard.take(wait=True)
-            if self.policy.stale is not None:
-                self._refresh()
-            self.check()
-            yield
-        finally:
-            if guard is not None:
-                guard.leave()
+        return _Fence(self)
 
     def describe(self, label: str | None) -> None:
         write_record(self.sidecar_lock.fd, self.policy.name, label)
@@ -187,7 +203,7 @@ class MarkerHold:
             quietly(fcntl.flock, self.sidecar_lock.fd, fcntl.LOCK_UN)
         self.sidecar_lock.close()
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Show a sign of life, before looking whether it was in time.
 
         A contender that has found the lease stale looks at the marker's times once more when it takes it over. So

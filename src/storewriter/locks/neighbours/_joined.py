@@ -16,10 +16,10 @@ Pauses     An attempt pauses for `GAP`, or after a take-over for `SETTLE`, at mo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Generator
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
 from typing import Final
 
 import attrs
@@ -104,7 +104,33 @@ class Joined:
     @property
     def settings(self) -> str:
         """What a program of ours must agree on, as text."""
-        return ", ".join(repr(neighbour) for neighbour in self.neighbours)
+        return ", ".join([repr(neighbour) for neighbour in self.neighbours])
+
+
+class _Fence:
+    """Around the instant of a commit: our own lock's fence, and the claims looked at in it.
+
+    No generator: in one, a StopIteration of a signal handler becomes a RuntimeError.
+    """
+
+    __slots__ = ("_hold", "_own")
+
+    def __init__(self, hold: JoinedHold, own: AbstractContextManager[None]) -> None:
+        self._hold = hold
+        self._own = own
+
+    def __enter__(self) -> None:
+        self._own.__enter__()
+        try:
+            self._hold.require_claims()
+        except BaseException as error:
+            self._own.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._own.__exit__(kind, error, trace)
 
 
 class JoinedHold:
@@ -136,17 +162,17 @@ class JoinedHold:
             self._claims.append(claim)
             if not claim.take():
                 return False
-        if any(claim.was_reclaimed for claim in self._claims) and not self._settles():
+        if any([claim.was_reclaimed for claim in self._claims]) and not self._settles():
             return False
         self._taken = time.monotonic()
-        if any(claim.interval is not None for claim in self._claims):
+        if any([claim.interval is not None for claim in self._claims]):
             _heartbeat.begin(self)
         return True
 
     def _settles(self) -> bool:
         """After a take-over: whether the locks are still ours when slower contenders have had their time."""
         time.sleep(SETTLE)
-        return all(claim.is_ours() for claim in self._claims)
+        return self._are_ours()
 
     # -- see Hold ------------------------------------------------------------------------------------------------------
 
@@ -157,19 +183,22 @@ class JoinedHold:
     def may_pass(self) -> bool:
         if self._is_lost or time.monotonic() - self._taken >= HOLD or not self._own.may_pass():
             return False
-        return all(claim.is_ours() for claim in self._claims)
+        return self._are_ours()
+
+    def _are_ours(self) -> bool:
+        for claim in self._claims:
+            if not claim.is_ours():
+                return False
+        return True
 
     def check(self) -> None:
         self._own.check()
-        self._require_claims()
+        self.require_claims()
 
-    @contextlib.contextmanager
-    def fence(self) -> Generator[None]:
-        with self._own.fence():
-            self._require_claims()
-            yield
+    def fence(self) -> AbstractContextManager[None]:
+        return _Fence(self, self._own.fence())
 
-    def _require_claims(self) -> None:
+    def require_claims(self) -> None:
         for neighbour, claim in zip(self._strategy.neighbours, self._claims, strict=True):
             if not claim.renew():
                 self._lose(neighbour)
@@ -226,7 +255,7 @@ def _give_back(hold: JoinedHold) -> None:
     try:
         hold.release()
     except BaseException:
-        with contextlib.suppress(Exception):  # it had come to its end when the interrupt arrived
+        with suppress(Exception):  # it had come to its end when the interrupt arrived
             hold.release()
         raise
 
