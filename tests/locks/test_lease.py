@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -18,6 +19,8 @@ from storewriter._platform.mounts import Mount
 from storewriter.locks import Lease, Marker, _marker_attempt
 from storewriter.locks._guard import guard_file
 from storewriter.locks._marker_file import look, marker_file
+from storewriter.locks._marker_hold import MarkerHold
+from storewriter.testing import Call, intercepted
 
 Start = Callable[[], Contender]
 
@@ -237,3 +240,28 @@ def test_strategies_of_other_terms_do_not_pass_for_each_other_in_one_process(pat
     assert hold is not None
     assert Lease(stale=60).attempt(path, None) is None
     hold.release()
+
+
+@pytest.mark.parametrize(("lock", "fenced", "suffix"), [("lease", 1, True), ("marker", 1, False), ("flock", 0, False)])
+def test_only_what_may_be_succeeded_is_fenced_and_only_a_lease_has_a_temporary_file_of_its_own(
+    path: str, lock: Any, fenced: int, suffix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fences: list[str] = []
+    made: list[str] = []
+    real = MarkerHold.fence
+
+    def fence(hold: MarkerHold) -> Any:
+        fences.append(hold.path)
+        return real(hold)
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "open" and ".tmp" in os.path.basename(call.arguments[0]):
+            made.append(os.path.basename(call.arguments[0]))
+        return proceed()
+
+    monkeypatch.setattr(MarkerHold, "fence", fence)
+    store: Store[Any] = Store(path, lock=lock, system=intercepted(around))
+    store.update(lambda state: state.update(a=1))
+    assert len(fences) == fenced
+    (name,) = made
+    assert (name != ".state.json.tmp") is suffix

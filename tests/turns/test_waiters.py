@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from storewriter._turns.waiters import AsyncioWaiter, async_waiter
+from helpers.lines import within
+from storewriter._turns.waiters import AsyncioWaiter, ThreadWaiter, async_waiter
 
 
 def new_waiter(loop: asyncio.AbstractEventLoop) -> AsyncioWaiter:
@@ -150,3 +151,11 @@ def test_a_scope_that_was_cancelled_before_ends_a_wait_that_had_no_need_to_wait(
         raise AssertionError
 
     assert isinstance(asyncio.run(main()), asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_a_thread_without_time_does_not_sleep(seconds: float) -> None:
+    waiter = ThreadWaiter()
+    assert within(5.0, lambda: waiter.sleep(seconds)) is False
+    waiter.wake()
+    assert within(5.0, lambda: waiter.sleep(seconds)) is True
