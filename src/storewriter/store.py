@@ -144,12 +144,18 @@ class _StoreBase(Generic[S]):
         if isinstance(mode, bool) or not isinstance(mode, int):
             msg = f"mode must be a number such as 0o600, got {mode!r}"
             raise TypeError(msg)
+        if not 0 <= mode <= 0o777:
+            msg = f"mode must be from 0 to 0o777, got {mode!r}, which is {oct(mode)}; 0o600 is written with the `0o`"
+            raise ValueError(msg)
         if durability not in _DURABILITIES:
             msg = f"durability must be one of {_DURABILITIES}, got {durability!r}"
             raise ValueError(msg)
         if isolation not in _ISOLATIONS:
             msg = f"isolation must be one of {_ISOLATIONS}, got {isolation!r}"
             raise ValueError(msg)
+        if not isinstance(in_place, bool):
+            msg = f"in_place must be True or False, got {in_place!r}"
+            raise TypeError(msg)
         if on_corrupt not in _ON_CORRUPT:
             msg = f"on_corrupt must be one of {_ON_CORRUPT}, got {on_corrupt!r}"
             raise ValueError(msg)
@@ -270,7 +276,7 @@ class Store(_StoreBase[S]):
             dict or a list, only documents of that kind.
         durability: `"power"`: an update returns when file and folder are flushed, so it survives a power cut.
             `"process"`: nothing is flushed; an update survives the death of any process.
-        mode: Permission bits of a new document and its lock file. An existing document keeps its own.
+        mode: Permission bits of a new document and its lock file, up to 0o777. An existing document keeps its own.
         backups: How many former documents are kept, as `.<name>.backup-1` (the newest), `-2`, and so on; from 0.
         queue: Decides the lock strategy, the timeout and `max_pending`. None: the queue of the process (`flock`, 30 s).
         lock: Short for a queue with this lock strategy: `"flock"`, `"marker"`, `"lease"`, `"none"`, or an object of
@@ -587,6 +593,9 @@ class AsyncStore(_StoreBase[S]):
 
     async def _aread_once(self) -> tuple[bytes | None, S]:
         _, loop = current_task()
+        if loop is None:
+            msg = "AsyncStore needs a task of asyncio or trio; in plain code use Store"
+            raise RuntimeError(msg)
         answer, cancelled = await off_loop(self._read, loop)
         if cancelled is not None:
             raise cancelled

@@ -334,6 +334,7 @@ def test_a_killed_holder_of_a_locked_file_is_succeeded_at_once(path: Path) -> No
             store.update(count)
         assert caught.value.owner is not None
         assert caught.value.owner.pid == other.pid
+        assert f"lock files {path.with_name(f'.{path.name}.lock')} and {path}.lock." in str(caught.value)
         other.kill()
         store.update(count)
     assert counters(path) == {"ours": 1}

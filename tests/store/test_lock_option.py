@@ -69,9 +69,16 @@ def test_in_place_does_not_go_with_a_lease_given_either_way(path: Path) -> None:
     [
         (lambda path: PerStoreWriterQueue(backoff=0.1), "backoff must be a Backoff, got 0.1"),  # type: ignore[arg-type]
         (lambda path: Store(path, mode="0600"), "mode must be a number such as 0o600, got '0600'"),  # type: ignore[arg-type, call-overload]
+        (lambda path: Store(path, in_place="no"), "in_place must be True or False, got 'no'"),  # type: ignore[arg-type, call-overload]
         (lambda path: DedupeOptions(ttl=1, queue="lease"), "queue must be a PerStoreWriterQueue"),  # type: ignore[arg-type]
     ],
 )
 def test_settings_of_the_wrong_type_are_refused_when_they_are_given(path: Path, make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         make(path)
+
+
+@pytest.mark.parametrize("mode", [600, 0o1600, -1])
+def test_a_mode_that_is_none_is_refused(mode: int, path: Path) -> None:
+    with pytest.raises(ValueError, match=f"mode must be from 0 to 0o777, got {mode}, which is {oct(mode)}"):
+        Store(path, mode=mode)

@@ -150,6 +150,20 @@ def test_versions_are_of_the_content(path: Path) -> None:
     assert store.read() == {"a": 1}
 
 
+def test_what_is_no_version_is_no_conflict(path: Path) -> None:
+    """A caller that decides anew after each conflict would try for ever."""
+    store = Store(path)
+    whole: Any = store.read_versioned()
+    with pytest.raises(TypeError, match="expect must be a version of .*, a text from `read_versioned"):
+        store.update(lambda state: state.update(a=1), expect=whole)
+    assert store.read() == {}
+
+
+def test_reading_without_a_loop_says_what_to_use(path: Path) -> None:
+    with pytest.raises(RuntimeError, match="AsyncStore needs a task of asyncio or trio; in plain code use Store"):
+        AsyncStore(path).read().send(None)
+
+
 def test_compare_and_swap_in_a_loop_loses_nothing(path: Path) -> None:
     store = Store(path, durability="process")
 

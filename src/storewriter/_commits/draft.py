@@ -207,6 +207,9 @@ class Draft:
         found = version_of(self.found.data)
         if found != expected:
             path = self.document.path
+            if not isinstance(expected, str):  # a caller without a type checker, who would try again for ever
+                msg = f"expect must be a version of {path}, a text from `read_versioned()`, got {expected!r}"
+                raise TypeError(msg)
             raise VersionConflict(
                 f"{path} has changed since it was read (version {found}, expected {expected}): read it again and "
                 f"decide anew.",

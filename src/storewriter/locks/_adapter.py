@@ -96,7 +96,10 @@ class FileLock:
 
     def whereabouts(self) -> str:
         """See `LockAdapter`."""
-        return f"lock file {sidecar(self.key)}"
+        strategy = self.settings
+        others = strategy.neighbours if isinstance(strategy, Joined) else ()
+        files = [sidecar(self.key), *(neighbour.lock_path(self.key) for neighbour in others)]
+        return f"lock file{'s' if others else ''} {' and '.join(files)}"
 
     def advice(self, owner: Owner | None) -> None:
         """See `LockAdapter`."""
