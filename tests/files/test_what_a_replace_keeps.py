@@ -90,6 +90,27 @@ def test_every_new_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_the_names_of_new_folders_are_durable_before_the_first_document_has_its_own(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "flush_folder":
+            done.append(os.readlink(f"/proc/self/fd/{call.arguments[0]}"))
+        elif call.name == "rename":
+            done.append("rename")
+        return proceed()
+
+    there = tmp_path.resolve() / "there"
+    there.mkdir()
+    there.chmod(0o755)
+    folder = there / "a" / "b"
+    Store[Any](folder / "state.json", system=intercepted(around)).update(lambda state: state.update(a=1))
+    assert done == [str(there / "a"), str(there), "rename", str(folder)]
+    done.clear()
+    Store[Any](folder / "state.json", system=intercepted(around)).update(lambda state: state.update(a=2))
+    assert done[0] == "rename", "once"
+
+
 @needs_root
 def test_the_owner_and_the_group_stay(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "state.json"

@@ -10,7 +10,7 @@ import pytest
 from contenders import Contender
 from storewriter._files.keys import sidecar
 from storewriter._platform.owner import _RECORD_LIMIT, Owner
-from storewriter.locks import Flock, Lease, Marker, Strategy, _record
+from storewriter.locks import Flock, Lease, Marker, Strategy, _record, flock
 
 Start = Callable[[], Contender]
 
@@ -69,3 +69,23 @@ def test_what_is_no_text_does_not_fail_the_record(path: str) -> None:
         os.close(fd)
     assert record is not None
     assert record.pid == os.getpid()
+
+
+def test_a_record_that_another_process_wrote_meanwhile_is_not_taken_for_our_own(
+    path: str, contender: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon our next turn comes: otherwise it is written once in a while."""
+    monkeypatch.setattr(flock, "_REWRITE", 3600.0)
+    other = contender()
+    for _ in range(2):
+        for turn in ("ours", "theirs", "ours"):
+            if turn == "theirs":
+                assert other.ask("attempt", "flock", path)
+                other.ask("release", path)
+                continue
+            hold = Flock().attempt(path, None)
+            assert hold is not None
+            record = _record.read_record(hold.fd)
+            hold.release()
+            assert record is not None
+            assert record.pid == os.getpid()

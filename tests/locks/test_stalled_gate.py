@@ -15,7 +15,7 @@ from helpers.waiting import until
 from storewriter._files.keys import sidecar
 from storewriter._platform.fcntl import OFD_SETLK, byte_lock
 from storewriter._platform.threads import WaiterReplaced
-from storewriter.locks import _gate
+from storewriter.locks import Flock, _gate
 from storewriter.locks._gate import GATE_BYTE, lock_through_gate
 
 NEVER, AT_ONCE = 3600.0, 0.0
@@ -107,3 +107,8 @@ def test_without_another_thread_it_is_looked_at_again(sleeper: Sleeper) -> None:
     assert _gate.stalled == {}
     sleeper.has_threads = True
     assert sleeper.look() == 1
+
+
+def test_of_a_free_lock_no_process_is_named_that_is_this_one(gate: int, path: str) -> None:
+    """It has the gate; a caller would be told to wait for itself."""
+    assert Flock().owner(path) is None

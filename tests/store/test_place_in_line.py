@@ -13,7 +13,8 @@ import pytest
 
 from helpers.lines import held, lined_up
 from storewriter import AsyncStore, DocumentChanged, LockLost, PerStoreWriterQueue, SaveInterrupted, Store
-from storewriter._commits import batch
+from storewriter._backends.files import FileBackend
+from storewriter._commits import batch, leading
 from storewriter._commits.draft import TRIES
 from storewriter.locks._marker_hold import MarkerHold
 
@@ -193,6 +194,57 @@ def test_a_leader_that_was_cancelled_meanwhile_gives_a_slow_lock_back_off_its_lo
     assert released_in
     assert threading.get_ident() not in released_in
     assert store_is_free(path)
+
+
+def test_a_leader_that_is_interrupted_before_it_applies_gives_a_slow_lock_back_off_its_loop(
+    path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: AsyncStore[Any] = AsyncStore(path, queue=PerStoreWriterQueue("marker", timeout=20))
+    released_in: list[int] = []
+    release = MarkerHold.release
+
+    def noted_release(hold: MarkerHold) -> None:
+        released_in.append(threading.get_ident())
+        release(hold)
+
+    async def interrupted(loop: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MarkerHold, "release", noted_release)
+    monkeypatch.setattr(leading, "pause", interrupted)
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await store.update(dict)
+
+    run(main)
+    assert len(released_in) == 1
+    assert threading.get_ident() not in released_in
+    assert store_is_free(path)
+
+
+def test_a_task_whose_turn_is_lost_before_a_large_document_is_read_begins_anew(
+    queue: PerStoreWriterQueue, path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in a thread, and what that raises is no answer yet."""
+    path.write_text("{}")
+    load = FileBackend.load
+    loads: list[bool] = []
+
+    def lost_once(backend: FileBackend, hold: Any) -> Any:
+        loads.append(True)
+        if len(loads) <= 2:  # in the thread, and at the function of the same turn
+            raise LockLost("the turn was lost", path=str(path), owner=None)
+        return load(backend, hold)
+
+    monkeypatch.setattr(FileBackend, "loads_quickly", lambda backend, hold: False)
+    monkeypatch.setattr(FileBackend, "load", lost_once)
+
+    async def main() -> None:
+        await AsyncStore[Any](path, queue=queue).update(lambda state: state.update(a=1))
+
+    run(main)
+    assert Store[Any](path).read() == {"a": 1}
 
 
 def store_is_free(path: Path) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from helpers.companies import TOGETHER, Company
 from storewriter import PerStoreWriterQueue, Store
+from storewriter._commits.draft import Draft
 
 
 @pytest.fixture(params=TOGETHER)
@@ -140,3 +141,28 @@ def test_stores_with_different_words_do_not_share_a_batch(queue: PerStoreWriterQ
 def test_another_word_is_refused(isolation: Any, path: Path) -> None:
     with pytest.raises(ValueError, match="isolation"):
         Store(path, isolation=isolation)
+
+
+@pytest.mark.parametrize("behind", [[], ["c"]])
+def test_what_a_function_left_half_done_is_not_saved_although_starting_over_is_interrupted(
+    behind: list[str], company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the error of a signal handler, right behind that of the function."""
+
+    class Stopped(Exception):
+        pass
+
+    start_over = Draft._start_over
+    interrupted: list[bool] = []
+
+    def interrupted_once(draft: Draft, shared: Any) -> Any:
+        if not interrupted:
+            interrupted.append(True)
+            raise Stopped
+        return start_over(draft, shared)
+
+    monkeypatch.setattr(Draft, "_start_over", interrupted_once)
+    first, failed, *others = company.apply(mark("a"), fail_after("half"), *map(mark, behind))
+    assert [first, *others] == ["a", *behind]
+    assert isinstance(failed, (Stopped, ZeroDivisionError))
+    assert company.store.read() == dict.fromkeys(["a", *behind], 1)
