@@ -18,13 +18,15 @@ from typing import Any
 import pytest
 
 from helpers.lines import Worker
-from helpers.waiting import until
+from helpers.waiting import until, wait_for
 from storewriter import PerStoreWriterQueue, Store, per_store_writer_queue
 from storewriter import store as store_module
 from storewriter._commits import transactions
+from storewriter._commits.batch import Batch
 from storewriter._turns import ending, line
 from storewriter.locks import flock
 from storewriter.locks._marker_hold import MarkerHold
+from storewriter.testing import Call, intercepted
 
 
 class Alarm(Exception):
@@ -122,6 +124,42 @@ def test_every_function_that_would_end_the_turn(
     if operation in (update, transaction):
         assert Store(path).read() == {"a": 1}
     del error
+
+
+def test_a_turn_that_another_thread_ends_is_not_ended_by_the_collector_as_well(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was raised is dropped while that thread saves the batch: a second save would meet the first one."""
+    path.write_text("{}")
+    savers: list[int] = []
+    saving, go_on = threading.Event(), threading.Event()
+    save = Batch.save
+
+    def noted(batch: Batch, ticket: line.Ticket) -> None:
+        savers.append(threading.get_ident())
+        save(batch, ticket)
+
+    def around(call: Call, proceed: Callable[[], Any]) -> Any:
+        if call.name == "exchange":
+            saving.set()
+            wait_for(go_on)
+        return proceed()
+
+    monkeypatch.setattr(Batch, "save", noted)
+    store = Store(path, queue=queue, durability="process", system=intercepted(around))
+    with monkeypatch.context() as patch:
+        for name in ("leave_turn", "leave_for_good"):
+            patch.setattr(store_module, name, interrupting(Alarm, getattr(ending, name)))
+        error: BaseException | None = raised_by(lambda: store.update(lambda state: state.update(a=1)))
+    wait_for(saving)
+    assert isinstance(error, Alarm)
+    error = None
+    assert queue.pending(path) == 0
+    assert len(savers) == 1
+    go_on.set()
+    require_usable(queue, path)
+    assert len(savers) == 1
+    assert Store(path).read() == {"a": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)

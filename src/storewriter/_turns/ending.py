@@ -289,7 +289,7 @@ def release_abandoned(tie: Tie) -> None:
         # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
         # mutex this same thread may hold.
         threads.start(release_in_this_thread, ticket)
-    elif _release_now(ticket) and finalizer is not None:
+    elif _release_alone(ticket) and finalizer is not None:
         finalizer[0].start = bool  # nothing is left to do
 
 
@@ -300,17 +300,27 @@ forks.in_child(_releasing.clear)
 
 
 def release_in_this_thread(ticket: Ticket) -> None:
-    """Both callbacks may have started a thread: one ends the turn, or the batch would be saved by two at once."""
+    """In a thread of our own: end the turn, unless another thread does."""
+    _release_alone(ticket)
+
+
+def _release_alone(ticket: Ticket) -> bool:
+    """Both callbacks, and `end_apart`, may be at it: one thread ends the turn, or two would save its batch at once.
+
+    False: another thread does, or `_release_now` has not come to its end.
+    """
     this = get_ident()
-    if _releasing.setdefault(ticket, this) != this:
-        return
-    if ticket.releasing_thread.get(None) == ticket.thread:
-        # It was interrupted in the middle of the release, and does not come back to it: its call is over.
-        ticket.releasing_thread.clear()
     try:
-        _release_now(ticket)
+        if _releasing.setdefault(ticket, this) != this:
+            return False
+        if ticket.releasing_thread.get(None) == ticket.thread:
+            # It was interrupted in the middle of the release, and does not come back to it: its call is over.
+            ticket.releasing_thread.clear()
+        return _release_now(ticket)
     finally:
-        del _releasing[ticket]
+        # Without a call: no interrupt can come in here and leave the claim behind.
+        if ticket in _releasing and _releasing[ticket] == this:
+            del _releasing[ticket]
 
 
 def _release_each(tickets: list[Ticket]) -> None:
