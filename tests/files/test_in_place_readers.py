@@ -262,3 +262,27 @@ def test_a_file_of_the_journals_name_that_is_no_journal_is_left_as_it_is(tmp_pat
         other.write_text(left)
         store.update(lambda state, left=left: state.update(n=len(left)))
     assert store.read() == {"n": 45}
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda other: other.symlink_to("elsewhere"), "a symbolic link"),
+        (lambda other: os.mkfifo(other), "a FIFO"),
+        (lambda other: other.mkdir(), "a folder"),
+    ],
+)
+def test_what_is_no_file_in_the_place_of_the_journal_is_named_and_left_as_it_is(
+    make: Any, kind: str, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "state.json", tmp_path / ".state.json.journal"
+    path.write_text('{"n":1}')
+    make(other)
+    before = other.lstat()
+    store = Store[Any](path, in_place=True)
+    for call in (store.read, lambda: store.update(lambda state: state.update(n=2))):
+        with pytest.raises(ForeignFile, match=f"where the journal of {path} belongs .*, is {kind}") as caught:
+            call()
+        assert (caught.value.path, caught.value.file) == (str(path), str(other))
+    assert os.path.samestat(other.lstat(), before)
+    assert path.read_text() == '{"n":1}'

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from storewriter._files.replace import Durability, Target, existing, refuse, replace_now, write_all, write_beside
 from storewriter._platform.descriptors import Descriptor
 from storewriter._platform.system import NOFOLLOW, NONBLOCK, System
-from storewriter.errors import CommitUncertain, ForeignFile
+from storewriter.errors import CommitUncertain, ForeignFile, NotARegularFile
 
 Read = Callable[[str], bytes | None]
 """A whole file; None if there is none."""
@@ -45,15 +45,36 @@ def journal(path: str) -> str:
     return f"{folder}{os.sep}.{name}.journal"
 
 
+def _read_journal(path: str, read: Read) -> bytes | None:
+    """The content of the journal; None if there is none. Raises ForeignFile for what is no file, OSError."""
+    try:
+        return read(journal(path))
+    except NotARegularFile as error:
+        raise _no_journal(path, error.kind) from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _no_journal(path, "a symbolic link") from error
+
+
+def _no_journal(path: str, kind: str) -> ForeignFile:
+    return ForeignFile(
+        f"{journal(path)}, where the journal of {path} belongs (in_place=True), is {kind}. It was left as it is, and "
+        f"nothing was written to the store. Move it away if no program needs it there.",
+        path=path,
+        file=journal(path),
+    )
+
+
 def load(path: str, read: Read, system: System) -> bytes | None:
     """The document, whole. Takes no lock: reads again if a write came in between."""
     while True:
-        before = read(journal(path))
+        before = _read_journal(path, read)
         kept = _unfinished(before, path, system)
         if kept is not None:
             return kept
         data = read(path)
-        if read(journal(path)) == before:
+        if _read_journal(path, read) == before:
             return data
 
 
@@ -62,7 +83,7 @@ def require_ours(path: str, read: Read) -> None:
 
     A beginning that was cut short, or is NUL bytes, is what a power cut may leave of one.
     """
-    content = read(journal(path))
+    content = _read_journal(path, read)
     if content is None or _MAGIC.startswith(content[: len(_MAGIC)].rstrip(b"\0")):
         return
     raise ForeignFile(
@@ -89,7 +110,7 @@ def save(path: str, data: bytes, old: bytes, found: os.stat_result, *, durabilit
 
 def finish(path: str, read: Read, *, durability: Durability, system: System) -> bool:
     """Put the document back into its file after a writer was killed in step 2. Returns whether that was needed."""
-    kept = _unfinished(read(journal(path)), path, system)
+    kept = _unfinished(_read_journal(path, read), path, system)
     if kept is None:
         return False
     try:
