@@ -113,6 +113,24 @@ def test_two_threads_that_end_one_turn_name_one_head() -> None:
     assert line.lanes.get(KEY) is None
 
 
+def test_turns_that_are_ended_apart_end_last_in_first_out() -> None:
+    ended: list[str] = []
+
+    class Named(Lock):
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+            self.hold.release = lambda: ended.append(key)  # type: ignore[method-assign]
+
+    tickets = [new_ticket(SETTINGS, None, None) for _ in range(3)]
+    for ticket, key in zip(tickets, "abc", strict=True):
+        lock: Any = Named(f"{KEY}.{key}")
+        assert line.join(ticket, lock, lambda lane, ticket, adapter: None)
+        assert entering._attempt(ticket)
+    ending._release_each(tickets)
+    assert ended == [f"{KEY}.{key}" for key in "cba"]
+
+
 def test_those_that_are_put_back_stand_before_the_others_in_the_order_in_which_they_asked() -> None:
     """Whichever of them is put back first: one may begin anew once more while the other still waits."""
     lock: Any = Lock()

@@ -128,7 +128,8 @@ def leave_for_good(ticket: Ticket) -> None:
 def leave_each(tickets: list[Ticket]) -> None:
     """End turns, last in first out, and every one of them even if one release fails.
 
-    Raises the first error. What is in the list then has not ended: `end_apart` must follow.
+    Raises the last error, with those before it as its context. What is in the list then has not ended: `end_apart` must
+    follow.
     """
     try:
         while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
