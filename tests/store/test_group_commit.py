@@ -98,6 +98,45 @@ def test_threads_that_wait_are_committed_by_one_save(queue: PerStoreWriterQueue,
     assert [(batch.size, batch.failed, batch.written) for batch in seen] == [(30, 0, True)]
 
 
+def test_a_thread_lets_those_into_its_batch_that_were_answered_with_it(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ask again at once, but need a processor first: the first of them gives way once. One that is alone does not,
+    nor one behind which as many wait already, nor one that shares no batch."""
+    path.write_text("[]")
+    store: Store[list[int]] = Store(path, default=list, queue=queue)
+    late = [lambda: store.update(lambda state: state.append(9))]
+    workers: list[Worker] = []
+    gave_way: list[int] = []
+
+    def give_way() -> None:
+        gave_way.append(queue.pending(path))
+        workers.extend(lined_up(queue, path, *late))
+        late.clear()
+
+    def two() -> None:
+        together(queue, path, *[lambda: store.update(lambda state: state.append(2))] * 2)
+
+    monkeypatch.setattr(batch, "give_way", give_way)
+    with batches() as seen:
+        store.update(lambda state: state.append(1))
+        two()
+        store.update(lambda state: state.append(1), expect=store.read_versioned()[1])
+        two()
+        assert not gave_way
+        store.update(lambda state: state.append(1))
+        assert gave_way == [0]
+        workers[0].wait()
+        two()
+        assert gave_way == [0]
+        store.update(lambda state: state.append(1))
+        assert gave_way == [0, 0]
+        store.update(lambda state: state.append(1))
+    assert gave_way == [0, 0]
+    assert [batch.size for batch in seen] == [1, 2, 1, 2, 2, 2, 1, 1]
+    assert store.read() == [1, 2, 2, 1, 2, 2, 1, 9, 2, 2, 1, 1]
+
+
 def test_tasks_that_wait_are_committed_by_one_save(queue, path, run) -> None:
     path.write_text("[]")
     system = Counted()

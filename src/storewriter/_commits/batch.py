@@ -26,7 +26,7 @@ from storewriter._commits.document import Document
 from storewriter._commits.draft import ALONE, TRIES, Draft, Isolation, Request
 from storewriter._platform.interrupts import is_of_a_step
 from storewriter._platform.marks import in_step
-from storewriter._platform.threads import Apart
+from storewriter._platform.threads import Apart, give_way
 from storewriter._turns import line
 from storewriter._turns.ending import answer
 from storewriter._turns.line import ANSWERED, LEFT, Ticket
@@ -93,6 +93,7 @@ class Batch:
         self._started = time.monotonic()
         self._seconds = APPLY_SECONDS if on_loop else APPLY_SECONDS * _THREADS
         self._until = self._started + self._seconds
+        self._on_loop = on_loop
         self._commit = document.backend.new_commit()
         self.draft = Draft(document, isolation, on_loop=on_loop)
 
@@ -128,6 +129,8 @@ class Batch:
         draft = self.draft
         try:
             if draft.found is None:
+                if self.document.last_size > 1 and not self._on_loop:
+                    self._let_others_in(ticket)
                 self.load(ticket)
         except BaseException as error:
             request.error, request.is_member = error, False
@@ -146,6 +149,16 @@ class Batch:
             request.error, request.failed, request.is_member = error, True, is_member
             if is_member:
                 draft.newest = ticket
+
+    def _let_others_in(self, ticket: Ticket) -> None:
+        """Give way once, if fewer wait than were in the last batch.
+
+        Those were answered a moment ago, and most ask again as soon as they get a processor and the interpreter.
+        Without this, the first one of them is saved and flushed alone, and the others wait for that flush. (A task lets
+        its loop run once.)
+        """
+        if ticket.batch_key is not None and ticket.lane.waiting() + 1 < self.document.last_size:
+            give_way()
 
     # -- a function that takes too long -------------------------------------------------------------------------------
 
@@ -345,7 +358,9 @@ class Batch:
         if events.subscribers and not self._is_reported:
             self._report()
         is_durable = self.error is None and self._is_saved and self._is_settled
-        for member in self.members():
+        members = self.members()
+        self.document.last_size = len(members)
+        for member in members:
             # Once: a member that was answered, or has failed, may be on its way with the same request again, in another
             # batch.
             request: Request = member.payload

@@ -45,6 +45,9 @@ class Document:
     path: str = attrs.field(init=False, default=attrs.Factory(lambda self: self.backend.key, takes_self=True))
     """The backend's key, as errors and events name it."""
 
+    last_size: int = attrs.field(init=False, default=0)
+    """How many members the batch had that was answered last."""
+
     _update_codec: UpdateCodec[Any] | None = attrs.field(
         init=False, default=attrs.Factory(lambda self: update_codec(self.codec), takes_self=True)
     )
