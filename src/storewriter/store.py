@@ -453,6 +453,8 @@ class Store(_StoreBase[S]):
                         ticket.identity = None
                         end_apart(([ticket],))
                     raise
+                # An error of before refers to frames that refer to the request: a cycle, and what they had open.
+                request.error = None
                 raise
             if request.error is None:
                 return request.result

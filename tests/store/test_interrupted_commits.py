@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import gc
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from storewriter import AsyncStore, CommitUncertain, LockTimeout, PerStoreWriter
 from storewriter._backends.files import Flushes
 from storewriter._commits import batch, draft
 from storewriter._files import replace
+from storewriter._platform.descriptors import Descriptor
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import SYSTEM
 from storewriter.codecs import DecodeError, FunctionCodec
@@ -738,3 +740,38 @@ def test_a_flush_that_has_failed_is_not_made_again_because_of_an_interrupt(
             acknowledged.append(landing)
     assert not acknowledged
     assert len(tried) >= 5
+
+
+def test_what_two_interrupts_have_left_open_is_closed_without_the_collector(
+    queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first comes where the document would be closed again, and is kept as the update's error; another one comes out."""
+    path.write_text("{}")
+    store = Store(path, queue=queue, durability="process")
+    store.update(bump("a"))
+    before = open_files(path.parent)
+    close, save, hits = Descriptor.close, batch.Batch.save, list[str]()
+
+    def interrupted_close(descriptor: Descriptor, *args: Any, **settings: Any) -> None:
+        if sys._getframe(1).f_code.co_name == "_read" and not hits:
+            hits.append("close")
+            raise JobTimeout
+        close(descriptor, *args, **settings)
+
+    def interrupted_save(*args: Any) -> None:
+        if len(hits) == 1:
+            hits.append("save")
+            raise JobTimeout
+        save(*args)
+
+    gc.disable()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Descriptor, "close", interrupted_close)
+            patch.setattr(batch.Batch, "save", interrupted_save)
+            with contextlib.suppress(JobTimeout):
+                store.update(bump("a"))
+        assert hits == ["close", "save"]
+        assert open_files(path.parent) == before
+    finally:
+        gc.enable()
