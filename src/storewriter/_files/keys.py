@@ -112,7 +112,7 @@ def is_named(inode: int, device: int, path: str) -> bool:
     The file must be open meanwhile, or its inode number could come back.
     """
     try:
-        named = os.lstat(sidecar(path))
+        named = os.lstat(sidecars.get(path) or sidecar(path))
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's

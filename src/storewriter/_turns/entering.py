@@ -239,7 +239,9 @@ def _proceed(ticket: Ticket) -> Any:
             # The hold came from the head before, or from the lane's waiting thread: write this turn's label.
             hold: Any = ticket.lane.hold
             hold.describe(ticket.label)
-            _begin(ticket)
+            ticket.began = time.time()  # as `_begin`, without the call
+            if events.subscribers:
+                _emit_taken(ticket)
             return _DONE
         if state is WAITING and not ticket.has_slept:
             return _first_pause(ticket)
@@ -274,7 +276,7 @@ def _proceed_slowly(ticket: Ticket) -> Any:
             _begin(ticket)
             return _DONE
         was_taken, ticket.found_taken = ticket.found_taken, False
-        if not late and _has_moved(ticket, was_taken):
+        if not late and len(line.lanes) > 1 and _has_moved(ticket, was_taken):
             return _proceed(ticket)
         if not late:  # no thread for a wait that has already ended
             if ticket.settings.max_pending == 0:

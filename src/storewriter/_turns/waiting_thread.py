@@ -130,7 +130,8 @@ def _start(lane: Lane) -> Ticket | None:
 
 def _run(lane: Lane, generation: int) -> None:
     """The waiting thread of a lane."""
-    inside[get_ident()] = STEP
+    thread = get_ident()
+    inside[thread] = STEP
     with line.mutex:
         is_first = lane.waiting_thread is STARTING  # otherwise another thread waits, or no ticket does any more
         if is_first:
@@ -138,7 +139,7 @@ def _run(lane: Lane, generation: int) -> None:
     if is_first:
         _wait(lane, generation)
     else:
-        inside.pop(get_ident(), None)
+        inside.pop(thread, None)
 
 
 def _wait(lane: Lane, generation: int) -> None:
@@ -146,13 +147,14 @@ def _wait(lane: Lane, generation: int) -> None:
 
     All of it is a step: a finalizer that the garbage collector runs here is refused a turn.
     """
-    inside[get_ident()] = STEP
+    thread = get_ident()
+    inside[thread] = STEP
     try:
         while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
             if _wait_once(lane, generation):
                 break
     finally:
-        inside.pop(get_ident(), None)
+        inside.pop(thread, None)
 
 
 def _wait_once(lane: Lane, generation: int) -> bool:
@@ -195,7 +197,9 @@ def _deliver(lane: Lane, hold: Hold | None, error: BaseException | None) -> bool
         # next round waits for a new hold for it.
         _release_unwanted(lane, hold)
         hold = None
-    _wake(head)
+    waiter = head.waiter
+    if waiter is not None and not waiter.wake():
+        _wake(head)
     return True
 
 

@@ -50,6 +50,8 @@ class FileLock:
     def wait(self, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Hold | None:
         """See `LockAdapter`."""
         strategy = self.settings
+        if type(strategy) is Flock:  # nearly always, so it comes first
+            return strategy.wait(self.key, label, replace)
         if isinstance(strategy, Joined) and _waits(strategy.own):
             return self._poll(wanted, partial(self._join, strategy, label, replace))
         if _waits(strategy):

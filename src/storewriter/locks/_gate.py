@@ -16,7 +16,6 @@ Costs      while a process is stopped at the gate: a thread and a descriptor for
 from __future__ import annotations
 
 import _thread
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -113,9 +112,11 @@ def _sleep(sleeper: _Sleeper) -> bool:
     """Sleep until the gate is ours; False if there is none. Raises WaiterReplaced if another thread goes on instead."""
     with _mutex:
         _sleepers.add(sleeper)
-    with contextlib.suppress(RuntimeError):  # no thread to be had: the next sleeper tries again
-        _watch.ensure()
     is_there = False
+    try:
+        _watch.ensure()
+    except RuntimeError:
+        pass  # no thread to be had: the next sleeper tries again
     try:
         fcntl.fcntl(sleeper.fd, OFD_SETLKW, TAKE)
         is_there = True

@@ -176,11 +176,14 @@ class Flock:
             NotARegularFile: What has the sidecar's name is no regular file.
             OSError: The sidecar cannot be opened or locked.
         """
-        name = sidecar(path)
+        name = sidecars.get(path) or sidecar(path)
         while True:
             hold = _new_hold(path, name, label)
             try:
-                fd = hold.open_at(path, name)
+                try:
+                    fd = hold.open(os.open, name, FLAGS)
+                except OSError as error:
+                    fd = hold._open_after(error, path, name)
                 require_same_strategy(fd, path, NAME)
                 try:
                     lock_through_gate(fd, path, replace)
