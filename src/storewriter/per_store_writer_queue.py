@@ -13,10 +13,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from _thread import start_new_thread
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Any, Final, TypeVar, overload
 
 import attrs
@@ -31,8 +30,8 @@ from storewriter._turns.ending import (
     end_apart,
     leave_each,
     release_abandoned,
-    release_in_this_thread,
     start_last,
+    start_release,
 )
 from storewriter._turns.entering import aenter, enter
 from storewriter._turns.line import HOLDING, Settings, Ticket, new_ticket
@@ -233,7 +232,8 @@ class PerStoreWriterQueue:
         request._label = label
         request._timeout = seconds
         request._tickets = []
-        request._users = {}
+        request._claim = [None]
+        request._user = None
         return request
 
     @overload
@@ -327,15 +327,17 @@ def _not_seconds(value: float) -> str | None:
 class TurnRequest:
     """What `queue.turn()` returns: enter it with `with` or `async with`. One object serves one turn at a time."""
 
-    __slots__ = ("__weakref__", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_users")
+    __slots__ = ("__weakref__", "_claim", "_label", "_loop", "_paths", "_queue", "_tickets", "_timeout", "_user")
 
     _queue: PerStoreWriterQueue
     _paths: tuple[Place, ...]
     _label: str | None
     _timeout: float | None
     _tickets: list[Ticket]
-    _users: dict[None, Ticket]
-    """One at most."""
+    _claim: list[None]
+    """The user of this object deletes its only item: one succeeds. That is no call, so no interrupt comes between the
+    claim and its name, `_user`."""
+    _user: Ticket | None
     _loop: Any
 
     def __repr__(self) -> str:
@@ -348,8 +350,11 @@ class TurnRequest:
         user = ticket = new_ticket(self._queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
-            if self._users.setdefault(None, user) is not user:
-                raise _in_use()
+            try:
+                del self._claim[0]
+            except IndexError:
+                raise _in_use() from None
+            self._user = user
             for lock in locks:
                 if tickets:
                     ticket = ticket.again()
@@ -358,12 +363,12 @@ class TurnRequest:
                 # As `tie_to`, without the call, and without variables: they would outlive the turn.
                 ticket.finalizer = (Tie(self, start_last), Tie(self, release_abandoned))
                 ticket.finalizer[1].ticket = ticket
-                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
+                ticket.finalizer[0].start = MethodType(start_release, (ticket,))
                 tickets.append(ticket)
                 enter(ticket, lock)
             return _new_turn(locks, tuple(tickets), self._label)
         except BaseException:
-            if None in self._users and self._users[None] is user:
+            if self._user is user:
                 try:
                     self.__exit__(None, None, None)
                 except BaseException:
@@ -393,28 +398,31 @@ class TurnRequest:
                 raise
             raise
         finally:
-            if None in self._users:
-                del self._users[None]
+            self._user = None
+            self._claim = [None]
 
     async def __aenter__(self) -> Turn:
         locks = self._locks()
         user = ticket = new_ticket(self._queue._settings, self._label, self._timeout)
         tickets = self._tickets
         try:
-            if self._users.setdefault(None, user) is not user:
-                raise _in_use()
+            try:
+                del self._claim[0]
+            except IndexError:
+                raise _in_use() from None
+            self._user = user
             self._loop = user.loop
             for lock in locks:
                 if tickets:
                     ticket = ticket.again()
                 ticket.finalizer = (Tie(self, start_last), Tie(self, release_abandoned))
                 ticket.finalizer[1].ticket = ticket
-                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
+                ticket.finalizer[0].start = MethodType(start_release, (ticket,))
                 tickets.append(ticket)
                 await aenter(ticket, lock)
             return _new_turn(locks, tuple(tickets), self._label)
         except BaseException:
-            if self._users.get(None) is user:
+            if self._user is user:
                 self._loop = user.loop
                 await self.__aexit__(None, None, None)
             raise
@@ -453,10 +461,7 @@ def _new_turn(locks: Sequence[LockAdapter], tickets: Sequence[Ticket], label: st
 
 
 def _in_use() -> RuntimeError:
-    """One user at a time: two threads that enter the same object would end each other's turns.
-
-    Looking and claiming are one operation. An interrupt finds no claim, or one that names its user.
-    """
+    """One user at a time: two threads that enter the same object would end each other's turns."""
     return RuntimeError("this turn is already in use; ask queue.turn() for another one")
 
 

@@ -13,10 +13,10 @@ Fails by   LockTimeout, QueueFull, ReentrantTurn, StrategyMismatch, StoreCorrupt
 from __future__ import annotations
 
 import inspect
-from _thread import start_new_thread
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypedDict, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary
 
@@ -38,8 +38,8 @@ from storewriter._turns.ending import (
     leave_for_good,
     leave_turn,
     release_abandoned,
-    release_in_this_thread,
     start_last,
+    start_release,
     tie_to,
 )
 from storewriter._turns.entering import aenter, enter
@@ -434,7 +434,7 @@ class Store(_StoreBase[S]):
                 # As `tie_to`, without the call, and without variables: they would outlive the turn.
                 ticket.finalizer = (Tie(frame, start_last), Tie(frame, release_abandoned))
                 ticket.finalizer[1].ticket = ticket
-                ticket.finalizer[0].start = partial(start_new_thread, release_in_this_thread, (ticket,))
+                ticket.finalizer[0].start = MethodType(start_release, (ticket,))
                 enter(ticket, document.backend.lock)
                 # With the turn may have come the open batch of the one before: this thread goes on with it, and
                 # `leave_turn` hands it on or saves it.

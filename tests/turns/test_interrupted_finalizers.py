@@ -94,7 +94,8 @@ def test_the_thread_that_had_claimed_the_release_does_not_come_back_to_it(
     request.__enter__()
     head = line.lanes[str(path)].head
     assert head is not None
-    head.releasing_thread[None] = threading.get_ident()  # `advance`, interrupted in the next call
+    del head.release_claim[0]  # `advance`, interrupted in the next call
+    head.releasing_thread = threading.get_ident()
     with interrupted(ending.release_abandoned.__code__):
         del request
     is_free(queue, path)

@@ -94,7 +94,7 @@ class Setting:
     def faults(self) -> list[str]:
         """What is not as it should be."""
         found = [f"lane of {os.path.basename(key)}" for key in line.lanes if key.startswith(f"{self.folder}/")]
-        found += ["the mark of a step"] if threading.get_ident() in marks.inside else []
+        found += ["the mark of a step"] if marks.inside.get(threading.get_ident()) else []
         found += [f"open {os.path.basename(name)}" for name in self.left_open()]
         found += [f"left {file.name}" for pattern in (".*.marker", "a.json.lock") for file in self.folder.glob(pattern)]
         found += [f"locked {file.name}" for file in self.folder.glob(".*.lock") if not _is_free(file)]

@@ -77,7 +77,7 @@ def _closed(end: _End) -> None:
         return
     del watched[end.loop]
     if line.lanes:
-        if get_ident() in inside:
+        if inside.get(get_ident()) is not None:
             # The garbage collector has closed the loop in the middle of a step, whose mutex this thread may hold.
             threads.start(_pass_over_all)
         else:

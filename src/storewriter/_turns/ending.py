@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from threading import get_ident
+from types import MethodType
 from typing import Any, Final
 from weakref import ref
 
@@ -194,10 +195,7 @@ def _end_turn(ticket: Ticket, answers: bool = True) -> None:
             inside[thread] = (ticket.lane.key, outer)
             ticket.batch.settle()
     finally:
-        if outer is not None:
-            inside[thread] = outer
-        elif thread in inside:
-            del inside[thread]
+        inside[thread] = outer
     if answers and ticket.batch is not None:
         ticket.batch.answer()
         ticket.batch = None
@@ -264,7 +262,7 @@ def tie_to(ticket: Ticket, owner: object) -> None:
     # begins nothing of Python's in this thread, so no interrupt can come before its thread has started.
     last, first = Tie(owner, start_last), Tie(owner, release_abandoned)
     first.ticket = ticket
-    last.start = partial(_thread.start_new_thread, release_in_this_thread, (ticket,))
+    last.start = MethodType(start_release, (ticket,))
     ticket.finalizer = last, first
 
 
@@ -286,7 +284,7 @@ def release_abandoned(tie: Tie) -> None:
     """The object that would have ended the turn is gone (`tie_to`)."""
     ticket = tie.ticket
     finalizer: Any = ticket.finalizer
-    if get_ident() in inside:
+    if inside.get(get_ident()) is not None:
         # The garbage collector freed the owner in the middle of a step of some lane, or of a save or a flush, whose
         # mutex this same thread may hold.
         threads.start(release_in_this_thread, ticket)
@@ -314,14 +312,18 @@ def _release_alone(ticket: Ticket) -> bool:
     try:
         if _releasing.setdefault(ticket, this) != this:
             return False
-        if ticket.releasing_thread.get(None) == ticket.thread:
+        if ticket.releasing_thread == ticket.thread:
             # It was interrupted in the middle of the release, and does not come back to it: its call is over.
-            ticket.releasing_thread.clear()
+            ticket.releasing_thread = this
         return _release_now(ticket)
     finally:
         # Without a call: no interrupt can come in here and leave the claim behind.
         if ticket in _releasing and _releasing[ticket] == this:
             del _releasing[ticket]
+
+
+start_release: Final = partial(_thread.start_new_thread, release_in_this_thread)
+"""`MethodType(start_release, (ticket,))` is the call that a `Tie` makes last: made in half the time of a `partial`."""
 
 
 def _release_each(tickets: list[Ticket]) -> None:

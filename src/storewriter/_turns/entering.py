@@ -56,10 +56,7 @@ def enter(ticket: Ticket, adapter: LockAdapter) -> None:
             waiter.sleep(seconds)
             inside[thread] = STEP
     finally:
-        if outer is not None:
-            inside[thread] = outer
-        elif thread in inside:
-            del inside[thread]
+        inside[thread] = outer
 
 
 async def aenter(ticket: Ticket, adapter: LockAdapter) -> None:
@@ -169,10 +166,7 @@ def _join_in_task(ticket: Ticket, adapter: LockAdapter) -> bool:
     try:
         return _join(ticket, adapter, not ticket.is_quick)
     finally:
-        if outer is not None:
-            inside[thread] = outer
-        elif thread in inside:
-            del inside[thread]
+        inside[thread] = outer
 
 
 def _join(ticket: Ticket, adapter: LockAdapter, by_thread: bool) -> bool:
@@ -182,7 +176,7 @@ def _join(ticket: Ticket, adapter: LockAdapter, by_thread: bool) -> bool:
     """
     if not forks.installed:
         forks.install()
-    if ticket.asked >= adapter.next_look():
+    if ticket.asked >= adapter.next_look:
         adapter.look()
     if not line.join(ticket, adapter, admission_error):
         return False

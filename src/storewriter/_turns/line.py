@@ -179,6 +179,7 @@ class Ticket:
         "loop",
         "payload",
         "queue_position",
+        "release_claim",
         "releasing_thread",
         "replacement",
         "settings",
@@ -233,8 +234,11 @@ class Ticket:
     """Whether the hold of its turn must not be passed on."""
     has_begun_release: bool
     """Whether the hold of its turn may have been given back already."""
-    releasing_thread: dict[None, int]
-    """The thread that has claimed the end of the turn, one at most; others return at once."""
+    release_claim: list[None]
+    """The thread that ends the turn deletes its only item: one thread succeeds, and others return at once. That is no
+    call, so no interrupt comes between the claim and its name, `releasing_thread`."""
+    releasing_thread: int
+    """The thread that has claimed the end of the turn; 0: none."""
     suspended: int
     """For what its task waits in code of this package, at the head of the line: `FOR_A_THREAD`, `FOR_ITS_LOOP`."""
     successor: Ticket | None
@@ -311,7 +315,8 @@ def new_ticket(settings: Settings, label: str | None, timeout: float | None) -> 
     ticket.was_put_back = False
     ticket.hold_is_lost = False
     ticket.has_begun_release = False
-    ticket.releasing_thread = {}
+    ticket.release_claim = [None]
+    ticket.releasing_thread = 0
     ticket.successor = None
     ticket.suspended = UNKNOWN
     ticket.finalizer = None
@@ -464,8 +469,13 @@ def advance(ticket: Ticket) -> BaseException | None:
     lane = ticket.lane
     problem: BaseException | None = None
     this = get_ident()
-    if ticket.releasing_thread.setdefault(None, this) != this:
-        return None
+    try:
+        del ticket.release_claim[0]
+    except IndexError:
+        if ticket.releasing_thread != this:
+            return None
+    else:
+        ticket.releasing_thread = this
     try:
         while True:  # with `break`, and not with a condition: see tests/turns/test_loops_in_handlers.py
             if ticket.state is not HOLDING:
@@ -581,10 +591,7 @@ def admit(ticket: Ticket) -> Ticket | None:
             del lane.queue[0]
             return other
     finally:
-        if outer is not None:
-            inside[this] = outer
-        elif this in inside:
-            del inside[this]
+        inside[this] = outer
 
 
 def hand_on(ticket: Ticket) -> bool:

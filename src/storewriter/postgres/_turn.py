@@ -188,10 +188,8 @@ class AdvisoryLock:
     settings = "postgres"
     is_quick = False
     sidecar = None
-
-    def next_look(self) -> float:
-        """See `LockAdapter`: there is nothing to look at."""
-        return float("inf")
+    next_look = float("inf")
+    """There is nothing to look at."""
 
     def look(self) -> None:
         """See `LockAdapter`."""
