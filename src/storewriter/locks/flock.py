@@ -4,7 +4,7 @@ Promise    At most one holder among all processes of this host. A dead holder's 
            closes its descriptors. Waiters come in about the order in which they reached the gate, and a holder that
            wants the lock again queues behind them. A mount on which locks do not exclude is refused, one on which
            they do not reach other hosts is warned about (or refused: `untrusted=`).
-How        flock(2) on `.<name>.lock` (`filelock.lock_descriptor`). The gate is a byte lock on the same file
+How        flock(2) on `.<name>.lock`, as `filelock.lock_descriptor` takes it. The gate is a byte lock on the same file
            (`_gate.py`): a waiter takes the gate, then the lock, then leaves the gate. Only one process at a time waits
            for the lock itself, the others for the gate.
 Does not   exclude hosts from each other, unless the network file system carries flock(2) over (docs/strategies.md).
@@ -20,6 +20,7 @@ as with plain flock(2), and nothing else changes. A process that is stopped at t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -27,7 +28,6 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 import attrs
-from filelock import lock_descriptor, unlock_descriptor
 
 from storewriter import events
 from storewriter._files.keys import is_named, sidecar, sidecars
@@ -124,9 +124,13 @@ class Flock:
                 except OSError as error:
                     fd = hold._open_after(error, path, name)
                 try:
-                    is_ours = not _has_waiter(fd, path) and lock_descriptor(fd, blocking=False)
+                    is_ours = not _has_waiter(fd, path)
+                    if is_ours:
+                        _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
-                    raise _unsupported(error, path) from error
+                    if error.errno not in _TAKEN:
+                        raise _unsupported(error, path) from error
+                    is_ours = False
                 if is_ours:
                     found = os.fstat(fd)
                     if found.st_dev not in self._fine:
@@ -295,13 +299,20 @@ class _FlockHold(LockFile):
         try:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor, and
             # flock(2) ends with the last copy. Interrupted before it is closed, it can be released again.
-            unlock_descriptor(self.fd)
+            _flock(self.fd, fcntl.LOCK_UN)
         finally:
             self.close()
         if self.had_to_wait:
             # The next holder had the gate. The waiter behind it has been woken for the gate, but may not run yet; until
             # it does, the gate looks free, and this process would take the lock again before it.
             os.sched_yield()
+
+
+_flock: Final = fcntl.flock
+"""What `filelock.lock_descriptor` and `unlock_descriptor` call behind five functions, a thirtieth of a turn."""
+
+_TAKEN: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
+"""What flock(2) answers for a lock that is held; EACCES on some file systems."""
 
 
 def _new_hold(path: str, name: str, label: str | None) -> _FlockHold:
