@@ -13,6 +13,7 @@ import anyio
 import attrs
 import pytest
 
+from helpers.waiting import until
 from storewriter import AsyncStore, LockTimeout, Owner, PerStoreWriterQueue, Store
 from storewriter.locks import Flock, Hold, InProcess, Lease, Marker, Strategy, WaitingStrategy, named
 
@@ -166,11 +167,12 @@ def test_the_holder_is_named_with_what_it_does(strategy: Strategy, path: str) ->
 
 @pytest.mark.parametrize("strategy", [Flock(), Marker(), Lease()], ids=called)
 def test_a_release_leaves_no_descriptor_no_thread_and_no_marker(strategy: Strategy, path: str) -> None:
+    threads = threading.active_count()
     taken(strategy, path).release()
-    descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
+    descriptors = set(os.listdir("/proc/self/fd"))
     taken(strategy, path).release()
     assert set(os.listdir("/proc/self/fd")) == descriptors
-    assert threading.active_count() == threads
+    until(lambda: threading.active_count() == threads, "the end of all threads")
     kept = {".state.json.lock", ".state.json.guard"} if strategy.name == "lease" else {".state.json.lock"}
     assert {file.name for file in Path(path).parent.iterdir()} == kept
 

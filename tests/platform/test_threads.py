@@ -140,3 +140,17 @@ def test_debuggers_and_profilers_see_what_runs_in_a_thread_of_ours(kind: str) ->
     finally:
         setting(before)
     assert "call_of_a_caller" in seen
+
+
+def test_threading_lists_no_thread_of_ours_that_asked_which_one_it_is() -> None:
+    """As `logging` does; CPython 3.11 keeps what it has made for the answer after the thread's end."""
+    before = threading.enumerate()
+    has_asked = threading.Event()
+
+    def ask() -> None:
+        assert threading.current_thread() not in before
+        has_asked.set()
+
+    threads.start(ask)
+    wait_for(has_asked)
+    until(lambda: threading.enumerate() == before, "the thread's end")

@@ -40,6 +40,7 @@ class _Worker:
             call, args, self.call, self.args = self.call, self.args, _nothing, ()
             call(*args)
             del call, args  # so that an idle thread keeps no objects alive
+            _known.pop(threading.get_ident(), None)
             _idle.append(self)
             if self.wake.acquire(timeout=_LINGER):
                 continue
@@ -68,6 +69,10 @@ def _obey_hooks() -> None:  # pragma: no cover - runs before the thread has a tr
     if profile is not None:
         sys.setprofile(profile)
 
+
+_known: Final[dict[int, threading.Thread]] = getattr(threading, "_active", {})
+"""Of `threading`: its threads by number. A thread of ours gets in if a call asks which thread it is, as filelock and
+logging do, and CPython 3.11 would show it in `threading.enumerate()` after its end."""
 
 _idle: list[_Worker] = []
 """Taken and given back with single list operations, which are atomic (also in a free-threaded build)."""
