@@ -314,13 +314,16 @@ def test_the_block_of_a_turn_is_its_users_although_its_loop_is_closed(path: Path
     """A thread of the user's may go on in there. The turn ends when the task is collected."""
     queue = patient()
     loop = asyncio.new_event_loop()
+    is_in = threading.Event()
 
     async def hold() -> None:
         async with queue.turn(path):
+            is_in.set()
             await loop.create_future()
 
     tasks: Tasks = [loop.create_task(hold())]
-    _one_round(loop)
+    while not is_in.is_set():  # it may give way to other tasks first
+        _one_round(loop)
     (waiter,) = lined_up(queue, path, lambda: ask(queue, path))
     loop.close()
     waiter._thread.join(0.05)
