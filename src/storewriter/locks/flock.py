@@ -126,7 +126,7 @@ class Flock:
                 try:
                     is_ours = not _has_waiter(fd, path)
                     if is_ours:
-                        _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError as error:
                     if error.errno not in _TAKEN:
                         raise _unsupported(error, path) from error
@@ -299,7 +299,7 @@ class _FlockHold(LockFile):
         try:
             # Explicitly, and not only by closing: a child between fork and exec has a copy of the descriptor, and
             # flock(2) ends with the last copy. Interrupted before it is closed, it can be released again.
-            _flock(self.fd, fcntl.LOCK_UN)
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
         finally:
             self.close()
         if self.had_to_wait:
@@ -307,9 +307,6 @@ class _FlockHold(LockFile):
             # it does, the gate looks free, and this process would take the lock again before it.
             os.sched_yield()
 
-
-_flock: Final = fcntl.flock
-"""What `filelock.lock_descriptor` and `unlock_descriptor` call behind five functions, a thirtieth of a turn."""
 
 _TAKEN: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
 """What flock(2) answers for a lock that is held; EACCES on some file systems."""
