@@ -135,6 +135,8 @@ class Apart:
 
     def finish(self) -> BaseException | None:
         """Return when the call has ended, with what it raised. Can be repeated, and must be if it was interrupted."""
+        if self._is_done:
+            return self._error
         try:
             start(self._run)  # again, if it was interrupted: the first one has the claim
         except RuntimeError:
