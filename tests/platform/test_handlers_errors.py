@@ -38,7 +38,7 @@ def refreshed(path: str) -> None:
     hold = Lease().attempt(path, None)
     assert hold is not None
     try:
-        hold._refresh()
+        hold.refresh()
         hold.check()
     finally:
         hold.release()

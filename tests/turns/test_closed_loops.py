@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from helpers.children import HOLDER, child
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
@@ -69,6 +71,26 @@ def test_waiters_of_a_closed_loop_at_the_end_of_the_line_do_not_keep_the_lock(
     until(lambda: queue.pending(path) == 0 and queue.owner(path) is None, "the end of the line")
     with queue.turn(path, timeout=0):
         pass
+    _forget(tasks)
+
+
+def test_a_lock_that_another_process_gives_back_goes_past_a_head_whose_loop_is_closed(
+    queue: PerStoreWriterQueue, path: Path
+) -> None:
+    """It waits for the lock when its loop is closed, and the lane's waiting thread gets the lock for it."""
+    patient = attrs.evolve(queue, timeout=None, warn_after=None)  # so that the thread behind it looks at nothing
+
+    def ask() -> None:
+        with patient.turn(path):
+            pass
+
+    with child(HOLDER, path) as holder:
+        holder.expect("holding")
+        tasks = _abandoned(queue, path, 1)
+        (worker,) = lined_up(queue, path, ask)
+        holder.tell()
+        worker.result()
+        holder.finish()
     _forget(tasks)
 
 

@@ -50,8 +50,9 @@ def test_the_next_in_line_has_the_lock(queue: PerStoreWriterQueue, path: Path, m
 
     answers = iter([False])  # the first time the lock is to be given back, because another process waits
     monkeypatch.setattr(line, "_may_pass", lambda _: next(answers, True))
-    unlock = once(flock._flock, late=True)
-    monkeypatch.setattr(flock, "_flock", lambda fd, call: (unlock if call == fcntl.LOCK_UN else fcntl.flock)(fd, call))
+    real = fcntl.flock
+    unlock = once(real, late=True)
+    monkeypatch.setattr(fcntl, "flock", lambda fd, call: (unlock if call == fcntl.LOCK_UN else real)(fd, call))
     monkeypatch.setattr(flock._FlockHold, "close", once(flock._FlockHold.close, late=False))
     monkeypatch.setattr(line, "_release_again", once(line._release_again, late=False))
     request = queue.turn(path)

@@ -186,12 +186,14 @@ def test_the_way_out_of_a_turn_that_was_refused(
 def test_an_attempt_whose_lock_was_taken(
     kind: Kind, queue: PerStoreWriterQueue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = fcntl.flock
+
     def locked_and_interrupted(fd: int, _: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        real(fd, fcntl.LOCK_EX)
         raise kind("with the lock")
 
     with monkeypatch.context() as patch:
-        patch.setattr(flock, "_flock", locked_and_interrupted)
+        patch.setattr(fcntl, "flock", locked_and_interrupted)
         patch.setattr(flock._FlockHold, "close", interrupting(kind, flock._FlockHold.close))
         error = raised_by(lambda: turn(queue, path))
     assert isinstance(error, kind)

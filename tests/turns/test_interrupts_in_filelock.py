@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import filelock
 import pytest
@@ -35,7 +36,7 @@ def interrupted() -> Iterator[list[list[str]]]:
 @pytest.mark.parametrize("step", ["acquire", "release"])
 @pytest.mark.parametrize("lock", ["marker", "lease"])
 def test_the_main_thread_makes_no_step_of_it(
-    lock: str, step: str, path: Path, interrupted: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    lock: Any, step: str, path: Path, interrupted: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = filelock.MarkerSoftFileLock if lock == "marker" else filelock.SoftFileLease
     original = getattr(kind, step)
