@@ -91,12 +91,14 @@ class MemoryLock:
 
     name = settings = "memory"
     sidecar = None
-    next_look = float("inf")
 
     def __init__(self, document: Document, key: str, *, is_quick: bool) -> None:
         self.document = document
         self.key = key
         self.is_quick = is_quick
+
+    def next_look(self) -> float:
+        return float("inf")
 
     def look(self) -> None:
         raise AssertionError("never due")

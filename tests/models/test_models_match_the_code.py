@@ -82,7 +82,7 @@ LEASE_CODE = {
     "_put_down": ("put_down",),
     "Guard.take": ("take_guard", "fence", "guard_release"),
     "Guard.leave": ("leave_guard", "leave_fence"),
-    "MarkerHold._refresh": ("refresh",),
+    "MarkerHold.refresh": ("refresh",),
     "MarkerHold.check": ("check",),
     "MarkerHold._give_back": ("remove_own",),
 }

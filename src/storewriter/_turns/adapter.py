@@ -87,9 +87,8 @@ class LockAdapter(Protocol):
         """The path of the lock file, if there is one."""
         ...
 
-    @property
     def next_look(self) -> float:
-        """The time (`time.monotonic()`) from which on `look` is due. Read at every turn, so it is looked up nowhere."""
+        """The time (`time.monotonic()`) from which on `look` is due."""
         ...
 
     def look(self) -> None:

@@ -176,7 +176,7 @@ def _join(ticket: Ticket, adapter: LockAdapter, by_thread: bool) -> bool:
     """
     if not forks.installed:
         forks.install()
-    if ticket.asked >= adapter.next_look:
+    if ticket.asked >= adapter.next_look():
         adapter.look()
     if not line.join(ticket, adapter, admission_error):
         return False

@@ -29,9 +29,9 @@ class FileLock:
         self.settings = strategy
         self.is_quick = strategy.is_quick
         self._backoff = backoff
-        # No function of its own: an uncontended turn calls it, and the call would cost more than what it does.
+        # No functions of their own: an uncontended turn calls them, and their call would cost more than what they do.
         self.attempt: Callable[[str | None], Hold | None] = partial(strategy.attempt, path)
-        self.next_look = next_look.get(path, 0.0)
+        self.next_look: Callable[[], float] = cast("Callable[[], float]", partial(next_look.get, path, 0.0))
 
     @property
     def name(self) -> str:
@@ -45,10 +45,7 @@ class FileLock:
 
     def look(self) -> None:
         """See `LockAdapter`: for the locks of other programs on this store."""
-        try:
-            look(self.key, self.settings)
-        finally:
-            self.next_look = next_look.get(self.key, 0.0)
+        look(self.key, self.settings)
 
     def wait(self, label: str | None, wanted: Callable[[], bool], replace: Callable[[], None]) -> Hold | None:
         """See `LockAdapter`."""

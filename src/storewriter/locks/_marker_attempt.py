@@ -57,7 +57,6 @@ from storewriter.locks._marker_owner import owner_at
 from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
 from storewriter.locks._record import write_record
 from storewriter.locks._refusals import mismatch
-from storewriter.locks._undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -111,7 +110,7 @@ def _contender(path: str, policy: MarkerPolicy) -> _Contender:
             # The entry with the oldest attempt. If that caller still waits, its marker ages anew: it only waits longer.
             _contenders.pop(min(_contenders, key=lambda other: _contenders[other].tried), None)
         state = LeaseState(path)
-        known = _contenders[key] = _Contender(undisturbed(lambda: policy.make(marker_file(path), state)), state)
+        known = _contenders[key] = _Contender(policy.make(marker_file(path), state), state)
     now = time.monotonic()
     if now - known.tried > _GIVEN_UP:
         known.is_waiting = known.is_short = False
@@ -196,7 +195,7 @@ def _attempt(path: str, label: str | None, policy: MarkerPolicy, contender: _Con
 def _drop(hold: MarkerHold) -> None:
     """End an attempt that was interrupted, perhaps with the marker put down. Can be repeated."""
     try:
-        undisturbed(lambda: hold.lock.release(force=True))
+        hold.lock.release(force=True)
     finally:
         hold.close()
 
@@ -274,7 +273,7 @@ def _settle(hold: MarkerHold) -> bool:
         if _open_own(hold):
             return True
         # Taken for a dead owner's marker, and replaced, before the record was in it. The hold had not begun.
-        undisturbed(hold.lock.release)
+        hold.lock.release()
         return False
     finally:
         _settling.discard(hold)  # one call in C: no interrupt can come before it
@@ -348,12 +347,12 @@ def _give_an_end(path: str) -> None:
 def _put_down(lock: SoftFileLock) -> bool:
     """Create the marker with its record; where there is no guard, filelock takes a stale one over."""
     try:
-        undisturbed(lambda: lock.acquire(timeout=0, blocking=False))
+        lock.acquire(timeout=0, blocking=False)
     except (Timeout, LeaseSettingsMismatch):  # the next attempt's look says what it is
         return False
     if lock.lock_counter > 1:
         # Another thread with the same lock object was faster: filelock counts a second acquisition by one holder.
-        undisturbed(lock.release)
+        lock.release()
         return False
     return True
 

@@ -24,7 +24,6 @@ from storewriter.locks._marker_owner import owner_at
 from storewriter.locks._marker_policy import LeaseState, MarkerPolicy
 from storewriter.locks._record import write_record
 from storewriter.locks._refusals import is_parents, taken_away
-from storewriter.locks._undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from filelock import SoftFileLock
@@ -169,7 +168,7 @@ class MarkerHold:
         # what is there.
         quietly(os.utime, self.marker.fd)
         try:
-            undisturbed(self.lock.release)  # ends the heartbeat first
+            self.lock.release()  # ends the heartbeat first
         except BaseException as error:
             if not self._is_the_end(error):
                 raise  # it will be removed when this is repeated

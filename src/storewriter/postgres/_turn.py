@@ -188,8 +188,10 @@ class AdvisoryLock:
     settings = "postgres"
     is_quick = False
     sidecar = None
-    next_look = float("inf")
-    """There is nothing to look at."""
+
+    def next_look(self) -> float:
+        """See `LockAdapter`: there is nothing to look at."""
+        return float("inf")
 
     def look(self) -> None:
         """See `LockAdapter`."""
