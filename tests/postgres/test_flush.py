@@ -34,8 +34,13 @@ def _set(server: Server, standbys: str) -> None:
 @pytest.fixture
 def hold_up(server: Server) -> Iterator[Callable[[], None]]:
     """Holds up the flushes from the call on; at the end of the test they go on."""
+
+    def now() -> None:
+        _set(server, "nobody")
+        until(lambda: _a_commit_waits(server), "commits wait")  # when the checkpointer has read the setting, too
+
     try:
-        yield lambda: _set(server, "nobody")
+        yield now
     finally:
         _set(server, "")
 
@@ -44,6 +49,18 @@ def _flushes_wait(server: Server, count: int) -> bool:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").fetchone()
     return row == (count,)
+
+
+def _a_commit_waits(server: Server) -> bool:
+    """Try one that has something to flush, and end its wait."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        commit = Worker(lambda: connection.execute("SELECT pg_logical_emit_message(true, 'a', 'b')"))
+        until(lambda: commit.is_done or _flushes_wait(server, 1), "the commit waits, or has ended")
+        waits = not commit.is_done
+        if waits:
+            connection.cancel()
+        commit.result()
+    return waits
 
 
 def _take(document: Postgres) -> PostgresHold:
