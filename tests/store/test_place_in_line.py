@@ -165,20 +165,26 @@ def test_a_task_that_was_cancelled_meanwhile_leaves_the_line(
     assert found.get(NAMES[victim], 0) == updates.order.count(NAMES[victim]) - 1
 
 
+def noted_releases(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads in which markers are released from now on."""
+    threads: list[int] = []
+    release = MarkerHold.release
+
+    def noted(hold: MarkerHold) -> None:
+        threads.append(threading.get_ident())
+        release(hold)
+
+    monkeypatch.setattr(MarkerHold, "release", noted)
+    return threads
+
+
 def test_a_leader_that_was_cancelled_meanwhile_gives_a_slow_lock_back_off_its_loop(
     path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has the next turn already, because it stands before all others."""
     path.write_text("{}")
     store: AsyncStore[Any] = AsyncStore(path, queue=PerStoreWriterQueue("marker", timeout=20))
-    released_in: list[int] = []
-    release = MarkerHold.release
-
-    def noted_release(hold: MarkerHold) -> None:
-        released_in.append(threading.get_ident())
-        release(hold)
-
-    monkeypatch.setattr(MarkerHold, "release", noted_release)
+    released_in = noted_releases(monkeypatch)
 
     async def main() -> None:
         def apply(state: dict[str, Any]) -> None:
@@ -200,17 +206,11 @@ def test_a_leader_that_is_interrupted_before_it_applies_gives_a_slow_lock_back_o
     path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: AsyncStore[Any] = AsyncStore(path, queue=PerStoreWriterQueue("marker", timeout=20))
-    released_in: list[int] = []
-    release = MarkerHold.release
-
-    def noted_release(hold: MarkerHold) -> None:
-        released_in.append(threading.get_ident())
-        release(hold)
+    released_in = noted_releases(monkeypatch)
 
     async def interrupted(loop: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(MarkerHold, "release", noted_release)
     monkeypatch.setattr(leading, "pause", interrupted)
 
     async def main() -> None:
