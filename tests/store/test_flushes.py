@@ -22,8 +22,9 @@ from storewriter import CommitUncertain, PerStoreWriterQueue, Store
 from storewriter._backends.files import Flushes
 from storewriter._commits.batch import Batch
 from storewriter._commits.draft import new_request
-from storewriter._platform import marks, threads
+from storewriter._platform import threads
 from storewriter._platform.journals import Journal
+from storewriter._turns import marks
 from storewriter._turns.ending import Frame, release_in_this_thread, tie_to
 from storewriter._turns.entering import enter
 from storewriter._turns.line import new_ticket

@@ -38,10 +38,9 @@ from helpers.interrupts import (
 from helpers.lines import Worker
 from helpers.waiting import until
 from storewriter import PerStoreWriterQueue, Store
-from storewriter._platform import marks
 from storewriter._platform.journals import Journal
 from storewriter._platform.system import SYSTEM, System
-from storewriter._turns import line
+from storewriter._turns import line, marks
 from storewriter.locks import Neighbour, OpenClawLock, ProperLockfile
 from storewriter.locks._marker_file import RELEASED
 

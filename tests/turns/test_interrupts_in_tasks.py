@@ -15,8 +15,7 @@ import pytest
 from helpers import interrupts
 from helpers.waiting import until, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._platform import marks
-from storewriter._turns import line, off_loop, waiters
+from storewriter._turns import line, marks, off_loop, waiters
 from storewriter.testing import Call, intercepted
 
 

@@ -21,8 +21,8 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, PerStoreWriterQueue, Store
-from storewriter._platform.marks import in_step
 from storewriter._turns import closed_loops, entering, line
+from storewriter._turns.marks import in_step
 from storewriter.locks import Flock, Strategy
 from storewriter.testing import Call, intercepted
 

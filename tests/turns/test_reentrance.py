@@ -14,7 +14,7 @@ import pytest
 from helpers.lines import Worker, held, lined_up
 from helpers.waiting import until, until_async, wait_for
 from storewriter import AsyncStore, LockTimeout, PerStoreWriterQueue, ReentrantTurn, Store
-from storewriter._platform import marks
+from storewriter._turns import marks
 
 
 def test_a_thread_that_asks_inside_its_own_turn_is_told_so(queue: PerStoreWriterQueue, path: Path) -> None:

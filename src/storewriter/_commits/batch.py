@@ -25,11 +25,11 @@ from storewriter._backends.protocol import Loaded
 from storewriter._commits.document import Document
 from storewriter._commits.draft import ALONE, TRIES, Draft, Isolation, Request
 from storewriter._platform.interrupts import is_of_a_step
-from storewriter._platform.marks import in_step
 from storewriter._platform.threads import Apart, give_way
 from storewriter._turns import line
 from storewriter._turns.ending import answer
 from storewriter._turns.line import ANSWERED, LEFT, Ticket
+from storewriter._turns.marks import in_step
 from storewriter.errors import CommitUncertain, DocumentChanged, LockLost, SaveInterrupted
 
 APPLY_SECONDS: Final = 0.01

@@ -19,10 +19,10 @@ from typing import Any, Final, TypeVar
 from weakref import ref
 
 from storewriter._platform import threads
-from storewriter._platform.marks import in_step, inside
 from storewriter._turns import line
 from storewriter._turns.ending import start_last
 from storewriter._turns.line import FOR_A_THREAD, FOR_ITS_LOOP, UNKNOWN, Ticket
+from storewriter._turns.marks import in_step, inside
 from storewriter._turns.off_loop import off_loop
 from storewriter._turns.waiting_thread import pass_over_lost
 

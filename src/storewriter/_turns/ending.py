@@ -25,9 +25,9 @@ from weakref import ref
 from storewriter import events
 from storewriter._platform import forks, threads
 from storewriter._platform.interrupts import is_of_a_step, until_done
-from storewriter._platform.marks import STEP, inside
 from storewriter._turns import line
 from storewriter._turns.line import ANSWERED, BATCHED, HOLDING, LEFT, Ticket
+from storewriter._turns.marks import STEP, inside
 from storewriter._turns.waiting_thread import wake_successor
 from storewriter.errors import LockLost
 

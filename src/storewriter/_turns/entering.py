@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from storewriter import events
 from storewriter._platform import forks
-from storewriter._platform.marks import STEP, in_step, inside, require_outside
 from storewriter._turns import line
 from storewriter._turns.adapter import LockAdapter
 from storewriter._turns.admission import admission_error, queue_full
 from storewriter._turns.closed_loops import off_loop_at_head, watch, watched
 from storewriter._turns.ending import decline, give_up, leave, leave_turn
 from storewriter._turns.line import ANSWERED, AT_HEAD, BATCHED, FAILED, FOR_ITS_LOOP, HOLDING, UNKNOWN, WAITING, Ticket
+from storewriter._turns.marks import STEP, in_step, inside, require_outside
 from storewriter._turns.messages import holder, no_thread, timeout_error, warn
 from storewriter._turns.off_loop import off_loop, pause, raise_if_cancelled
 from storewriter._turns.waiters import NO_WAITER

@@ -13,8 +13,7 @@ Interrupts A KeyboardInterrupt can arrive wherever CPython looks for signals: wh
            happen together is a sequence of plain stores that ends with one call in C at most; and every step can be
            repeated.
            `with mutex` is safe: CPython checks for no signal between the `__enter__` of an RLock and the block.
-           No thread sleeps with the mutex held, and code that interrupts a step is refused a turn
-           (`_platform/marks.py`).
+           No thread sleeps with the mutex held, and code that interrupts a step is refused a turn (`marks.py`).
 
 Rules      `mutex` guards `lanes` (a lane is added with one `setdefault`, without it) and, of every lane, `head`,
            `queue`, `waiting_thread` and the tickets' `state`.
@@ -41,9 +40,9 @@ import attrs
 
 from storewriter._platform import forks
 from storewriter._platform.interrupts import is_of_a_step
-from storewriter._platform.marks import STEP, inside
 from storewriter._platform.owner import Owner
 from storewriter._turns.adapter import Hold, LockAdapter
+from storewriter._turns.marks import STEP, inside
 from storewriter._turns.waiters import ThreadWaiter, Waiter, async_waiter
 from storewriter.backoff import Backoff
 

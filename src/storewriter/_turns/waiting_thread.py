@@ -13,7 +13,6 @@ from threading import get_ident
 from types import ModuleType
 
 from storewriter._platform import forks, threads
-from storewriter._platform.marks import STEP, inside
 from storewriter._turns import line
 from storewriter._turns.adapter import Hold
 from storewriter._turns.line import (
@@ -30,6 +29,7 @@ from storewriter._turns.line import (
     Lane,
     Ticket,
 )
+from storewriter._turns.marks import STEP, inside
 
 log = logging.getLogger("storewriter")
 
